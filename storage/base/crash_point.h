@@ -1,0 +1,17 @@
+// Named points at which a test can make the process die, as kill -9 would.
+//
+// A point does nothing unless the environment names it: UMBRA_CRASH_POINT="agent.frozen" (or "agent.frozen:3" for the
+// third time it is passed). The names are part of the test interface; tests/crash walks them.
+#ifndef UMBRA_STORAGE_BASE_CRASH_POINT_H_
+#define UMBRA_STORAGE_BASE_CRASH_POINT_H_
+
+#include <string_view>
+
+namespace umbra::base {
+
+// Ends the process at once (no destructors, no flush) when this point is the named one. Thread-safe, cheap.
+void CrashPoint(std::string_view name);
+
+}  // namespace umbra::base
+
+#endif  // UMBRA_STORAGE_BASE_CRASH_POINT_H_

@@ -1,0 +1,175 @@
+#include "storage/base/filesystem.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "storage/base/status.h"
+
+namespace umbra::base {
+namespace {
+
+class PosixFile final : public File {
+ public:
+  PosixFile(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
+  ~PosixFile() override { close(fd_); }
+
+  absl::Status ReadAt(uint64_t offset, MutableBytes out) override {
+    while (!out.empty()) {
+      const ssize_t n = pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return ErrnoError(errno, "read " + path_);
+      if (n == 0) {
+        return Error(absl::StatusCode::kOutOfRange, "FILE_TOO_SHORT", "read {}: file ends before byte {}", path_,
+                     offset + out.size());
+      }
+      out = out.subspan(static_cast<size_t>(n));
+      offset += static_cast<uint64_t>(n);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status WriteAt(uint64_t offset, Bytes data) override {
+    while (!data.empty()) {
+      const ssize_t n = pwrite(fd_, data.data(), data.size(), static_cast<off_t>(offset));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return ErrnoError(errno, "write " + path_);
+      data = data.subspan(static_cast<size_t>(n));
+      offset += static_cast<uint64_t>(n);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Truncate(uint64_t size_bytes) override {
+    if (ftruncate(fd_, static_cast<off_t>(size_bytes)) != 0) return ErrnoError(errno, "truncate " + path_);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<uint64_t> Size() override {
+    struct stat st;
+    if (fstat(fd_, &st) != 0) return ErrnoError(errno, "stat " + path_);
+    return static_cast<uint64_t>(st.st_size);
+  }
+
+  absl::Status Sync() override {
+    if (fdatasync(fd_) != 0) return ErrnoError(errno, "sync " + path_);
+    return absl::OkStatus();
+  }
+
+ private:
+  const int fd_;
+  const std::string path_;
+};
+
+int OpenFlags(OpenMode mode) {
+  switch (mode) {
+    case OpenMode::kRead:
+      return O_RDONLY;
+    case OpenMode::kReadWrite:
+      return O_RDWR;
+    case OpenMode::kCreate:
+      return O_RDWR | O_CREAT | O_EXCL;
+    case OpenMode::kTruncate:
+      return O_RDWR | O_CREAT | O_TRUNC;
+  }
+  return O_RDONLY;
+}
+
+}  // namespace
+
+std::string DirectoryOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+absl::StatusOr<std::string> Filesystem::ReadFile(const std::string& path, uint64_t limit_bytes) {
+  ASSIGN_OR_RETURN(auto file, Open(path, OpenMode::kRead));
+  ASSIGN_OR_RETURN(const uint64_t size, file->Size());
+  if (size > limit_bytes) {
+    return Error(absl::StatusCode::kResourceExhausted, "FILE_TOO_LARGE", "{} has {} bytes, the limit is {}", path, size,
+                 limit_bytes);
+  }
+  std::string content(size, '\0');
+  RETURN_IF_ERROR(file->ReadAt(0, std::as_writable_bytes(std::span(content.data(), content.size()))));
+  return content;
+}
+
+absl::Status Filesystem::WriteFileAtomic(const std::string& path, std::string_view content) {
+  const std::string temporary = path + ".tmp";
+  {
+    ASSIGN_OR_RETURN(auto file, Open(temporary, OpenMode::kTruncate));
+    RETURN_IF_ERROR(file->WriteAt(0, AsBytes(content)));
+    RETURN_IF_ERROR(file->Sync());
+  }
+  RETURN_IF_ERROR(Rename(temporary, path));
+  return SyncDirectory(DirectoryOf(path));
+}
+
+absl::StatusOr<std::unique_ptr<File>> PosixFilesystem::Open(const std::string& path, OpenMode mode) {
+  const int fd = open(path.c_str(), OpenFlags(mode) | O_CLOEXEC, 0600);
+  if (fd < 0) return ErrnoError(errno, "open " + path);
+  return std::make_unique<PosixFile>(fd, path);
+}
+
+absl::Status PosixFilesystem::Rename(const std::string& from, const std::string& to) {
+  if (rename(from.c_str(), to.c_str()) != 0) return ErrnoError(errno, "rename " + from + " to " + to);
+  return absl::OkStatus();
+}
+
+absl::Status PosixFilesystem::Remove(const std::string& path) {
+  if (remove(path.c_str()) != 0) return ErrnoError(errno, "remove " + path);
+  return absl::OkStatus();
+}
+
+absl::Status PosixFilesystem::MakeDirectories(const std::string& path) {
+  for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
+    const std::string part = path.substr(0, slash);
+    if (mkdir(part.c_str(), 0700) != 0 && errno != EEXIST) return ErrnoError(errno, "make folder " + part);
+    if (slash == std::string::npos) break;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> PosixFilesystem::List(const std::string& path) {
+  DIR* dir = opendir(path.c_str());
+  if (dir == nullptr) return ErrnoError(errno, "list " + path);
+  std::vector<std::string> names;
+  while (const dirent* entry = readdir(dir)) {
+    const std::string name = entry->d_name;
+    if (name != "." && name != "..") names.push_back(name);
+  }
+  closedir(dir);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+absl::StatusOr<bool> PosixFilesystem::Exists(const std::string& path) {
+  struct stat st;
+  if (lstat(path.c_str(), &st) == 0) return true;
+  if (errno == ENOENT || errno == ENOTDIR) return false;
+  return ErrnoError(errno, "stat " + path);
+}
+
+absl::Status PosixFilesystem::SyncDirectory(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return ErrnoError(errno, "open folder " + path);
+  const int result = fsync(fd);
+  const int error = errno;
+  close(fd);
+  return result == 0 ? absl::OkStatus() : ErrnoError(error, "sync folder " + path);
+}
+
+absl::StatusOr<uint64_t> PosixFilesystem::FreeSpace(const std::string& path) {
+  struct statvfs st;
+  if (statvfs(path.c_str(), &st) != 0) return ErrnoError(errno, "statvfs " + path);
+  return static_cast<uint64_t>(st.f_bavail) * st.f_frsize;
+}
+
+}  // namespace umbra::base

@@ -1,0 +1,84 @@
+// The only way to durable bytes. PosixFilesystem is the real one; tests wrap it with faults.
+//
+// Durability: written bytes survive power loss only after Sync() returned OK; a created, renamed, linked or removed
+// name only after SyncDirectory() of its folder returned OK.
+// Errors are those of base::ErrnoError (STORAGE_FULL, FILE_NOT_FOUND, FILE_EXISTS, IO_ERROR ...).
+#ifndef UMBRA_STORAGE_BASE_FILESYSTEM_H_
+#define UMBRA_STORAGE_BASE_FILESYSTEM_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "storage/base/bytes.h"
+
+namespace umbra::base {
+
+// An open file. One thread at a time, but for ReadAt and WriteAt, which may run from several threads at once.
+class File {
+ public:
+  virtual ~File() = default;
+
+  // Reads exactly `out.size()` bytes at `offset`; OUT_OF_RANGE / FILE_TOO_SHORT when the file ends before.
+  virtual absl::Status ReadAt(uint64_t offset, MutableBytes out) = 0;
+  // Writes all of `data` at `offset`; the file grows as needed.
+  virtual absl::Status WriteAt(uint64_t offset, Bytes data) = 0;
+  // Sets the size; growing leaves a hole that reads as zero.
+  virtual absl::Status Truncate(uint64_t size_bytes) = 0;
+  virtual absl::StatusOr<uint64_t> Size() = 0;
+  // The data, and the size, are durable when this returns OK.
+  virtual absl::Status Sync() = 0;
+};
+
+enum class OpenMode {
+  kRead,       // must exist
+  kReadWrite,  // must exist
+  kCreate,     // must not exist (ALREADY_EXISTS / FILE_EXISTS)
+  kTruncate,   // created or emptied
+};
+
+// Thread-safe.
+class Filesystem {
+ public:
+  virtual ~Filesystem() = default;
+
+  // New files get mode 0600 (our files hold other people's disks).
+  virtual absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path, OpenMode mode) = 0;
+  // Replaces `to` atomically.
+  virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;
+  virtual absl::Status Remove(const std::string& path) = 0;
+  // Makes the folder and its parents (mode 0700); OK when it exists.
+  virtual absl::Status MakeDirectories(const std::string& path) = 0;
+  // Names (not paths) in the folder, sorted, without "." and "..".
+  virtual absl::StatusOr<std::vector<std::string>> List(const std::string& path) = 0;
+  virtual absl::StatusOr<bool> Exists(const std::string& path) = 0;
+  virtual absl::Status SyncDirectory(const std::string& path) = 0;
+  // Free bytes for this process on the file system that holds `path`.
+  virtual absl::StatusOr<uint64_t> FreeSpace(const std::string& path) = 0;
+
+  // Whole file, at most `limit_bytes` (RESOURCE_EXHAUSTED / FILE_TOO_LARGE beyond).
+  absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t limit_bytes = 64 * kMiB);
+  // Durable all-or-nothing replacement: write `path`.tmp, sync, rename, sync the folder.
+  absl::Status WriteFileAtomic(const std::string& path, std::string_view content);
+};
+
+class PosixFilesystem final : public Filesystem {
+ public:
+  absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path, OpenMode mode) override;
+  absl::Status Rename(const std::string& from, const std::string& to) override;
+  absl::Status Remove(const std::string& path) override;
+  absl::Status MakeDirectories(const std::string& path) override;
+  absl::StatusOr<std::vector<std::string>> List(const std::string& path) override;
+  absl::StatusOr<bool> Exists(const std::string& path) override;
+  absl::Status SyncDirectory(const std::string& path) override;
+  absl::StatusOr<uint64_t> FreeSpace(const std::string& path) override;
+};
+
+// The folder part of `path` ("." when it has none).
+std::string DirectoryOf(const std::string& path);
+
+}  // namespace umbra::base
+
+#endif  // UMBRA_STORAGE_BASE_FILESYSTEM_H_
