@@ -1,0 +1,246 @@
+// What the agent needs from a hypervisor: virtual machines, their disks, the guest's agent, point-in-time views, and
+// the operations of a restore. Drivers implement it (libvirt, simulated); every one passes tests/contract/hypervisor.
+//
+// The words are those of virtualization; what a backup makes of it is decided elsewhere.
+//
+// Threads: a Hypervisor is thread-safe; a PointInTime, BlockReader or BlockWriter is used by one thread at a time unless
+// its comment says otherwise. Calls may block as long as the driver's own limits say (seconds; a freeze up to its
+// timeout), so call them from worker threads.
+//
+// Errors, on every call: UNAVAILABLE / HYPERVISOR_UNAVAILABLE the hypervisor can't be reached (retry later);
+// NOT_FOUND / VM_NOT_FOUND; INTERNAL / HYPERVISOR_ERROR it refused, the text has its words. Others are named below.
+#ifndef UMBRA_AGENT_HYPERVISOR_HYPERVISOR_H_
+#define UMBRA_AGENT_HYPERVISOR_HYPERVISOR_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "storage/base/bytes.h"
+
+namespace umbra::hypervisor {
+
+enum class VmState { kUnknown, kRunning, kPaused, kSaved, kOff, kCrashed };
+
+// Why a disk can't be part of a backup. kNone: it can.
+enum class DiskExclusion {
+  kNone,
+  kPassThrough,        // LUN or host device handed through: the host can't see its content
+  kNetwork,            // iSCSI, RBD, NBD ...: not the host's own
+  kRemovable,          // CD, floppy
+  kShared,             // shareable, transient or read-only
+  kFormatUnsupported,  // an image format that the driver can't read at a point in time
+};
+
+struct Disk {
+  std::string name;            // target, such as "vda"; unique in the VM
+  std::string path;            // image file or block device; empty when there is none
+  std::string format;          // "qcow2", "raw", ...
+  uint64_t capacity_bytes = 0;   // as the guest sees it
+  uint64_t allocated_bytes = 0;  // taken on the host
+  DiskExclusion exclusion = DiskExclusion::kNone;
+  std::string exclusion_detail;  // for people, e.g. "block device /dev/sdb passed through as LUN"
+};
+
+enum class GuestAgentState { kUnknown, kRunning, kNotResponding, kNotConfigured, kGuestOff };
+
+// A file system that the guest has mounted, as its agent reports it.
+struct GuestFilesystem {
+  std::string mount_point;
+  std::string type;                      // "ext4", "ntfs", ...
+  std::vector<std::string> disk_names;   // targets of the VM's disks that it lies on; empty when not known
+  bool can_freeze = true;                // the type supports freezing
+};
+
+struct GuestAgentInfo {
+  GuestAgentState state = GuestAgentState::kUnknown;
+  std::string version;
+  std::vector<GuestFilesystem> filesystems;  // empty when not running or not reported
+};
+
+// A network adapter and what it was plugged into.
+struct NetworkAdapter {
+  std::string mac;
+  std::string network;  // virtual switch: name of a network or of a bridge; empty when disconnected
+};
+
+struct VmInfo {
+  std::string uuid;  // lower case
+  std::string name;
+  VmState state = VmState::kUnknown;
+  uint64_t memory_bytes = 0;
+  std::vector<Disk> disks;               // all, the excluded ones too
+  std::vector<NetworkAdapter> adapters;
+  std::string snapshot_folder;           // where the hypervisor puts snapshot files of this VM; empty: beside each disk
+};
+
+// A stretch of a disk. Ranges of one answer are ordered, don't overlap and cover what was asked.
+struct Extent {
+  uint64_t offset_bytes = 0;
+  uint64_t length_bytes = 0;
+  bool zero = false;  // reads as zero: no need to read it
+};
+
+// Called once for every finished read, in any order, on the thread that called ReadExtents. `data` is valid during the
+// call only. A non-OK return stops the reading and is returned by ReadExtents.
+using BlockSink = std::function<absl::Status(uint64_t offset_bytes, base::Bytes data)>;
+
+// Reads one disk of a point in time.
+class BlockReader {
+ public:
+  virtual ~BlockReader() = default;
+
+  virtual uint64_t capacity_bytes() const = 0;
+
+  // Allocation of the whole disk.
+  virtual absl::StatusOr<std::vector<Extent>> Extents() = 0;
+
+  // Reads the given non-zero stretches with several requests in flight, in pieces of at most `piece_bytes` that never
+  // cross a multiple of `piece_bytes`, and hands each piece to `sink`.
+  // Errors: ABORTED / GUEST_STOPPED the guest went away meanwhile (the view is lost; back up again).
+  virtual absl::Status ReadExtents(const std::vector<Extent>& extents, uint32_t piece_bytes, const BlockSink& sink) = 0;
+
+  // Exactly `out.size()` bytes at `offset_bytes`. For small reads and tests.
+  virtual absl::Status ReadAt(uint64_t offset_bytes, base::MutableBytes out) = 0;
+};
+
+// Writes a restored disk. WriteAt and WriteZeroes may be called from several threads at once.
+class BlockWriter {
+ public:
+  virtual ~BlockWriter() = default;
+
+  // What was never written reads as zero and takes no space where the format can do that.
+  virtual absl::Status WriteAt(uint64_t offset_bytes, base::Bytes data) = 0;
+  // Everything written is durable when OK returns; no write may follow.
+  virtual absl::Status Finish() = 0;
+};
+
+struct PointInTimeOptions {
+  std::vector<std::string> disks;  // targets to include; at least one
+  // Folder for copy-before-write scratch files and sockets. Needs free space for what the guest overwrites meanwhile.
+  std::string scratch_folder;
+  // Names everything that the driver leaves on the host, so that CleanUp can find it after a crash. Only
+  // [a-z0-9-], at most 40 characters.
+  std::string owner_tag;
+};
+
+// A frozen view of some disks of one VM at one moment, while the guest goes on. Ends with Close or the destructor:
+// the view's job, scratch files and sockets are removed then.
+class PointInTime {
+ public:
+  virtual ~PointInTime() = default;
+
+  virtual absl::Time time() const = 0;
+
+  // One reader per disk at a time; readers must end before Close.
+  virtual absl::StatusOr<std::unique_ptr<BlockReader>> OpenDisk(const std::string& disk) = 0;
+
+  // OK when the view can still be trusted. ABORTED / GUEST_STOPPED, or RESOURCE_EXHAUSTED / SCRATCH_FULL.
+  virtual absl::Status Health() = 0;
+
+  virtual absl::Status Close() = 0;
+};
+
+struct NewDisk {
+  std::string path;    // must not exist: ALREADY_EXISTS / TARGET_EXISTS
+  std::string format;  // "qcow2" or "raw"
+  uint64_t capacity_bytes = 0;
+};
+
+// How a saved configuration becomes a VM again.
+struct DefineOptions {
+  std::string configuration;                     // as Configuration() gave it
+  std::string new_name;                          // empty: keep name, uuid and MAC addresses; else all three are new
+  std::vector<std::pair<std::string, std::string>> disk_paths;  // target -> path, for every disk that was restored
+  // Excluded disks (not restored) are removed from the configuration; removable drives stay, empty.
+};
+
+struct DefinedVm {
+  std::string uuid;
+  std::string name;
+  std::vector<std::string> warnings;  // e.g. an adapter that was left disconnected because its network is gone
+};
+
+struct CleanUpReport {
+  std::vector<std::string> actions;  // for the log: what was found and removed
+};
+
+class Hypervisor {
+ public:
+  virtual ~Hypervisor() = default;
+
+  // Driver and versions, for people: "libvirt 9.0.0 / QEMU 7.2.22".
+  virtual absl::StatusOr<std::string> Version() = 0;
+
+  virtual absl::StatusOr<std::vector<VmInfo>> ListVms() = 0;
+  virtual absl::StatusOr<VmInfo> GetVm(const std::string& uuid) = 0;
+  // The hypervisor's own description of the VM, enough to define it again; with secrets. Kept with a recovery point.
+  virtual absl::StatusOr<std::string> Configuration(const std::string& uuid) = 0;
+
+  // --- the guest's agent ---
+
+  // Asks the agent; waits at most `timeout`. OK with a state other than kRunning when nobody answers.
+  virtual absl::StatusOr<GuestAgentInfo> QueryGuestAgent(const std::string& uuid, absl::Duration timeout) = 0;
+
+  // Freezes every file system of the guest; returns how many.
+  // Errors: FAILED_PRECONDITION / GUEST_AGENT_NOT_CONFIGURED or GUEST_AGENT_NOT_RUNNING: nothing was asked of the guest;
+  // ABORTED / GUEST_FREEZE_FAILED: the guest refused and is not frozen;
+  // DEADLINE_EXCEEDED / GUEST_FREEZE_TIMEOUT: no answer in `timeout`; THE GUEST MAY STILL FREEZE LATER: call Thaw until
+  // it returns OK.
+  virtual absl::StatusOr<int> Freeze(const std::string& uuid, absl::Duration timeout) = 0;
+
+  // Thaws; returns how many file systems were frozen (0: none, cheap, always safe).
+  // Errors: DEADLINE_EXCEEDED / GUEST_AGENT_NOT_RUNNING no answer: try again.
+  virtual absl::StatusOr<int> Thaw(const std::string& uuid, absl::Duration timeout) = 0;
+
+  // --- point in time ---
+
+  // Refused, before anything is touched, with FAILED_PRECONDITION / VM_HAS_FOREIGN_JOB when a job runs on the VM that the
+  // hypervisor would wait for. Call before a freeze, because the wait would be spent frozen.
+  virtual absl::Status CheckNoJob(const std::string& uuid) = 0;
+
+  // Takes the view at once for all disks. The VM is running or paused: FAILED_PRECONDITION / GUEST_NOT_RUNNING otherwise.
+  // RESOURCE_EXHAUSTED / SCRATCH_FULL when the scratch folder has no room.
+  virtual absl::StatusOr<std::unique_ptr<PointInTime>> BeginPointInTime(const std::string& uuid,
+                                                                        const PointInTimeOptions& options) = 0;
+
+  // After a crash of the agent: ends point-in-time jobs, resumes a VM that a full scratch paused, and removes scratch
+  // files and sockets, only those with this owner tag in `scratch_folder`. Safe to repeat; thaws nobody.
+  virtual absl::StatusOr<CleanUpReport> CleanUp(const std::string& uuid, const std::string& scratch_folder,
+                                                const std::string& owner_tag) = 0;
+
+  // --- power ---
+
+  virtual absl::Status Pause(const std::string& uuid) = 0;
+  virtual absl::Status Resume(const std::string& uuid) = 0;
+  virtual absl::Status Start(const std::string& uuid) = 0;
+  // Off at once, as by the power button held; OK when it is off already.
+  virtual absl::Status PowerOff(const std::string& uuid) = 0;
+
+  // --- restore ---
+
+  // Forgets the VM (powered off first if needed): configuration, snapshots' metadata, saved state. Its disk files stay.
+  // OK when it doesn't exist.
+  virtual absl::Status DeleteVm(const std::string& uuid) = 0;
+
+  // Creates an empty image and opens it for writing.
+  // RESOURCE_EXHAUSTED / TARGET_FULL, ALREADY_EXISTS / TARGET_EXISTS.
+  virtual absl::StatusOr<std::unique_ptr<BlockWriter>> CreateDisk(const NewDisk& disk) = 0;
+
+  // Registers a VM from a saved configuration, off. Adapters whose network is gone are left disconnected, with a warning.
+  // ALREADY_EXISTS / VM_EXISTS when name or uuid is taken.
+  virtual absl::StatusOr<DefinedVm> DefineVm(const DefineOptions& options) = 0;
+
+  // Where a new VM's files go by default, and where links to VMs elsewhere are kept.
+  virtual std::string DefaultFolder() = 0;
+};
+
+}  // namespace umbra::hypervisor
+
+#endif  // UMBRA_AGENT_HYPERVISOR_HYPERVISOR_H_
