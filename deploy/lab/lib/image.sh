@@ -203,16 +203,15 @@ write_data_partition() {
 }
 
 # fill_data DIR MIB: three quarters real files (programs, libraries, texts of this machine: they compress and repeat as files
-# do), one quarter random bytes (as encrypted or packed data is).
+# do), one quarter random bytes (as encrypted or packed data is), which also fill up where the machine has too few files.
 fill_data() {
   local dir=$1 mib=$2 want taken
   mkdir -p "$dir"
   ((mib)) || return 0
   want=$((mib * 1048576 * 3 / 4))
-  # Copied as bytes, so that neither permissions nor links of the machine come along.
   find /usr/bin /usr/lib /usr/share -xdev -type f -size +16k -size -16M -printf '%s %p\n' | LC_ALL=C sort -k2 |
-    awk -v want=$want '{ if (sum + $1 > want) exit; sum += $1; sub(/^[0-9]+ /, ""); print }' |
-    cpio -pdm --quiet "$dir" 2>/dev/null || return 1
+    awk -v want="$want" 'sum + $1 <= want { sum += $1; sub(/^[0-9]+ /, ""); print }' |
+    xargs -d '\n' cp --parents -t "$dir" || return 1
   taken=$(du -s --apparent-size -B1 "$dir" | cut -f1)
   head -c $((mib * 1048576 - (taken < mib * 1048576 ? taken : mib * 1048576))) /dev/urandom >"$dir/random"
 }

@@ -7,7 +7,7 @@ verify_disk() {
   local image=${1-} temp status=0
   [[ $# == 1 && -n $image ]] || usage_error "verify-disk IMAGE"
   [[ -r $image ]] || die "cannot read '$image'"
-  need qemu-img sfdisk dumpe2fs e2fsck debugfs python3
+  need qemu-img dumpe2fs e2fsck debugfs python3
   temp=$(mktemp -d "$ROOT/tmp/verify.XXXXXX")
   (verify_in "$image" "$temp") || status=$?
   rm -rf "$temp"
@@ -15,23 +15,29 @@ verify_disk() {
 }
 
 verify_in() {
-  local image=$1 temp=$2 writer offset_bytes needs_recovery check
+  local image=$1 temp=$2 writer needs_recovery check
   writer=$(ensure_writer)
-  qemu-img convert -q -O raw "$image" "$temp/raw" || die "cannot read '$image' (is its virtual machine running?)"
-  offset_bytes=$(data_offset_bytes "$temp/raw")
-  needs_recovery=$(reads_needs_recovery "$temp/raw?offset=$offset_bytes")
-  check=$(check_filesystem "$temp/raw?offset=$offset_bytes" "$needs_recovery")
-  debugfs -R "rdump /w $temp" "$temp/raw?offset=$offset_bytes" >/dev/null 2>"$temp/debugfs.log" || true
+  copy_data_partition "$image" "$temp/part" "$temp"
+  needs_recovery=$(reads_needs_recovery "$temp/part")
+  check=$(check_filesystem "$temp/part" "$needs_recovery")
+  debugfs -R "rdump /w $temp" "$temp/part" >/dev/null 2>"$temp/debugfs.log" || true
   [[ -d $temp/w ]] || die "the disk has no /w folder: $(tail -n 1 "$temp/debugfs.log")"
   rm -f "$temp/w/rows.db-shm" # shared memory of the guest's processes, made anew from the WAL
   print_findings "$("$writer" "$temp/w" verify || true)" "$needs_recovery" "$check"
 }
 
-# Prints where partition 2 starts.
-data_offset_bytes() {
-  sfdisk -J "$1" 2>/dev/null |
-    python3 -c 'import json,sys; t=json.load(sys.stdin)["partitiontable"]; print(t["partitions"][1]["start"]*t.get("sectorsize",512))' 2>/dev/null ||
-    die "the disk has no partition table with a second partition"
+# copy_data_partition IMAGE OUT TEMP: partition 2 alone, because e2fsck loses an offset when it reopens after a journal replay.
+copy_data_partition() {
+  local image=$1 out=$2 mbr=$3/mbr format start
+  format=$(qemu-img info --output=json "$image" | python3 -c 'import json,sys; print(json.load(sys.stdin)["format"])') ||
+    die "cannot read '$image' (is its virtual machine running?)"
+  qemu-img dd -f "$format" -O raw if="$image" of="$mbr" bs=512 count=1 >/dev/null || die "cannot read '$image'"
+  # MBR: signature at 510, the second entry at 462, its first sector 8 bytes further.
+  start=$(od -An -tu4 -j470 -N4 "$mbr" | tr -d ' ')
+  [[ $(od -An -tx1 -j510 -N2 "$mbr") == ' 55 aa' && $start -gt 0 ]] || die "the disk has no MBR with a second partition"
+  qemu-img convert -q -O raw --image-opts \
+    "driver=raw,offset=$((start * SECTOR_BYTES)),file.driver=$format,file.file.driver=file,file.file.filename=${image//,/,,}" "$out" ||
+    die "cannot read the second partition of '$image'"
 }
 
 reads_needs_recovery() {
