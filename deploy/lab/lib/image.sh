@@ -58,7 +58,10 @@ in_staging() {
   shift
   rm -rf "$staging"
   mkdir -p "$staging"
-  "$@" "$staging" || { rm -rf "$staging"; die "could not build $target"; }
+  (
+    trap '(($? == 0)) || { rm -rf "$staging"; say "error: could not build $target"; }' EXIT
+    "$@" "$staging"
+  )
   mv -T "$staging" "$target"
 }
 
@@ -146,28 +149,23 @@ copy_with_libraries() {
 }
 
 # build_disk BOOT DISK_GIB FILL_MIB OUT
-build_disk() {
-  local boot=$1 gib=$2 fill_mib=$3 out=$4 temp
-  say "building the guest's disk: $gib GiB, $fill_mib MiB filled"
+build_disk() (
+  say "building the guest's disk: $2 GiB, $3 MiB filled"
   temp=$(mktemp -d "$CACHE/disk.XXXXXX")
-  if write_raw_disk "$temp" "$boot" "$gib" "$fill_mib" &&
-    qemu-img convert -q -f raw -O qcow2 "$temp/raw" "$temp/qcow2"; then
-    mv "$temp/qcow2" "$out"
-    rm -rf "$temp"
-  else
-    rm -rf "$temp"
-    die "could not build the disk"
-  fi
-}
+  trap 'status=$?; rm -rf "$temp"; ((status == 0)) || say "error: could not build the guest'"'"'s disk"' EXIT
+  write_partition_table "$temp/raw" "$2"
+  write_boot_partition "$temp/raw" "$1"
+  write_data_partition "$temp/raw" "$2" "$3"
+  qemu-img convert -q -f raw -O qcow2 "$temp/raw" "$temp/qcow2"
+  mv "$temp/qcow2" "$4"
+)
 
-write_raw_disk() {
-  local temp=$1 boot=$2 gib=$3 fill_mib=$4 raw=$1/raw
-  truncate -s "${gib}G" "$raw" &&
-    printf 'label: dos\nstart=%s, size=%s, type=e, bootable\nstart=%s, type=83\n' \
-      $BOOT_START_SECTOR $BOOT_SECTORS $DATA_START_SECTOR | sfdisk -q "$raw" &&
-    dd if=/usr/lib/syslinux/mbr/mbr.bin of="$raw" conv=notrunc bs=440 count=1 status=none &&
-    write_boot_partition "$raw" "$boot" &&
-    write_data_partition "$temp" "$raw" "$gib" "$fill_mib"
+write_partition_table() {
+  local raw=$1 gib=$2
+  truncate -s "${gib}G" "$raw"
+  printf 'label: dos\nstart=%s, size=%s, type=e, bootable\nstart=%s, type=83\n' \
+    $BOOT_START_SECTOR $BOOT_SECTORS $DATA_START_SECTOR | sfdisk -q "$raw"
+  dd if=/usr/lib/syslinux/mbr/mbr.bin of="$raw" conv=notrunc bs=440 count=1 status=none
 }
 
 write_boot_partition() {
@@ -182,36 +180,34 @@ write_boot_partition() {
 	  INITRD initrd.gz
 	  APPEND console=ttyS0 quiet panic=5
 	CONF
-  truncate -s $((BOOT_SECTORS * SECTOR_BYTES)) "$fat" &&
-    mkfs.fat -F 16 -h $BOOT_START_SECTOR "$fat" >/dev/null &&
-    mcopy -i "$fat" "$boot/vmlinuz" "$boot/initrd.gz" :: &&
-    mcopy -i "$fat" "$fat.cfg" ::syslinux.cfg &&
-    syslinux --install "$fat" &&
-    dd if="$fat" of="$raw" conv=notrunc,sparse bs=1M seek=$((BOOT_START_SECTOR * SECTOR_BYTES))B status=none &&
-    rm "$fat" "$fat.cfg"
+  truncate -s $((BOOT_SECTORS * SECTOR_BYTES)) "$fat"
+  mkfs.fat -F 16 -h $BOOT_START_SECTOR "$fat" >/dev/null
+  mcopy -i "$fat" "$boot/vmlinuz" "$boot/initrd.gz" ::
+  mcopy -i "$fat" "$fat.cfg" ::syslinux.cfg
+  syslinux --install "$fat"
+  dd if="$fat" of="$raw" conv=notrunc,sparse bs=1M seek=$((BOOT_START_SECTOR * SECTOR_BYTES))B status=none
 }
 
 # The inode tables are written now: a guest that does it in the background would dirty blocks nobody asked for.
 write_data_partition() {
-  local temp=$1 raw=$2 gib=$3 fill_mib=$4
-  local size_kib=$((gib * 1024 * 1024 - DATA_START_SECTOR / 2))
-  mkdir -p "$temp/data/w" &&
-    fill_data "$temp/data/fill" "$fill_mib" &&
-    mkfs.ext4 -q -F -L data -d "$temp/data" \
-      -E offset=$((DATA_START_SECTOR * SECTOR_BYTES)),lazy_itable_init=0,lazy_journal_init=0,nodiscard "$raw" "${size_kib}k" &&
-    rm -rf "$temp/data"
+  local raw=$1 gib=$2 fill_mib=$3 tree=$1.data size_kib
+  size_kib=$((gib * 1024 * 1024 - DATA_START_SECTOR / 2))
+  mkdir -p "$tree/w" "$tree/fill"
+  fill_data "$tree/fill" "$fill_mib"
+  mkfs.ext4 -q -F -L data -d "$tree" \
+    -E offset=$((DATA_START_SECTOR * SECTOR_BYTES)),lazy_itable_init=0,lazy_journal_init=0,nodiscard "$raw" "${size_kib}k"
+  rm -rf "$tree"
 }
 
 # fill_data DIR MIB: three quarters real files (programs, libraries, texts of this machine: they compress and repeat as files
 # do), one quarter random bytes (as encrypted or packed data is), which also fill up where the machine has too few files.
 fill_data() {
   local dir=$1 mib=$2 want taken
-  mkdir -p "$dir"
   ((mib)) || return 0
   want=$((mib * 1048576 * 3 / 4))
   find /usr/bin /usr/lib /usr/share -xdev -type f -size +16k -size -16M -printf '%s %p\n' | LC_ALL=C sort -k2 |
     awk -v want="$want" 'sum + $1 <= want { sum += $1; sub(/^[0-9]+ /, ""); print }' |
-    xargs -d '\n' cp --parents -t "$dir" || return 1
+    xargs -d '\n' cp --parents -t "$dir"
   taken=$(du -s --apparent-size -B1 "$dir" | cut -f1)
   head -c $((mib * 1048576 - (taken < mib * 1048576 ? taken : mib * 1048576))) /dev/urandom >"$dir/random"
 }

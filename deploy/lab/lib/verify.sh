@@ -4,14 +4,15 @@
 # verify_disk IMAGE. Prints {"needs_recovery":..,"e2fsck":"clean|replayed|errors",...what `writer verify` says...}.
 # Works on a copy; the image is only read. "replayed": the journal had to be replayed, as after a crash, and then all was well.
 verify_disk() {
-  local image=${1-} temp status=0
+  local image=${1-} temp
   [[ $# == 1 && -n $image ]] || usage_error "verify-disk IMAGE"
   [[ -r $image ]] || die "cannot read '$image'"
   need qemu-img dumpe2fs e2fsck debugfs python3
   temp=$(mktemp -d "$ROOT/tmp/verify.XXXXXX")
-  (verify_in "$image" "$temp") || status=$?
-  rm -rf "$temp"
-  return "$status"
+  (
+    trap 'rm -rf "$temp"' EXIT
+    verify_in "$image" "$temp"
+  )
 }
 
 verify_in() {

@@ -4,6 +4,8 @@
 
 readonly AGENT_TIMEOUT_S=120 # under software emulation on a busy machine; 4-8 s when idle
 readonly EXTRA_DISK_DATA_MIB=16
+readonly TARGET_LETTERS=abcdefghijklmnopqrstuvwxyz
+readonly EXTRA_DISKS_MAX=20 # virtio disks are PCI devices, and the machine has one bus of 32
 
 vm_command() {
   local verb=${1-}
@@ -85,43 +87,40 @@ vm_create() {
   done
   number_option --memory-mib "$memory_mib" 128 65536
   number_option --writer-interval-ms "$interval_ms" 0 3600000
-  ((${#extra[@]} <= 24)) || usage_error "at most 24 extra disks"
+  ((${#extra[@]} <= EXTRA_DISKS_MAX)) || usage_error "at most $EXTRA_DISKS_MAX extra disks"
   daemon_answers || die "the lab is not running (lab --root $ROOT start)"
   ! lab_virsh domuuid "$name" >/dev/null 2>&1 || die "there is a virtual machine '$name' already"
   vm_make "$name"
 }
 
 # Works on the variables of vm_create. Leaves nothing behind when it fails.
-vm_make() {
-  local name=$1 dir=$ROOT/vms/$1 base
+vm_make() (
+  name=$1 dir=$ROOT/vms/$1
   base=$(ensure_disk "$disk_gib" "$fill_mib")
+  trap '(($? == 0)) || { vm_destroy "$name"; say "error: could not create '"'$name'"'"; }' EXIT
   rm -rf "$dir"
   mkdir -p "$dir"
-  if ! (vm_define "$name" "$dir" "$base"); then
-    vm_destroy "$name" 2>/dev/null || true
-    die "could not create '$name'"
-  fi
-}
-
-vm_define() {
-  local name=$1 dir=$2 base=$3 disks number=1 letters=bcdefghijklmnopqrstuvwxyz spec
   cp --reflink=auto --sparse=always "$base" "$dir/vda.qcow2"
   disks=$(disk_xml "$dir/vda.qcow2" qcow2 vda)
+  number=1
   for spec in "${extra[@]}"; do
-    disks+=$(make_extra_disk "$spec" "$dir" "vd${letters:number-1:1}")
+    disks+=$(make_extra_disk "$spec" "$dir" "vd${TARGET_LETTERS:number:1}")
     number=$((number + 1))
   done
-  domain_xml "$name" "$disks" "$(nic_xml "$nic")" >"$dir/define.xml"
+  nic_part=$(nic_xml "$nic")
+  type=$(domain_type)
+  domain_xml "$name" "$type" "$disks" "$nic_part" >"$dir/define.xml"
   lab_virsh define "$dir/define.xml" >/dev/null
-  ((!start)) || lab_virsh start "$name" >/dev/null
-}
+  if ((start)); then lab_virsh start "$name" >/dev/null; fi
+)
 
+# domain_xml NAME TYPE DISKS NIC.
 # The console's log is not beside the disks: a restored machine must start although that folder is gone.
 domain_xml() {
   local channel=
   if ((agent)); then channel="<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"; fi
   cat <<-XML
-	<domain type='$(domain_type)'>
+	<domain type='$2'>
 	  <name>$1</name>
 	  <uuid>$(cat /proc/sys/kernel/random/uuid)</uuid>
 	  <memory unit='MiB'>$memory_mib</memory>
@@ -134,8 +133,8 @@ domain_xml() {
 	  <on_crash>destroy</on_crash>
 	  <devices>
 	    <emulator>$(command -v qemu-system-x86_64)</emulator>
-	    $2
 	    $3
+	    $4
 	    <serial type='file'><source path='$ROOT/log/$1.console' append='on'/></serial>
 	    $channel
 	  </devices>
