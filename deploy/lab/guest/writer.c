@@ -2,7 +2,8 @@
 //
 //   writer DIR run INTERVAL_MS   writes until SIGTERM, one step every INTERVAL_MS (0: as fast as it can)
 //   writer DIR count             prints the number of committed rows
-//   writer DIR verify            re-reads everything, prints one JSON line, exits 1 when a promise was broken
+//   writer DIR verify            re-reads everything, prints one JSON line, exits 1 when a promise was broken or there is no data;
+//                                a and lazy count good records, bad counts broken promises, integrity: ok, damaged or missing
 //   writer needs-recovery DEV    prints 1 when the ext4 on DEV was not cleanly unmounted or frozen (journal replay due), else 0
 //
 // One step of number N (1, 2, 3, ... without a gap, over all boots):
@@ -150,12 +151,6 @@ static sqlite3 *open_db(const char *dir, int flags) {
   return db;
 }
 
-static int db_exists(const char *dir) {
-  char path[4096];
-  snprintf(path, sizeof path, "%s/rows.db", dir);
-  return access(path, F_OK) == 0;
-}
-
 static void exec_sql(sqlite3 *db, const char *sql) {
   if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK) die(sql, sqlite3_errmsg(db));
 }
@@ -173,6 +168,15 @@ static uint64_t query_number(sqlite3 *db, const char *sql) {
   sqlite3_finalize(stmt);
   return value;
 }
+
+static int file_exists(const char *dir, const char *name) {
+  char path[4096];
+  snprintf(path, sizeof path, "%s/%s", dir, name);
+  return access(path, F_OK) == 0;
+}
+
+// Right after the first start there may be a database without its table yet.
+static int has_table(sqlite3 *db) { return query_number(db, "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'rows'") == 1; }
 
 static uint32_t row_crc(uint64_t seq, uint64_t time_us, const void *payload, size_t size) {
   uint64_t head[2] = {htole64(seq), htole64(time_us)};
@@ -232,10 +236,13 @@ static int run(const char *dir, long interval_ms) {
 }
 
 static int count(const char *dir) {
-  if (!db_exists(dir)) return puts("0"), 0;
-  sqlite3 *db = open_db(dir, SQLITE_OPEN_READWRITE);
-  printf("%llu\n", (unsigned long long)query_number(db, "SELECT COUNT(*) FROM rows"));
-  sqlite3_close(db);
+  uint64_t rows = 0;
+  if (file_exists(dir, "rows.db")) {
+    sqlite3 *db = open_db(dir, SQLITE_OPEN_READWRITE);
+    if (has_table(db)) rows = query_number(db, "SELECT COUNT(*) FROM rows");
+    sqlite3_close(db);
+  }
+  printf("%llu\n", (unsigned long long)rows);
   return 0;
 }
 
@@ -276,9 +283,9 @@ static int verify(const char *dir) {
   struct row_facts rows = {0, 0, 0};
   const char *integrity = "missing";
   sqlite3 *db = NULL;
-  if (db_exists(dir)) {
+  if (file_exists(dir, "rows.db")) {
     db = open_db(dir, SQLITE_OPEN_READWRITE);
-    integrity = integrity_is_ok(db) ? "ok" : "damaged";
+    integrity = !integrity_is_ok(db) ? "damaged" : has_table(db) ? "ok" : "missing";
   }
   int readable = strcmp(integrity, "ok") == 0;
   if (readable) rows = read_rows(db);
