@@ -1,0 +1,230 @@
+// A repository: deduplicated chunks and recovery points in a folder.
+//
+// Backups write through an UploadSession, restores read through a DiskReader; any number of both, and Verify, run at the
+// same time. Nothing that a session writes is visible before Commit returned OK; then all of it is, durably.
+// Format and order of writing: docs/formats/repository.md.
+#ifndef UMBRA_STORAGE_REPO_REPOSITORY_H_
+#define UMBRA_STORAGE_REPO_REPOSITORY_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "storage/base/clock.h"
+#include "storage/base/filesystem.h"
+#include "storage/base/random.h"
+#include "storage/repo/blob_store.h"
+#include "storage/repo/chunk.h"
+#include "umbra/store/v1/store.pb.h"
+
+namespace umbra::repo {
+
+using Manifest = store::v1::Manifest;
+
+struct RepositoryOptions {
+  // Only when a repository is made; an existing one keeps its own.
+  uint32_t chunk_size_bytes = kDefaultChunkSizeBytes;
+  IdSuite id_suite = IdSuite::kBlake3Keyed;
+
+  // A pack is sealed at this size. Smaller: more files and syncs. Larger: more is sent again after a cut.
+  uint64_t pack_size_bytes = 32 * base::kMiB;
+  // Chunks in sealed packs that are held in memory (about 100 bytes each) before they get an index run of their own.
+  uint64_t unindexed_chunks_max = 256 * 1024;
+};
+
+// What the header says; constant for the life of a repository.
+struct RepositoryInfo {
+  std::string uuid;
+  uint32_t format_version = 0;
+  uint32_t chunk_size_bytes = 0;
+  uint32_t map_page_entries = 0;
+  IdSuite id_suite = IdSuite::kBlake3Keyed;
+  std::string id_key;  // kIdKeySize bytes; only for agents that make chunks for this repository
+  absl::Time create_time;
+};
+
+// A chunk on its way. The bytes belong to somebody else.
+struct ChunkView {
+  ChunkId id;
+  uint32_t plain_length = 0;  // 1 .. chunk size
+  Codec codec = Codec::kRaw;
+  base::Bytes data;
+};
+
+// A chunk of a disk, as stored. `chunk.data` is valid until the next call on the reader.
+struct DiskChunk {
+  uint64_t offset_bytes = 0;
+  ChunkView chunk;
+};
+
+// Takes the map of one disk, in order. One thread at a time; must not outlive its session.
+class DiskMapWriter {
+ public:
+  virtual ~DiskMapWriter() = default;
+
+  // Ids of the next chunks, kZeroChunkId for zero chunks.
+  // FAILED_PRECONDITION / CHUNK_MISSING  the chunk wasn't uploaded (or was found damaged since); names chunk, disk, offset.
+  // INVALID_ARGUMENT / UPLOAD_INVALID    more ids than the disk has chunks, or a chunk of another length than its place.
+  virtual absl::Status Append(std::span<const ChunkId> ids) = 0;
+
+  // The map is complete; returns the bytes in chunks that aren't zero.
+  // INVALID_ARGUMENT / UPLOAD_INVALID when ids are missing.
+  virtual absl::StatusOr<uint64_t> Finish() = 0;
+};
+
+// One backup's writes. Thread-safe: Put and Wanted from several threads at once; Commit and Abort wait for calls that are
+// under way, and calls that come later get FAILED_PRECONDITION / SESSION_NOT_FOUND.
+// After an I/O error (STORAGE_FULL, IO_ERROR) the session is lost: every later call returns the same error.
+// Destroying a session aborts it. Must not outlive the repository.
+class UploadSession {
+ public:
+  virtual ~UploadSession() = default;
+
+  // One byte per id, in order: 1 = send it, 0 = stored already, or in a pack that this session still writes. Zero ids
+  // give 0. Two sessions that upload the same new chunk within one pack's time store it twice; both are right.
+  virtual absl::StatusOr<std::vector<uint8_t>> Wanted(std::span<const ChunkId> ids) = 0;
+
+  // Takes a chunk; returns the bytes that the repository grows by, 0 when it was known. Decompresses and computes the id
+  // in the calling thread; blocks while earlier packs are being synced (back pressure). Durable only at Commit.
+  // INVALID_ARGUMENT / UPLOAD_INVALID when the data isn't what the id says; the session goes on.
+  virtual absl::StatusOr<uint64_t> Put(const ChunkView& chunk) = 0;
+
+  // Starts the map of a disk; several disks may be under way. Upload the chunks first.
+  // INVALID_ARGUMENT / UPLOAD_INVALID when this disk has a map already, or for a capacity of 0.
+  virtual absl::StatusOr<std::unique_ptr<DiskMapWriter>> AddDiskMap(const std::string& vm_uuid, const std::string& disk,
+                                                                    uint64_t capacity_bytes) = 0;
+
+  // Makes the recovery points visible, all or none; they are durable when OK returns, and the session has ended.
+  // Each manifest's disks must be exactly the disks that got a finished map for its vm_uuid, with equal capacity
+  // (else INVALID_ARGUMENT / UPLOAD_INVALID, and the session goes on). Sets recovery_point_id (unless given), create_time
+  // (unless given), map_hash, data_bytes and stored_bytes (the session's growth, shared out by data_bytes).
+  // Returns the manifests as stored, in order.
+  virtual absl::StatusOr<std::vector<Manifest>> Commit(std::vector<Manifest> manifests) = 0;
+
+  // Gives the session up. Sealed packs stay, so that the next attempt need not send their chunks again.
+  virtual void Abort() = 0;
+
+  // Bytes that the repository grew by so far.
+  virtual uint64_t stored_bytes() const = 0;
+};
+
+// Reads one disk of a recovery point in order. One thread at a time; must not outlive the repository.
+class DiskReader {
+ public:
+  virtual ~DiskReader() = default;
+
+  virtual uint64_t capacity_bytes() const = 0;
+  // Everything before this offset has been returned (zero chunks included).
+  virtual uint64_t position_bytes() const = 0;
+  virtual uint64_t chunk_count() const = 0;
+  // Continues at this chunk. OUT_OF_RANGE / INVALID_REQUEST beyond the disk's end.
+  virtual absl::Status Seek(uint64_t chunk) = 0;
+
+  // The next chunks with data, up to about `limit_bytes` of stored bytes (at least one chunk); empty only at the end of the
+  // disk. The stored bytes are checked against their hash; whoever decompresses computes the id as well (OpenChunk).
+  // DATA_LOSS / CHUNK_DAMAGED, CHUNK_MISSING name chunk, disk and offset; the position stays before the chunk.
+  virtual absl::StatusOr<std::vector<DiskChunk>> Next(uint64_t limit_bytes) = 0;
+};
+
+struct RecoveryPointList {
+  std::vector<Manifest> points;       // ordered by create time, then id
+  std::vector<std::string> problems;  // one per point that can't be read, with its file and the reason
+};
+
+struct VerifyScope {
+  std::string recovery_point_id;  // empty: everything in the repository
+};
+
+// A chunk (or map page) whose bytes are wrong or gone, at one place where it is needed.
+struct ChunkDamage {
+  std::string chunk_id;           // hexadecimal
+  std::string recovery_point_id;  // empty when no recovery point needs it
+  std::string vm_display_name;
+  std::string disk;
+  uint64_t offset_bytes = 0;
+  uint64_t length_bytes = 0;  // of the disk; a map page stands for many chunks
+  std::string reason;         // CHUNK_DAMAGED or CHUNK_MISSING
+  std::string message;        // for people; names all of the above
+};
+
+struct VerifyProgress {
+  uint64_t done_bytes = 0;  // stored bytes read so far, and to read
+  uint64_t total_bytes = 0;
+};
+
+struct VerifyReport {
+  uint64_t chunk_count = 0;   // chunks checked
+  uint64_t stored_bytes = 0;  // bytes read
+  uint64_t plain_bytes = 0;   // bytes decompressed and hashed
+  std::vector<ChunkDamage> damaged;   // at most kVerifyDamageMax
+  uint64_t damaged_count = 0;         // all of them
+  std::vector<std::string> problems;  // packs, manifests: what is wrong, with the file
+  bool ok() const { return damaged_count == 0 && problems.empty(); }
+};
+// A dead disk would fill memory with the same message.
+inline constexpr size_t kVerifyDamageMax = 1000;
+
+struct RepositoryStats {
+  uint64_t recovery_point_count = 0;
+  uint64_t logical_bytes = 0;  // sum of the disks' data bytes over all points
+  uint64_t unique_bytes = 0;   // plain bytes of the stored chunks
+  uint64_t stored_bytes = 0;   // packs, index and points on disk
+  uint64_t chunk_count = 0;
+  uint64_t pack_count = 0;
+  uint64_t free_bytes = 0;
+};
+
+// Thread-safe.
+class Repository {
+ public:
+  // `fs`, `clock`, `random` outlive the repository; `path` is its folder.
+  // FAILED_PRECONDITION / REPOSITORY_LOCKED        another process (or object) has it open.
+  // FAILED_PRECONDITION / REPOSITORY_INCOMPATIBLE  no repository, made by a newer version, or its header is damaged.
+  // ALREADY_EXISTS / TARGET_EXISTS                 (Create) the folder holds something else, or a repository.
+  static absl::StatusOr<std::unique_ptr<Repository>> Create(base::Filesystem& fs, base::Clock& clock, base::Random& random,
+                                                            const std::string& path, const RepositoryOptions& options = {});
+  // Heals what a crash left: removes temporary files, finishes a half-published commit, indexes packs without a run.
+  static absl::StatusOr<std::unique_ptr<Repository>> Open(base::Filesystem& fs, base::Clock& clock, base::Random& random,
+                                                          const std::string& path, const RepositoryOptions& options = {});
+  static absl::StatusOr<std::unique_ptr<Repository>> OpenOrCreate(base::Filesystem& fs, base::Clock& clock,
+                                                                  base::Random& random, const std::string& path,
+                                                                  const RepositoryOptions& options = {});
+  // The same over any store; the caller sees to it that nobody else uses it. Makes the repository when the store is empty.
+  static absl::StatusOr<std::unique_ptr<Repository>> OpenOrCreateIn(std::unique_ptr<BlobStore> store, base::Clock& clock,
+                                                                    base::Random& random, const RepositoryOptions& options = {});
+  virtual ~Repository() = default;
+
+  virtual const RepositoryInfo& info() const = 0;
+  // Computes ids as the header says.
+  virtual const ChunkHasher& hasher() const = 0;
+
+  virtual std::unique_ptr<UploadSession> BeginSession() = 0;
+
+  virtual absl::StatusOr<RecoveryPointList> ListRecoveryPoints() = 0;
+  // NOT_FOUND / RECOVERY_POINT_NOT_FOUND; DATA_LOSS / MANIFEST_DAMAGED.
+  virtual absl::StatusOr<Manifest> ReadManifest(const std::string& recovery_point_id) = 0;
+  // As ReadManifest; NOT_FOUND / INVALID_REQUEST when the point has no such disk.
+  virtual absl::StatusOr<std::unique_ptr<DiskReader>> OpenDisk(const std::string& recovery_point_id,
+                                                               const std::string& disk) = 0;
+  // The point is invisible, durably. Space is not given back yet. Readers that are open go on.
+  virtual absl::Status RemoveRecoveryPoint(const std::string& recovery_point_id) = 0;
+
+  // Reads everything in scope and checks it. Damage is in the report; an error means that checking itself failed.
+  // CANCELLED / CANCELLED when `stop` was asked. `progress` (may be empty) is called from one thread at a time, at most
+  // once per pack or 32 MiB. Chunks found damaged count as unknown from then on: the next backup uploads them again.
+  virtual absl::StatusOr<VerifyReport> Verify(const VerifyScope& scope, std::function<void(const VerifyProgress&)> progress,
+                                              std::stop_token stop) = 0;
+
+  // Figures; reads manifests that it hasn't seen yet.
+  virtual absl::StatusOr<RepositoryStats> Stats() = 0;
+};
+
+}  // namespace umbra::repo
+
+#endif  // UMBRA_STORAGE_REPO_REPOSITORY_H_
