@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -164,6 +165,17 @@ absl::Status PosixFilesystem::SyncDirectory(const std::string& path) {
   const int error = errno;
   close(fd);
   return result == 0 ? absl::OkStatus() : ErrnoError(error, "sync folder " + path);
+}
+
+absl::StatusOr<std::unique_ptr<File>> PosixFilesystem::Lock(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) return ErrnoError(errno, "open " + path);
+  auto file = std::make_unique<PosixFile>(fd, path);
+  if (flock(fd, LOCK_EX | LOCK_NB) == 0) return file;
+  if (errno == EWOULDBLOCK) {
+    return Error(absl::StatusCode::kFailedPrecondition, "FILE_LOCKED", "{} is locked by somebody else", path);
+  }
+  return ErrnoError(errno, "lock " + path);
 }
 
 absl::StatusOr<uint64_t> PosixFilesystem::FreeSpace(const std::string& path) {

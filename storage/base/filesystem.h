@@ -55,6 +55,9 @@ class Filesystem {
   virtual absl::StatusOr<std::vector<std::string>> List(const std::string& path) = 0;
   virtual absl::StatusOr<bool> Exists(const std::string& path) = 0;
   virtual absl::Status SyncDirectory(const std::string& path) = 0;
+  // Takes the exclusive lock on the file `path`, made when absent, without waiting. It is held until the File is destroyed
+  // and gone when the process dies. FAILED_PRECONDITION / FILE_LOCKED while somebody else holds it.
+  virtual absl::StatusOr<std::unique_ptr<File>> Lock(const std::string& path) = 0;
   // Free bytes for this process on the file system that holds `path`.
   virtual absl::StatusOr<uint64_t> FreeSpace(const std::string& path) = 0;
 
@@ -73,6 +76,7 @@ class PosixFilesystem final : public Filesystem {
   absl::StatusOr<std::vector<std::string>> List(const std::string& path) override;
   absl::StatusOr<bool> Exists(const std::string& path) override;
   absl::Status SyncDirectory(const std::string& path) override;
+  absl::StatusOr<std::unique_ptr<File>> Lock(const std::string& path) override;
   absl::StatusOr<uint64_t> FreeSpace(const std::string& path) override;
 };
 
