@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -101,29 +102,37 @@ class BlockReader {
   // Allocation of the whole disk.
   virtual absl::StatusOr<std::vector<Extent>> Extents() = 0;
 
-  // Reads the given non-zero stretches with several requests in flight, in pieces of at most `piece_bytes` that never
-  // cross a multiple of `piece_bytes`, and hands each piece to `sink`.
-  // Errors: ABORTED / GUEST_STOPPED the guest went away meanwhile (the view is lost; back up again).
+  // Reads the given stretches (any, not only those of Extents; `zero` ones are skipped) with several requests in flight,
+  // in pieces of at most `piece_bytes` that never cross a multiple of `piece_bytes`, and hands each piece to `sink`.
+  // For whole pieces, round the stretches outwards to multiples of `piece_bytes`, but not beyond the capacity.
+  // Errors: ABORTED / GUEST_STOPPED the guest went away meanwhile (the view is lost; back up again);
+  // RESOURCE_EXHAUSTED / SCRATCH_FULL, looked for about once a second (Close the view at once: the guest may be paused).
   virtual absl::Status ReadExtents(const std::vector<Extent>& extents, uint32_t piece_bytes, const BlockSink& sink) = 0;
 
   // Exactly `out.size()` bytes at `offset_bytes`. For small reads and tests.
   virtual absl::Status ReadAt(uint64_t offset_bytes, base::MutableBytes out) = 0;
 };
 
-// Writes a restored disk. WriteAt and WriteZeroes may be called from several threads at once.
+// Writes a restored disk. WriteAt may be called from several threads at once, for stretches that don't overlap. When the
+// writer ends without an OK from Finish, its file is removed.
 class BlockWriter {
  public:
   virtual ~BlockWriter() = default;
 
   // What was never written reads as zero and takes no space where the format can do that.
+  // Errors: RESOURCE_EXHAUSTED / TARGET_FULL.
   virtual absl::Status WriteAt(uint64_t offset_bytes, base::Bytes data) = 0;
   // Everything written is durable when OK returns; no write may follow.
   virtual absl::Status Finish() = 0;
 };
 
+// A unix socket's path has room for 107 characters, and the names in the scratch folder take up to 54 of them.
+inline constexpr size_t kScratchFolderLengthMax = 52;
+
 struct PointInTimeOptions {
   std::vector<std::string> disks;  // targets to include; at least one
   // Folder for copy-before-write scratch files and sockets. Needs free space for what the guest overwrites meanwhile.
+  // At most kScratchFolderLengthMax characters; the hypervisor's processes must be able to write there.
   std::string scratch_folder;
   // Names everything that the driver leaves on the host, so that CleanUp can find it after a crash. Only
   // [a-z0-9-], at most 40 characters.
@@ -145,6 +154,17 @@ class PointInTime {
   virtual absl::Status Health() = 0;
 
   virtual absl::Status Close() = 0;
+};
+
+// A point in time that only has to be cut: everything slow (folders, checks, descriptions) is done. Begin is what
+// happens while the guest is frozen.
+class PreparedPointInTime {
+ public:
+  virtual ~PreparedPointInTime() = default;
+
+  // Cuts the view for all disks at once, in one call to the hypervisor. Call it once.
+  // Errors: FAILED_PRECONDITION / GUEST_NOT_RUNNING or VM_HAS_FOREIGN_JOB, RESOURCE_EXHAUSTED / SCRATCH_FULL.
+  virtual absl::StatusOr<std::unique_ptr<PointInTime>> Begin() = 0;
 };
 
 struct NewDisk {
@@ -189,14 +209,16 @@ class Hypervisor {
   virtual absl::StatusOr<GuestAgentInfo> QueryGuestAgent(const std::string& uuid, absl::Duration timeout) = 0;
 
   // Freezes every file system of the guest; returns how many.
-  // Errors: FAILED_PRECONDITION / GUEST_AGENT_NOT_CONFIGURED or GUEST_AGENT_NOT_RUNNING: nothing was asked of the guest;
+  // Errors: FAILED_PRECONDITION / GUEST_AGENT_NOT_CONFIGURED, GUEST_AGENT_NOT_RUNNING or GUEST_NOT_RUNNING: nothing was
+  // asked of the guest;
   // ABORTED / GUEST_FREEZE_FAILED: the guest refused and is not frozen;
   // DEADLINE_EXCEEDED / GUEST_FREEZE_TIMEOUT: no answer in `timeout`; THE GUEST MAY STILL FREEZE LATER: call Thaw until
   // it returns OK.
   virtual absl::StatusOr<int> Freeze(const std::string& uuid, absl::Duration timeout) = 0;
 
-  // Thaws; returns how many file systems were frozen (0: none, cheap, always safe).
-  // Errors: DEADLINE_EXCEEDED / GUEST_AGENT_NOT_RUNNING no answer: try again.
+  // Thaws; returns how many file systems were frozen (0: none, or the VM is off; cheap, always safe).
+  // Errors: DEADLINE_EXCEEDED / GUEST_AGENT_NOT_RUNNING no answer: try again;
+  // FAILED_PRECONDITION / GUEST_AGENT_NOT_CONFIGURED.
   virtual absl::StatusOr<int> Thaw(const std::string& uuid, absl::Duration timeout) = 0;
 
   // --- point in time ---
@@ -205,10 +227,16 @@ class Hypervisor {
   // hypervisor would wait for. Call before a freeze, because the wait would be spent frozen.
   virtual absl::Status CheckNoJob(const std::string& uuid) = 0;
 
-  // Takes the view at once for all disks. The VM is running or paused: FAILED_PRECONDITION / GUEST_NOT_RUNNING otherwise.
-  // RESOURCE_EXHAUSTED / SCRATCH_FULL when the scratch folder has no room.
-  virtual absl::StatusOr<std::unique_ptr<PointInTime>> BeginPointInTime(const std::string& uuid,
-                                                                        const PointInTimeOptions& options) = 0;
+  // Gets everything ready; call it before a freeze. Includes CheckNoJob.
+  // Errors: INVALID_ARGUMENT / INVALID_REQUEST a disk is not there or excluded, or an option is out of its range;
+  // FAILED_PRECONDITION / GUEST_NOT_RUNNING the VM is neither running nor paused, or VM_HAS_FOREIGN_JOB;
+  // RESOURCE_EXHAUSTED / SCRATCH_FULL the scratch folder has no room.
+  virtual absl::StatusOr<std::unique_ptr<PreparedPointInTime>> PreparePointInTime(const std::string& uuid,
+                                                                                  const PointInTimeOptions& options) = 0;
+
+  // Both steps in one, for when nothing is frozen meanwhile.
+  absl::StatusOr<std::unique_ptr<PointInTime>> BeginPointInTime(const std::string& uuid,
+                                                                const PointInTimeOptions& options);
 
   // After a crash of the agent: ends point-in-time jobs, resumes a VM that a full scratch paused, and removes scratch
   // files and sockets, only those with this owner tag in `scratch_folder`. Safe to repeat; thaws nobody.
@@ -219,6 +247,7 @@ class Hypervisor {
 
   virtual absl::Status Pause(const std::string& uuid) = 0;
   virtual absl::Status Resume(const std::string& uuid) = 0;
+  // OK when it runs already. FAILED_PRECONDITION / DISK_MISSING names a disk whose file isn't there.
   virtual absl::Status Start(const std::string& uuid) = 0;
   // Off at once, as by the power button held; OK when it is off already.
   virtual absl::Status PowerOff(const std::string& uuid) = 0;
