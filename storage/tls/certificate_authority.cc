@@ -116,7 +116,8 @@ bool IsIpAddress(const std::string& name) {
 
 bool IsDnsName(const std::string& name) {
   return !name.empty() && name.size() <= 253 && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+           c == '_';
   });
 }
 
@@ -182,8 +183,8 @@ absl::Status Damaged(const std::string& path, const absl::Status& why) {
                      base::MessageOf(why));
 }
 
-absl::Status CreateFile(base::Filesystem& filesystem, base::Clock& clock, base::Random& random, const std::string& folder,
-                        const std::string& path) {
+absl::Status CreateFile(base::Filesystem& filesystem, base::Clock& clock, base::Random& random,
+                        const std::string& folder, const std::string& path) {
   ASSIGN_OR_RETURN(const KeyPtr key, GenerateKeyObject());
   ASSIGN_OR_RETURN(const CertificatePtr certificate,
                    MakeCertificate(AuthorityPlan(), key.get(), nullptr, key.get(), clock.Now(), random));
@@ -201,7 +202,8 @@ CertificateAuthority::CertificateAuthority(std::unique_ptr<Impl> impl, base::Clo
 CertificateAuthority::~CertificateAuthority() = default;
 
 absl::StatusOr<std::unique_ptr<CertificateAuthority>> CertificateAuthority::Open(base::Filesystem& filesystem,
-                                                                                 base::Clock& clock, base::Random& random,
+                                                                                 base::Clock& clock,
+                                                                                 base::Random& random,
                                                                                  const std::string& folder) {
   const std::string path = folder + "/" + kFileName;
   ASSIGN_OR_RETURN(const bool exists, filesystem.Exists(path));
@@ -225,8 +227,8 @@ absl::StatusOr<ServerCertificate> CertificateAuthority::IssueServerCertificate(c
   ASSIGN_OR_RETURN(std::string alt_names, SubjectAltNames(names));
   plan.extensions.push_back({NID_subject_alt_name, std::move(alt_names)});
   ASSIGN_OR_RETURN(const KeyPtr key, GenerateKeyObject());
-  ASSIGN_OR_RETURN(const CertificatePtr certificate, MakeCertificate(plan, key.get(), impl_->certificate.get(),
-                                                                     impl_->key.get(), clock_.Now(), random_));
+  ASSIGN_OR_RETURN(const CertificatePtr certificate,
+                   MakeCertificate(plan, key.get(), impl_->certificate.get(), impl_->key.get(), clock_.Now(), random_));
   ServerCertificate issued;
   ASSIGN_OR_RETURN(issued.key_pem, WriteKey(key.get()));
   ASSIGN_OR_RETURN(issued.chain_pem, WriteCertificate(certificate.get()));
@@ -234,15 +236,16 @@ absl::StatusOr<ServerCertificate> CertificateAuthority::IssueServerCertificate(c
   return issued;
 }
 
-absl::StatusOr<std::string> CertificateAuthority::SignAgentCertificate(std::string_view csr_pem, std::string_view host_id) {
+absl::StatusOr<std::string> CertificateAuthority::SignAgentCertificate(std::string_view csr_pem,
+                                                                       std::string_view host_id) {
   if (!IsHostId(host_id)) {
     return base::Error(absl::StatusCode::kInvalidArgument, "CERTIFICATE_INVALID", "'{}' is not a host id", host_id);
   }
   ASSIGN_OR_RETURN(const RequestPtr request, ReadRequest(csr_pem));
-  ASSIGN_OR_RETURN(const CertificatePtr certificate,
-                   MakeCertificate(LeafPlan(std::string(host_id), kAgentLifetime, "clientAuth"),
-                                   X509_REQ_get0_pubkey(request.get()), impl_->certificate.get(), impl_->key.get(),
-                                   clock_.Now(), random_));
+  ASSIGN_OR_RETURN(
+      const CertificatePtr certificate,
+      MakeCertificate(LeafPlan(std::string(host_id), kAgentLifetime, "clientAuth"), X509_REQ_get0_pubkey(request.get()),
+                      impl_->certificate.get(), impl_->key.get(), clock_.Now(), random_));
   return WriteCertificate(certificate.get());
 }
 

@@ -28,15 +28,16 @@ inline constexpr absl::Duration kClockSkew = absl::Hours(1);
 
 struct ServerCertificate {
   std::string key_pem;
-  std::string chain_pem;  // the certificate, then the authority's, so that an enrolling agent can find and pin the latter
+  std::string
+      chain_pem;  // the certificate, then the authority's, so that an enrolling agent can find and pin the latter
 };
 
 // Thread-safe.
 class CertificateAuthority {
  public:
-  // Loads "<folder>/authority.pem", or makes it when there is none. Key and certificate live in this one file (mode 0600,
-  // replaced atomically), so an interrupted first start leaves either nothing or all of it.
-  // Errors: DATA_LOSS / AUTHORITY_DAMAGED  the file is there but unusable; it is never replaced, because every agent would
+  // Loads "<folder>/authority.pem", or makes it when there is none. Key and certificate live in this one file (mode
+  // 0600, replaced atomically), so an interrupted first start leaves either nothing or all of it. Errors: DATA_LOSS /
+  // AUTHORITY_DAMAGED  the file is there but unusable; it is never replaced, because every agent would
   //                                        lose its daemon: restore it from a backup, or remove it and enrol again.
   //         those of base::Filesystem.
   static absl::StatusOr<std::unique_ptr<CertificateAuthority>> Open(base::Filesystem& filesystem, base::Clock& clock,
@@ -49,8 +50,8 @@ class CertificateAuthority {
   // SHA-256 of the certificate, 64 lower-case hexadecimal characters.
   const std::string& fingerprint() const { return fingerprint_; }
 
-  // A new key and a serverAuth certificate for `names` (DNS names and IP addresses), kServerName and the loopback names.
-  // INVALID_ARGUMENT / CERTIFICATE_INVALID for a name that is neither.
+  // A new key and a serverAuth certificate for `names` (DNS names and IP addresses), kServerName and the loopback
+  // names. INVALID_ARGUMENT / CERTIFICATE_INVALID for a name that is neither.
   absl::StatusOr<ServerCertificate> IssueServerCertificate(const std::vector<std::string>& names);
 
   // A clientAuth certificate for the key in `csr_pem` with the common name `host_id` ([a-z0-9-], 1 to 64 characters).

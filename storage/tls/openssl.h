@@ -19,7 +19,9 @@ namespace umbra::tls {
 template <auto kFree>
 struct Freer {
   template <typename T>
-  void operator()(T* object) const { kFree(object); }
+  void operator()(T* object) const {
+    kFree(object);
+  }
 };
 
 using KeyPtr = std::unique_ptr<EVP_PKEY, Freer<EVP_PKEY_free>>;

@@ -10,6 +10,7 @@
 namespace umbra::tls {
 namespace {
 
+constexpr int kNapMilliseconds = 10;  // between looks at the socket while connecting
 constexpr unsigned char kAlpnHttp2[] = {2, 'h', '2'};
 
 absl::StatusOr<ContextPtr> UncheckedClientContext() {
@@ -24,7 +25,8 @@ absl::StatusOr<ContextPtr> UncheckedClientContext() {
 
 absl::Status Unreachable(const std::string& address) {
   const std::string detail = base::MessageOf(OpenSslError("TLS handshake"));
-  return base::Error(absl::StatusCode::kUnavailable, "PEER_UNREACHABLE", "nobody answers at {} in TLS ({})", address, detail);
+  return base::Error(absl::StatusCode::kUnavailable, "PEER_UNREACHABLE", "nobody answers at {} in TLS ({})", address,
+                     detail);
 }
 
 absl::Status Mismatch(std::string_view fingerprint, std::string_view why) {
@@ -56,7 +58,7 @@ absl::StatusOr<std::vector<std::string>> FetchPeerChain(const std::string& addre
   if (bio == nullptr) return OpenSslError("set up connection");
   BIO_set_conn_hostname(bio.get(), address.c_str());
   const int seconds = std::max<int>(1, static_cast<int>(absl::ToInt64Seconds(timeout)));
-  if (BIO_do_connect_retry(bio.get(), seconds, -1) != 1) return Unreachable(address);
+  if (BIO_do_connect_retry(bio.get(), seconds, kNapMilliseconds) != 1) return Unreachable(address);
 
   SSL* ssl = nullptr;
   BIO_get_ssl(bio.get(), &ssl);
@@ -84,8 +86,8 @@ absl::StatusOr<std::string> PickPinnedAuthority(const std::vector<std::string>& 
   return Mismatch(fingerprint, "another authority vouches for the server");
 }
 
-absl::StatusOr<std::string> FetchPinnedAuthority(const std::string& address, std::string_view fingerprint, absl::Time now,
-                                                 absl::Duration timeout) {
+absl::StatusOr<std::string> FetchPinnedAuthority(const std::string& address, std::string_view fingerprint,
+                                                 absl::Time now, absl::Duration timeout) {
   ASSIGN_OR_RETURN(const std::vector<std::string> chain, FetchPeerChain(address, timeout));
   absl::StatusOr<std::string> authority = PickPinnedAuthority(chain, fingerprint, now);
   if (!authority.ok()) return base::Annotate(authority.status(), "{}", address);

@@ -17,7 +17,9 @@ absl::Status InvalidPem(std::string_view what) {
   return base::Error(absl::StatusCode::kInvalidArgument, "CERTIFICATE_INVALID", "not a usable {} in PEM form", what);
 }
 
-BioPtr ReadOnlyBio(std::string_view text) { return BioPtr(BIO_new_mem_buf(text.data(), static_cast<int>(text.size()))); }
+BioPtr ReadOnlyBio(std::string_view text) {
+  return BioPtr(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+}
 
 std::string BioText(BIO* bio) {
   char* data = nullptr;
@@ -38,7 +40,9 @@ std::string CommonNameOf(X509* certificate) {
 }
 
 // Keys in our files are never encrypted; without this OpenSSL would ask on the terminal.
-int NoPassphrase(char*, int, int, void*) { return -1; }
+int NoPassphrase(char*, int, int, void*) {
+  return -1;
+}
 
 }  // namespace
 
@@ -100,7 +104,8 @@ absl::StatusOr<std::string> MakeCsr(std::string_view key_pem, std::string_view c
   if (request == nullptr || X509_REQ_set_version(request.get(), X509_REQ_VERSION_1) != 1 ||
       X509_NAME_add_entry_by_NID(X509_REQ_get_subject_name(request.get()), NID_commonName, MBSTRING_UTF8, name,
                                  static_cast<int>(common_name.size()), -1, 0) != 1 ||
-      X509_REQ_set_pubkey(request.get(), key.get()) != 1 || X509_REQ_sign(request.get(), key.get(), EVP_sha256()) == 0) {
+      X509_REQ_set_pubkey(request.get(), key.get()) != 1 ||
+      X509_REQ_sign(request.get(), key.get(), EVP_sha256()) == 0) {
     return OpenSslError("make certificate request");
   }
   BioPtr bio(BIO_new(BIO_s_mem()));

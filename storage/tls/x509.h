@@ -1,7 +1,7 @@
 // Keys, certificate requests and certificates as PEM text. What both ends of a link need; no policy.
 //
-// Errors: INVALID_ARGUMENT / CERTIFICATE_INVALID for text that isn't what it should be; INTERNAL / INTERNAL when OpenSSL
-// itself fails (out of entropy, out of memory). Everything here is thread-safe.
+// Errors: INVALID_ARGUMENT / CERTIFICATE_INVALID for text that isn't what it should be; INTERNAL / INTERNAL when
+// OpenSSL itself fails (out of entropy, out of memory). Everything here is thread-safe.
 #ifndef UMBRA_STORAGE_TLS_X509_H_
 #define UMBRA_STORAGE_TLS_X509_H_
 
