@@ -1,0 +1,144 @@
+// A hypervisor without virtual machines: disks are real raw files, guests are made of this class's Guest... calls.
+//
+// For tests and simulation; passes the same contract suite as the real drivers. A point in time is copy-before-write: the
+// bytes are those of the moment of Begin while the guest writes on. What can go wrong with a real guest has a switch in
+// SimulatedFaults. The object stands for the hypervisor, so it outlives the agent: CrashAgent drops what an agent held,
+// as kill -9 would.
+//
+// Thread-safe. Waits (a hanging freeze) go through the clock.
+#ifndef UMBRA_AGENT_HYPERVISOR_SIMULATED_SIMULATED_HYPERVISOR_H_
+#define UMBRA_AGENT_HYPERVISOR_SIMULATED_SIMULATED_HYPERVISOR_H_
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "agent/hypervisor/hypervisor.h"
+#include "storage/base/clock.h"
+#include "storage/base/filesystem.h"
+#include "storage/base/random.h"
+
+namespace umbra::hypervisor {
+
+struct SimulatedDisk {
+  std::string name;
+  uint64_t capacity_bytes = 0;
+  DiskExclusion exclusion = DiskExclusion::kNone;  // another value: a disk without a file
+};
+
+struct SimulatedVmSpec {
+  std::string name;
+  std::vector<SimulatedDisk> disks;
+  uint64_t memory_bytes = 256 * base::kMiB;
+  std::vector<NetworkAdapter> adapters;
+  bool guest_agent = true;  // configured
+  bool running = true;
+};
+
+// What goes wrong with one VM.
+struct SimulatedFaults {
+  bool agent_silent = false;                      // nobody in the guest listens: nothing can be asked
+  absl::Duration freeze_delay;                    // a freeze takes effect this late, also when its caller gave up before
+  bool freeze_fails = false;                      // the guest refuses (a hook failed)
+  int thaw_failures = 0;                          // so many thaws get no answer; counts down
+  bool foreign_job = false;                       // somebody else's job runs on the VM
+  bool begin_fails = false;                       // the next cut is refused
+  std::optional<uint64_t> dies_after_read_bytes;  // the guest dies when so much of its views was read
+  std::optional<uint64_t> scratch_limit_bytes;    // the scratch folder is full beyond this
+};
+
+class SimulatedHypervisor final : public Hypervisor {
+ public:
+  // Disk files go to `folder`/VM name/. `folder` is made when needed. The references must outlive this object, and this
+  // object everything it hands out.
+  SimulatedHypervisor(std::string folder, base::Filesystem& files, base::Clock& clock, base::Random& random);
+  ~SimulatedHypervisor() override;
+
+  // --- what a test does ---
+
+  // Returns the new VM's uuid. Disks are empty.
+  absl::StatusOr<std::string> CreateVm(const SimulatedVmSpec& spec);
+  void SetFaults(const std::string& uuid, const SimulatedFaults& faults);
+  void AddNetwork(const std::string& name);  // "switch0" is there from the start
+  void RemoveNetwork(const std::string& name);
+
+  // What a program in the guest does. FAILED_PRECONDITION / GUEST_NOT_RUNNING when the guest is off or paused;
+  // UNAVAILABLE / GUEST_FROZEN while it is frozen (a real program would wait).
+  absl::Status GuestWrite(const std::string& uuid, const std::string& disk, uint64_t offset_bytes, base::Bytes data);
+  absl::StatusOr<std::string> GuestRead(const std::string& uuid, const std::string& disk, uint64_t offset_bytes,
+                                        uint64_t length_bytes);
+  bool IsFrozen(const std::string& uuid);
+  // As kill -9 of the guest's process. Views of it are lost.
+  void KillGuest(const std::string& uuid);
+  // The agent dies: points in time that it held stay behind, with their scratch files, until CleanUp.
+  void CrashAgent();
+
+  // --- Hypervisor ---
+
+  absl::StatusOr<std::string> Version() override;
+  absl::StatusOr<std::vector<VmInfo>> ListVms() override;
+  absl::StatusOr<VmInfo> GetVm(const std::string& uuid) override;
+  absl::StatusOr<std::string> Configuration(const std::string& uuid) override;
+  absl::StatusOr<GuestAgentInfo> QueryGuestAgent(const std::string& uuid, absl::Duration timeout) override;
+  absl::StatusOr<int> Freeze(const std::string& uuid, absl::Duration timeout) override;
+  absl::StatusOr<int> Thaw(const std::string& uuid, absl::Duration timeout) override;
+  absl::Status CheckNoJob(const std::string& uuid) override;
+  absl::StatusOr<std::unique_ptr<PreparedPointInTime>> PreparePointInTime(const std::string& uuid,
+                                                                          const PointInTimeOptions& options) override;
+  absl::StatusOr<CleanUpReport> CleanUp(const std::string& uuid, const std::string& scratch_folder,
+                                        const std::string& owner_tag) override;
+  absl::Status Pause(const std::string& uuid) override;
+  absl::Status Resume(const std::string& uuid) override;
+  absl::Status Start(const std::string& uuid) override;
+  absl::Status PowerOff(const std::string& uuid) override;
+  absl::Status DeleteVm(const std::string& uuid) override;
+  // Only "raw": what this hypervisor's VMs use.
+  absl::StatusOr<std::unique_ptr<BlockWriter>> CreateDisk(const NewDisk& disk) override;
+  absl::StatusOr<DefinedVm> DefineVm(const DefineOptions& options) override;
+  std::string DefaultFolder() override;
+
+ private:
+  struct Vm;
+  struct View;
+  class Prepared;
+  class PointInTimeView;
+  class Reader;
+
+  // Shared between the table and calls that wait while the VM may be deleted.
+  using VmPtr = std::shared_ptr<Vm>;
+
+  absl::StatusOr<VmPtr> FindLocked(const std::string& uuid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<VmPtr> FindForAgentLocked(const std::string& uuid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void LandFreezeLocked(Vm& vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void StopLocked(Vm& vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckNoJobLocked(const Vm& vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<std::unique_ptr<PointInTime>> Begin(const VmPtr& vm, const PointInTimeOptions& options);
+  absl::Status PreserveLocked(Vm& vm, const std::string& disk, uint64_t offset, uint64_t length)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ScratchFullLocked(Vm& vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status ViewHealthLocked(const View& view) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status ReadView(Vm& vm, View& view, const std::string& disk, uint64_t offset, base::MutableBytes out);
+  absl::Status EndView(Vm& vm, const std::shared_ptr<View>& view, int64_t agent_life);
+  absl::Status RemoveViewLocked(Vm& vm, const View& view) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  VmInfo DescribeLocked(Vm& vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const std::string folder_;
+  base::Filesystem& files_;
+  base::Clock& clock_;
+  base::Random& random_;
+
+  // One lock for all: a guest's write and the copy of what it overwrites must not be seen apart.
+  absl::Mutex mu_;
+  std::map<std::string, VmPtr> vms_ ABSL_GUARDED_BY(mu_);
+  std::set<std::string> networks_ ABSL_GUARDED_BY(mu_);
+  int64_t agent_life_ ABSL_GUARDED_BY(mu_) = 0;  // counts CrashAgent
+};
+
+}  // namespace umbra::hypervisor
+
+#endif  // UMBRA_AGENT_HYPERVISOR_SIMULATED_SIMULATED_HYPERVISOR_H_
