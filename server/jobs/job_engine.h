@@ -1,0 +1,167 @@
+// Owns every change of a job. A change is one event: the table of job_state.h is asked, row and event are written in
+// one transaction, and only then is anybody told.
+//
+// Facts of a job are the catalog's row, with one exception: progress comes several times a second and is kept in
+// memory, and written at most once a second (kProgressStoreInterval). Get and List show the newest of both. After a
+// crash a row's figures may be a second old; its state never is.
+#ifndef UMBRA_SERVER_JOBS_JOB_ENGINE_H_
+#define UMBRA_SERVER_JOBS_JOB_ENGINE_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "server/jobs/job_state.h"
+#include "server/jobs/notifier.h"
+#include "storage/base/clock.h"
+#include "storage/base/random.h"
+#include "storage/catalog/catalog.h"
+
+namespace umbra::jobs {
+
+using catalog::ActiveJob;
+using catalog::Job;
+using catalog::JobId;
+
+inline constexpr absl::Duration kProgressStoreInterval = absl::Seconds(1);
+// More queued jobs than this are a mistake of a script, not a wish.
+inline constexpr int64_t kQueuedJobsMax = 10'000;
+// A virtual machine has a handful of disks; the bound keeps a broken agent from filling memory and catalog.
+inline constexpr size_t kProgressDisksMax = 1024;
+inline constexpr size_t kRequestIdLengthMax = 64;
+// A client that repeats a request does so within minutes.
+inline constexpr absl::Duration kRequestsKeptFor = absl::Hours(24 * 7);
+// For Apply: whichever attempt is current.
+inline constexpr int32_t kCurrentAttempt = -1;
+
+// Facts that come with an event; each is read by the events named.
+struct EventFacts {
+  std::optional<catalog::JobPhase> phase;        // kProgress
+  std::optional<catalog::JobProgress> progress;  // kProgress, kAgentDone, kAgentFailed, kAgentCancelled
+  catalog::JobMessage
+      error;  // kAgentFailed; also read by kAgentLost, kLeaseExpired, kServerRestarted instead of the usual text
+  std::vector<catalog::RecoveryPoint> recovery_points;  // kRepoCommitted: all of the job's
+  absl::Duration freeze_duration;                       // kAgentDone, kAgentFailed, kAgentCancelled
+  std::string restored_vm_uuid;                         // kAgentDone of a restore
+  std::vector<catalog::DamagedChunk> damage;            // kAgentDone, kAgentFailed of a verification
+};
+
+struct Applied {
+  Job job;       // as it is now
+  bool changed;  // false: the event was late or a repetition, nothing changed
+};
+
+// Thread-safe. Calls that change something return after the commit is durable: a few milliseconds, longer on a busy
+// disk. Every call may also return the errors of catalog::Catalog; then nothing was changed.
+class JobEngine {
+ public:
+  // All must outlive the engine.
+  JobEngine(catalog::Catalog& catalog, base::Clock& clock, base::Random& random)
+      : catalog_(catalog), clock_(clock), random_(random) {}
+
+  // ---- Changing ----
+
+  // Queues a job. With the `request_id` of an earlier call (not empty) and the same spec it returns that call's job, as
+  // it is now. That what the spec names exists is the caller's to check; the shape of the spec is checked here.
+  // INVALID_ARGUMENT / INVALID_REQUEST       the spec or the request_id has a hole.
+  // ALREADY_EXISTS / REQUEST_ID_REUSED       the request_id came with another spec before.
+  // RESOURCE_EXHAUSTED / SERVER_BUSY         kQueuedJobsMax jobs wait.
+  absl::StatusOr<Job> Submit(const catalog::JobSpec& spec, const std::string& request_id);
+
+  // Applies `event` to attempt `attempt` of a job. An event of an older attempt is late: `changed` is false.
+  // kSubmit is not for this call. Details:
+  //   kAssign          raises the attempt number: pass kCurrentAttempt and read Applied.job.attempt.
+  //   kAgentDone       of a backup without kRepoCommitted before counts as kAgentFailed (UPLOAD_INVALID).
+  //   kRepoCommitted   inserts the recovery points in the same transaction. When this is refused the caller must remove
+  //                    them from the repository again: the job ended meanwhile.
+  // NOT_FOUND / JOB_NOT_FOUND
+  // FAILED_PRECONDITION / JOB_ENDED          the job has ended and the event isn't merely late (cancel, assign,
+  // commit). FAILED_PRECONDITION / SESSION_NOT_FOUND  kRepoCommitted of an attempt that isn't current any more.
+  // FAILED_PRECONDITION / JOB_BAD_STATE      refused by the table.
+  // ABORTED / VM_BUSY                        kAssign while another job works on one of its virtual machines.
+  absl::StatusOr<Applied> Apply(const JobId& id, int32_t attempt, JobEvent event, const EventFacts& facts = {});
+
+  // A person wants it to stop: Apply(kCancelRequested) on whichever attempt is current.
+  absl::StatusOr<Job> Cancel(const JobId& id);
+
+  // Adds a warning to a job that hasn't ended; later ones, of older attempts, and those beyond kJobWarningsMax are
+  // dropped.
+  absl::Status AddWarning(const JobId& id, int32_t attempt, const catalog::JobMessage& warning);
+
+  // ---- Dispatching ----
+
+  // Queued jobs that may be assigned now, in order of submission: their host is online (`online` is called without a
+  // lock of ours; not for verifications) and none of their virtual machines is held or claimed by an earlier job.
+  // Writes down why the others wait (HOST_OFFLINE, VM_BUSY).
+  absl::StatusOr<std::vector<ActiveJob>> Runnable(absl::FunctionRef<bool(const catalog::HostId&)> online);
+  // Jobs that have not ended, in order of submission: what to cancel, whose lease to watch.
+  absl::StatusOr<std::vector<ActiveJob>> Active() const;
+  // Says why a queued job waits; no effect on others.
+  absl::Status SetWaitReason(const JobId& id, const std::string& reason);
+  // OK when `attempt` is the job's current one and its worker may work (DISPATCHING, RUNNING, COMMITTING) on `host`.
+  // For the data service, before it opens a session, commits or reads, and for work that a Hello lists.
+  // NOT_FOUND / JOB_NOT_FOUND, FAILED_PRECONDITION / SESSION_NOT_FOUND, PERMISSION_DENIED / PERMISSION_DENIED (host).
+  absl::StatusOr<Job> CheckWorker(const JobId& id, int32_t attempt, const catalog::HostId& host) const;
+
+  // ---- Looking ----
+
+  // NOT_FOUND / JOB_NOT_FOUND.
+  absl::StatusOr<Job> Get(const JobId& id) const;
+  // Newest first. The key is Job::number.
+  absl::StatusOr<catalog::Page<Job, int64_t>> List(const catalog::JobStore::Filter& filter,
+                                                   const catalog::ListOptions<int64_t>& options) const;
+
+  // `listener` is called after every change of the job, progress included (unthrottled). Subscribe first, then Get.
+  [[nodiscard]] Subscription Subscribe(const JobId& id, Listener listener);
+  // `listener` is called after every change of any job's state, submission included, progress not.
+  [[nodiscard]] Subscription SubscribeStates(Listener listener);
+  // Blocks until the job's revision is above `revision`, it has ended, or `timeout` passed; returns the job as it is
+  // then.
+  absl::StatusOr<Job> WaitForChange(const JobId& id, int64_t revision, absl::Duration timeout) const
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Forgets request ids that kRequestsKeptFor no longer covers. Call now and then.
+  absl::Status PruneRequests();
+
+ private:
+  // What is newer than the row of a job that a worker is busy with.
+  struct Live {
+    int32_t attempt = 0;
+    bool running = false;  // the row's state takes progress without changing
+    catalog::JobPhase phase = catalog::JobPhase::kNone;
+    catalog::JobProgress progress;
+    int64_t revision = 0;
+    absl::Duration stored_at;  // monotonic time of the last write of progress
+  };
+
+  absl::StatusOr<Applied> ApplyInTransaction(catalog::Stores& stores, const JobId& id, int32_t attempt, JobEvent event,
+                                             const EventFacts& facts) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<bool> TakeProgress(const JobId& id, int32_t attempt, const EventFacts& facts) ABSL_LOCKS_EXCLUDED(mu_);
+  void Overlay(Job& job) const ABSL_LOCKS_EXCLUDED(mu_);
+  void AfterCommit(const Job& job, bool state_changed) ABSL_LOCKS_EXCLUDED(mu_);
+  void Announce(const JobId& id, bool state_changed) ABSL_LOCKS_EXCLUDED(mu_);
+  int64_t NextRevision(int64_t current) const;
+
+  catalog::Catalog& catalog_;
+  base::Clock& clock_;
+  base::Random& random_;
+  Notifier notifier_;  // topics: a job's id; kStatesTopic
+
+  // live_ has an entry exactly for jobs in DISPATCHING, RUNNING and COMMITTING (but for the moment between a commit and
+  // AfterCommit). Taken after the catalog's locks, never held while calling the catalog or a listener.
+  mutable absl::Mutex mu_;
+  absl::flat_hash_map<JobId, Live> live_ ABSL_GUARDED_BY(mu_);
+  int64_t changes_ ABSL_GUARDED_BY(mu_) = 0;  // counts every change, for WaitForChange
+};
+
+}  // namespace umbra::jobs
+
+#endif  // UMBRA_SERVER_JOBS_JOB_ENGINE_H_

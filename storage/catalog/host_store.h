@@ -1,0 +1,40 @@
+// Enrolled hosts. Used inside Catalog::Read and Catalog::Write; see catalog.h for threads and durability.
+#ifndef UMBRA_STORAGE_CATALOG_HOST_STORE_H_
+#define UMBRA_STORAGE_CATALOG_HOST_STORE_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "storage/catalog/records.h"
+#include "storage/sqlite/database.h"
+
+namespace umbra::catalog {
+
+class HostStore {
+ public:
+  explicit HostStore(sqlite::Database& db) : db_(db) {}
+
+  // ALREADY_EXISTS / CATALOG_EXISTS when the id or the fingerprint is taken.
+  absl::Status Insert(const Host& host);
+  // Replaces everything but id, create_time and revision, which is raised. NOT_FOUND / HOST_NOT_FOUND.
+  absl::Status Update(const Host& host);
+  // A sign of life. NOT_FOUND / HOST_NOT_FOUND.
+  absl::Status SetLastSeen(const HostId& id, absl::Time time);
+  // Refuses the host's certificate from now on and forgets its inventory; recovery points and jobs stay.
+  // NOT_FOUND / HOST_NOT_FOUND, also when it was revoked before.
+  absl::Status Revoke(const HostId& id);
+
+  // NOT_FOUND / HOST_NOT_FOUND for unknown and for revoked hosts.
+  absl::StatusOr<Host> Get(const HostId& id) const;
+  // By certificate, revoked hosts too: the caller looks at `revoked`. NOT_FOUND / HOST_NOT_FOUND.
+  absl::StatusOr<Host> FindByFingerprint(const std::string& fingerprint) const;
+  // Ordered by id; without revoked hosts.
+  absl::StatusOr<Page<Host, HostId>> List(const ListOptions<HostId>& options) const;
+
+ private:
+  sqlite::Database& db_;
+};
+
+}  // namespace umbra::catalog
+
+#endif  // UMBRA_STORAGE_CATALOG_HOST_STORE_H_

@@ -1,0 +1,54 @@
+// Jobs as rows. Only server/jobs writes here: it keeps the rules of the states. Used inside Catalog::Read and Write.
+#ifndef UMBRA_STORAGE_CATALOG_JOB_STORE_H_
+#define UMBRA_STORAGE_CATALOG_JOB_STORE_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "storage/catalog/records.h"
+#include "storage/sqlite/database.h"
+
+namespace umbra::catalog {
+
+// Most warnings, and most damaged chunks, that one job keeps: enough to see what is wrong, and a job stays a small row.
+inline constexpr int kJobWarningsMax = 100;
+inline constexpr int kJobDamageMax = 1000;
+
+class JobStore {
+ public:
+  struct Filter {
+    bool active_only = false;
+    std::optional<JobKind> kind;
+  };
+
+  explicit JobStore(sqlite::Database& db) : db_(db) {}
+
+  // Writes the job and returns its number. `warnings`, `damage` and `recovery_points` are not read.
+  absl::StatusOr<int64_t> Insert(const Job& job);
+  // Writes what may change: everything but id, number, spec, create_time, and the lists that have calls of their own.
+  // NOT_FOUND / JOB_NOT_FOUND.
+  absl::Status Update(const Job& job);
+  // Appends; beyond kJobWarningsMax (kJobDamageMax) it is dropped.
+  absl::Status AddWarning(const JobId& id, const JobMessage& warning);
+  absl::Status AddDamage(const JobId& id, const DamagedChunk& chunk);
+
+  // NOT_FOUND / JOB_NOT_FOUND.
+  absl::StatusOr<Job> Get(const JobId& id) const;
+  // Newest first. The key is the job's number.
+  absl::StatusOr<Page<Job, int64_t>> List(const Filter& filter, const ListOptions<int64_t>& options) const;
+  // All jobs that have not ended, in order of submission.
+  absl::StatusOr<std::vector<ActiveJob>> Active() const;
+  absl::StatusOr<int64_t> CountQueued() const;
+
+ private:
+  absl::Status WriteDisks(const Job& job);
+  absl::Status ReadChildren(Job& job) const;
+
+  sqlite::Database& db_;
+};
+
+}  // namespace umbra::catalog
+
+#endif  // UMBRA_STORAGE_CATALOG_JOB_STORE_H_

@@ -1,0 +1,327 @@
+// What the catalog remembers, as plain structs. No protos: the API and the schema age separately.
+//
+// Enum values are stored: they are never renumbered. They equal those of proto/umbra/v1 (server/api checks that).
+// Times are stored with microseconds; what is finer is cut off.
+#ifndef UMBRA_STORAGE_CATALOG_RECORDS_H_
+#define UMBRA_STORAGE_CATALOG_RECORDS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "storage/catalog/ids.h"
+
+namespace umbra::catalog {
+
+// ---- Paging ----
+
+// What every list takes: at most `page_size` items (>= 1) that come after `after_key` in the list's order.
+// The key is that of the last item seen, so that items added or removed meanwhile neither repeat nor hide others.
+template <typename Key>
+struct ListOptions {
+  int page_size = 100;
+  std::optional<Key> after_key;
+};
+
+template <typename Item, typename Key>
+struct Page {
+  std::vector<Item> items;
+  std::optional<Key> next_key;  // absent on the last page
+};
+
+// ---- Hosts and what they have ----
+
+struct Host {
+  HostId id;
+  std::string display_name;
+  std::string agent_version;
+  std::string hypervisor;
+  std::string hypervisor_error;  // empty: the hypervisor can be used
+  std::string certificate_serial;
+  std::string certificate_fingerprint;  // SHA-256, lower-case hexadecimal; unique
+  bool revoked = false;                 // the certificate is refused; the host is shown in no list
+  absl::Time create_time;
+  absl::Time last_seen_time;
+  int64_t revision = 0;  // rises with every change but last_seen_time; set by the store
+  int32_t vm_count = 0;  // of the last inventory; set when read
+};
+
+enum class VmState { kUnspecified = 0, kRunning = 1, kPaused = 2, kSaved = 3, kOff = 4, kCrashed = 5 };
+enum class GuestAgentState { kUnspecified = 0, kRunning = 1, kNotResponding = 2, kNotConfigured = 3, kGuestOff = 4 };
+enum class BackupMechanism {
+  kUnspecified = 0,
+  kSavedState = 1,
+  kChildSnapshot = 2,
+  kCrashConsistent = 3,
+  kOffline = 4
+};
+
+struct VmDisk {
+  std::string name;
+  std::string path;
+  std::string format;
+  int64_t capacity_bytes = 0;
+  int64_t allocated_bytes = 0;
+};
+
+// A disk that a backup leaves out.
+struct ExcludedDisk {
+  std::string name;
+  std::string reason;
+  std::string message;
+};
+
+struct Vm {
+  VmKey key;
+  std::string display_name;
+  VmState state = VmState::kUnspecified;
+  int64_t memory_bytes = 0;
+  GuestAgentState guest_agent_state = GuestAgentState::kUnspecified;
+  std::string guest_agent_version;
+  BackupMechanism mechanism = BackupMechanism::kUnspecified;
+  std::string mechanism_reason;
+  std::string mechanism_message;
+  std::vector<VmDisk> disks;
+  std::vector<ExcludedDisk> excluded_disks;
+  absl::Time update_time;               // when the inventory was stored
+  RecoveryPointId last_recovery_point;  // newest by point_time, empty when there is none; set when read
+};
+
+// An application-side participant of backups on a host, as the agent reported it.
+struct Writer {
+  std::string writer_id;
+  std::string instance_id;
+  std::string display_name;
+  std::string state;
+  uint32_t last_failure_code = 0;
+  std::string last_failure;
+  int32_t component_count = 0;
+};
+
+// A one-time secret for one enrolment; only its hash is known here.
+struct EnrolmentToken {
+  std::string hash;          // SHA-256 of the secret, lower-case hexadecimal
+  std::string host_pattern;  // shell-style; empty: any host
+  absl::Time create_time;
+  absl::Time expire_time;
+  std::optional<absl::Time> used_time;
+  std::string used_by;  // host name that used it
+};
+
+// ---- Jobs ----
+
+enum class JobKind { kBackup = 1, kRestore = 2, kVerify = 3 };
+
+// What each state means is told beside the table in server/jobs/job_state.h.
+enum class JobState {
+  kNone = 0,  // not submitted yet; never stored
+  kQueued = 1,
+  kDispatching = 2,
+  kRunning = 3,
+  kCommitting = 4,
+  kSucceeded = 5,
+  kFailed = 6,
+  kCancelled = 7,
+  kCancelling = 8
+};
+
+enum class JobPhase {
+  kNone = 0,
+  kGathering = 1,
+  kPreparing = 2,
+  kFreezing = 3,
+  kSnapshot = 4,
+  kTransferring = 5,
+  kCompleting = 6
+};
+
+enum class RestoreMode { kUnspecified = 0, kNew = 1, kInPlace = 2 };
+
+// Lower-case words for logs and event messages: "backup", "running", "transferring".
+std::string_view NameOf(JobKind kind);
+std::string_view NameOf(JobState state);
+std::string_view NameOf(JobPhase phase);
+
+// True for states that never change again.
+constexpr bool IsTerminal(JobState state) {
+  return state == JobState::kSucceeded || state == JobState::kFailed || state == JobState::kCancelled;
+}
+
+struct BackupSpec {
+  std::vector<VmKey> vms;  // all of one host
+  RepositoryId repository;
+  bool allow_crash_consistent = false;
+  absl::Duration freeze_timeout;
+
+  bool operator==(const BackupSpec&) const = default;
+};
+
+struct RestoreSpec {
+  RecoveryPointId recovery_point;
+  RepositoryId repository;  // of the recovery point; filled in by who submits
+  RestoreMode mode = RestoreMode::kUnspecified;
+  HostId target_host;         // never empty: filled in by who submits
+  VmKey replaced_vm;          // kInPlace: the virtual machine that gives way, filled in by who submits; empty for kNew
+  std::string display_name;   // kNew
+  std::string target_folder;  // empty: beside the original's disks
+  bool power_on = false;
+
+  bool operator==(const RestoreSpec&) const = default;
+};
+
+struct VerifySpec {
+  RepositoryId repository;
+  RecoveryPointId recovery_point;  // empty: every one
+
+  bool operator==(const VerifySpec&) const = default;
+};
+
+using JobSpec = std::variant<BackupSpec, RestoreSpec, VerifySpec>;
+
+JobKind KindOf(const JobSpec& spec);
+// The host whose agent does the job; empty for a verification, which the daemon does itself.
+HostId HostOf(const JobSpec& spec);
+// Virtual machines that no other job may work on meanwhile.
+std::vector<VmKey> VmsOf(const JobSpec& spec);
+
+struct DiskProgress {
+  VmKey vm;
+  std::string disk;
+  int64_t done_bytes = 0;
+  int64_t total_bytes = 0;
+
+  bool operator==(const DiskProgress&) const = default;
+};
+
+// Units and meaning as in umbra.v1.JobProgress.
+struct JobProgress {
+  int64_t done_bytes = 0;
+  int64_t total_bytes = 0;
+  int64_t read_bytes = 0;
+  int64_t new_bytes = 0;
+  int64_t stored_bytes = 0;
+  int64_t rate_bytes_per_second = 0;
+  std::optional<absl::Duration> eta;
+  std::vector<DiskProgress> disks;
+
+  bool operator==(const JobProgress&) const = default;
+};
+
+// A warning or an error, for people and programs.
+struct JobMessage {
+  std::string reason;
+  std::string message;
+
+  bool operator==(const JobMessage&) const = default;
+};
+
+struct DamagedChunk {
+  std::string chunk_id;  // hexadecimal
+  RecoveryPointId recovery_point;
+  std::string disk;
+  int64_t offset_bytes = 0;
+  std::string message;
+
+  bool operator==(const DamagedChunk&) const = default;
+};
+
+struct Job {
+  JobId id;
+  int64_t number = 0;  // order of submission, from 1; set by the store
+  JobSpec spec;
+  JobState state = JobState::kQueued;
+  JobPhase phase = JobPhase::kNone;
+  std::string wait_reason;
+  JobMessage error;  // reason empty: none
+  std::vector<JobMessage> warnings;
+  JobProgress progress;
+  int32_t attempt = 0;  // 0: never assigned
+  absl::Time create_time;
+  std::optional<absl::Time> start_time;
+  std::optional<absl::Time> end_time;
+  absl::Duration freeze_duration;  // zero: no guest was frozen
+  std::string restored_vm_uuid;
+  std::vector<DamagedChunk> damage;
+  std::vector<RecoveryPointId> recovery_points;  // that it made and that still exist; set when read
+  int64_t revision = 0;                          // rises with every change; set by server/jobs
+};
+
+// What a dispatcher needs to know of a job that has not ended.
+struct ActiveJob {
+  JobId id;
+  JobKind kind = JobKind::kBackup;
+  JobState state = JobState::kQueued;
+  int32_t attempt = 0;
+  HostId host;  // empty: done by the daemon itself
+  std::vector<VmKey> vms;
+  std::string wait_reason;
+};
+
+// The first answer to a request_id, so that a repeated request gets the same one.
+struct Request {
+  std::string request_id;
+  std::string request_hash;  // of everything else in the request
+  JobId job;
+  absl::Time create_time;
+};
+
+// ---- Events ----
+
+enum class Severity { kInfo = 1, kWarning = 2, kError = 3 };
+
+struct Event {
+  int64_t sequence = 0;  // from 1 without gaps; set by the store
+  absl::Time time;
+  std::string type;      // stable, such as "JOB_STATE_CHANGED"
+  std::string resource;  // such as "jobs/j1"
+  Severity severity = Severity::kInfo;
+  std::string message;
+};
+
+// ---- Recovery points ----
+
+struct RecoveryPointDisk {
+  std::string name;
+  int64_t capacity_bytes = 0;
+  int64_t data_bytes = 0;
+  std::string format;
+  std::string path;
+};
+
+struct Document {
+  std::string kind;  // as in umbra.store.v1.ManifestDocument, the configuration excepted
+  std::string content;
+};
+
+struct RecoveryPoint {
+  RecoveryPointId id;
+  VmKey vm;  // at backup time; the host may be gone
+  std::string vm_display_name;
+  RepositoryId repository;
+  JobId job;  // may be gone
+  absl::Time point_time;
+  absl::Time create_time;
+  BackupMechanism mechanism = BackupMechanism::kUnspecified;
+  std::string mechanism_reason;
+  absl::Duration freeze_duration;
+  std::vector<RecoveryPointDisk> disks;
+  std::vector<ExcludedDisk> excluded_disks;
+  int64_t read_bytes = 0;
+  int64_t stored_bytes = 0;
+  std::string configuration;        // empty in lists
+  std::vector<Document> documents;  // empty in lists
+};
+
+// Place in the list of recovery points: newest point_time first, then by id.
+struct RecoveryPointKey {
+  absl::Time point_time;
+  RecoveryPointId id;
+};
+
+}  // namespace umbra::catalog
+
+#endif  // UMBRA_STORAGE_CATALOG_RECORDS_H_
