@@ -1,0 +1,211 @@
+#include "agent/transfer/disk_restorer.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include "storage/base/log.h"
+#include "storage/base/status.h"
+
+namespace umbra::transfer {
+namespace {
+
+absl::Status BadStream(std::string message) {
+  return base::MakeError(absl::StatusCode::kInternal, "INTERNAL", "the daemon's stream is wrong: " + std::move(message));
+}
+
+}  // namespace
+
+DiskRestorer::DiskRestorer(ChunkStoreClient& store, hypervisor::BlockWriter& writer, ProgressMeter& meter, size_t meter_disk,
+                           const Cancellation& cancellation, base::Clock& clock, base::Random& random,
+                           RestoreSettings settings)
+    : store_(store), writer_(writer), meter_(meter), meter_disk_(meter_disk), cancellation_(cancellation), clock_(clock),
+      random_(random), settings_(settings), messages_(static_cast<size_t>(settings.queue_messages)) {
+  {
+    absl::MutexLock lock(&mu_);
+    for (Message& message : messages_) free_.push_back(&message);
+  }
+  for (int i = 0; i < settings_.workers; ++i) threads_.emplace_back([this] { RunWorker(); });
+}
+
+DiskRestorer::~DiskRestorer() {
+  {
+    absl::MutexLock lock(&mu_);
+    stop_ = true;
+  }
+  threads_.clear();
+}
+
+absl::Status DiskRestorer::Run(const DiskSource& source) {
+  source_ = source;
+  Backoff backoff(random_, settings_.backoff);
+  absl::Duration last_progress = clock_.Monotonic();
+  while (true) {
+    RETURN_IF_ERROR(cancellation_.Check());
+    const uint64_t before = received_bytes_;
+    const uint64_t first_chunk = layout_ ? received_bytes_ / layout_->chunk_size_bytes : 0;
+    const absl::Status status = Stream(first_chunk);
+    if (absl::Status written = WaitUntilWritten(); !written.ok()) {
+      RETURN_IF_ERROR(cancellation_.Check());
+      return written;
+    }
+    if (status.ok()) break;
+    RETURN_IF_ERROR(cancellation_.Check());
+    if (status.code() != absl::StatusCode::kUnavailable) return status;
+    if (received_bytes_ > before) {
+      last_progress = clock_.Monotonic();
+      backoff.Reset();
+    }
+    if (clock_.Monotonic() - last_progress > settings_.link_grace) {
+      return base::Error(absl::StatusCode::kUnavailable, "AGENT_LOST", "the link stayed down at offset {} of disk {}: {}",
+                         received_bytes_, source_.disk, base::MessageOf(status));
+    }
+    base::Log("transfer")->warn("restore stream cut, opening it again disk={} offset={} error=\"{}\"", source_.disk,
+                                received_bytes_, base::Describe(status));
+    RETURN_IF_ERROR(cancellation_.Wait(clock_, backoff.Next()));
+  }
+  meter_.FinishDisk(meter_disk_);
+  return absl::OkStatus();
+}
+
+absl::Status DiskRestorer::Stream(uint64_t first_chunk) {
+  store::v1::ReadDiskRequest request;
+  request.set_job_id(source_.job_id);
+  request.set_attempt(source_.attempt);
+  request.set_recovery_point_id(source_.recovery_point_id);
+  request.set_disk(source_.disk);
+  request.set_first_chunk(static_cast<int64_t>(first_chunk));
+  ASSIGN_OR_RETURN(const std::unique_ptr<DiskStream> stream, store_.ReadDisk(request));
+  for (bool first = true;; first = false) {
+    ASSIGN_OR_RETURN(Message * message, FreeMessage());
+    const absl::StatusOr<bool> more = stream->Next(message);
+    absl::Status accepted = more.status();
+    if (accepted.ok() && *more && first) accepted = AcceptLayout(*message);
+    if (accepted.ok() && *more) accepted = Accept(*message);
+    absl::MutexLock lock(&mu_);
+    const bool use = accepted.ok() && *more;
+    if (use) {
+      queue_.push_back(message);
+    } else {
+      free_.push_back(message);
+    }
+    RETURN_IF_ERROR(accepted);
+    if (!*more) break;
+  }
+  if (received_bytes_ != source_.capacity_bytes) {
+    return BadStream(fmt::format("it ended at {} of {} bytes", received_bytes_, source_.capacity_bytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<DiskRestorer::Message*> DiskRestorer::FreeMessage() {
+  absl::MutexLock lock(&mu_);
+  const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return StoppedLocked() || !free_.empty(); };
+  mu_.Await(absl::Condition(&ready));
+  RETURN_IF_ERROR(error_);
+  Message* message = free_.back();
+  free_.pop_back();
+  return message;
+}
+
+absl::Status DiskRestorer::AcceptLayout(const Message& message) {
+  const auto suite = repo::ToIdSuite(message.id_suite());
+  const auto chunk_size = static_cast<uint64_t>(message.chunk_size_bytes());
+  if (!suite || message.id_key().size() != repo::kIdKeySize || !std::has_single_bit(chunk_size) ||
+      chunk_size < repo::kMinChunkSizeBytes || chunk_size > repo::kMaxChunkSizeBytes) {
+    return BadStream("unknown id suite or chunk size");
+  }
+  if (static_cast<uint64_t>(message.capacity_bytes()) != source_.capacity_bytes) {
+    return BadStream(fmt::format("disk of {} bytes where the recovery point has {}", message.capacity_bytes(),
+                                 source_.capacity_bytes));
+  }
+  if (!layout_) {
+    layout_.emplace(Layout{repo::ChunkHasher(*suite, base::AsBytes(message.id_key())), chunk_size});
+  } else if (layout_->chunk_size_bytes != chunk_size) {
+    return BadStream("the chunk size changed");
+  }
+  return absl::OkStatus();
+}
+
+// Looks at what doesn't need the data: the stretch continues the one before, and every chunk lies in it, in order.
+absl::Status DiskRestorer::Accept(const Message& message) {
+  const auto done = static_cast<uint64_t>(message.done_bytes());
+  if (done < received_bytes_ || done > source_.capacity_bytes ||
+      (done % layout_->chunk_size_bytes != 0 && done != source_.capacity_bytes)) {
+    return BadStream(fmt::format("stretch up to {} after {}", message.done_bytes(), received_bytes_));
+  }
+  uint64_t next = received_bytes_;
+  for (const auto& item : message.items()) {
+    const auto offset = static_cast<uint64_t>(item.offset_bytes());
+    if (offset < next || offset >= done || offset % layout_->chunk_size_bytes != 0 ||
+        item.chunk().plain_length() != std::min(layout_->chunk_size_bytes, source_.capacity_bytes - offset) ||
+        item.chunk().id().size() != repo::kChunkIdSize) {
+      return BadStream(fmt::format("a chunk of {} bytes at {} after {}", item.chunk().plain_length(), item.offset_bytes(), next));
+    }
+    next = offset + layout_->chunk_size_bytes;
+  }
+  received_bytes_ = done;
+  return absl::OkStatus();
+}
+
+absl::Status DiskRestorer::WaitUntilWritten() {
+  absl::MutexLock lock(&mu_);
+  const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return !error_.ok() || free_.size() == messages_.size();
+  };
+  mu_.Await(absl::Condition(&idle));
+  return error_;
+}
+
+void DiskRestorer::RunWorker() {
+  std::vector<std::byte> scratch;
+  const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return StoppedLocked() || !queue_.empty(); };
+  while (true) {
+    Message* message;
+    {
+      absl::MutexLock lock(&mu_);
+      mu_.Await(absl::Condition(&ready));
+      if (StoppedLocked()) return;
+      message = queue_.front();
+      queue_.pop_front();
+    }
+    if (absl::Status status = WriteMessage(*message, scratch); !status.ok()) Fail(status);
+    absl::MutexLock lock(&mu_);
+    free_.push_back(message);
+  }
+}
+
+absl::Status DiskRestorer::WriteMessage(const Message& message, std::vector<std::byte>& scratch) {
+  for (const auto& item : message.items()) {
+    RETURN_IF_ERROR(cancellation_.Check());
+    RETURN_IF_ERROR(WriteChunk(item, scratch));
+  }
+  meter_.SetDone(meter_disk_, static_cast<uint64_t>(message.done_bytes()));
+  return absl::OkStatus();
+}
+
+absl::Status DiskRestorer::WriteChunk(const store::v1::ReadDiskResponse::Item& item, std::vector<std::byte>& scratch) {
+  const store::v1::Chunk& chunk = item.chunk();
+  const auto codec = repo::ToCodec(chunk.codec());
+  if (!codec) return Damaged(item, fmt::format("codec {} is unknown", chunk.codec()));
+  base::Bytes plain;
+  const absl::Status opened =
+      repo::OpenChunk(layout_->hasher, repo::ChunkId::FromBytes(base::AsBytes(chunk.id())), *codec, chunk.plain_length(),
+                      base::AsBytes(chunk.data()), scratch, plain);
+  if (!opened.ok()) return Damaged(item, base::MessageOf(opened));
+  RETURN_IF_ERROR(writer_.WriteAt(static_cast<uint64_t>(item.offset_bytes()), plain));
+  meter_.AddRead(plain.size());
+  return absl::OkStatus();
+}
+
+absl::Status DiskRestorer::Damaged(const store::v1::ReadDiskResponse::Item& item, std::string_view what) const {
+  return base::Error(absl::StatusCode::kDataLoss, "CHUNK_DAMAGED", "chunk {} of disk {} at offset {} is damaged: {}",
+                     base::ToHex(base::AsBytes(item.chunk().id())), source_.disk, item.offset_bytes(), what);
+}
+
+void DiskRestorer::Fail(const absl::Status& why) {
+  absl::MutexLock lock(&mu_);
+  if (error_.ok()) error_ = why;
+}
+
+}  // namespace umbra::transfer
