@@ -39,6 +39,12 @@ std::string CommonNameOf(X509* certificate) {
   return size < 0 ? std::string() : std::string(text, static_cast<size_t>(size));
 }
 
+std::string SerialOf(X509* certificate) {
+  const ASN1_INTEGER* serial = X509_get0_serialNumber(certificate);
+  return base::ToHex(
+      std::as_bytes(std::span(ASN1_STRING_get0_data(serial), static_cast<size_t>(ASN1_STRING_length(serial)))));
+}
+
 // Keys in our files are never encrypted; without this OpenSSL would ask on the terminal.
 int NoPassphrase(char*, int, int, void*) {
   return -1;
@@ -117,6 +123,7 @@ absl::StatusOr<CertificateInfo> Inspect(std::string_view certificate_pem) {
   ASSIGN_OR_RETURN(const CertificatePtr certificate, ReadCertificate(certificate_pem));
   CertificateInfo info;
   info.common_name = CommonNameOf(certificate.get());
+  info.serial = SerialOf(certificate.get());
   ASSIGN_OR_RETURN(info.fingerprint, FingerprintOf(certificate.get()));
   info.not_before = ToTime(X509_get0_notBefore(certificate.get()));
   info.not_after = ToTime(X509_get0_notAfter(certificate.get()));

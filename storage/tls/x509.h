@@ -26,6 +26,7 @@ absl::StatusOr<std::string> MakeCsr(std::string_view key_pem, std::string_view c
 
 struct CertificateInfo {
   std::string common_name;  // of the subject
+  std::string serial;       // lower-case hexadecimal
   std::string fingerprint;  // SHA-256 over the DER form, 64 lower-case hexadecimal characters
   absl::Time not_before;
   absl::Time not_after;

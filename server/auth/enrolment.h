@@ -1,0 +1,64 @@
+// How a machine becomes a host: a one-time token, made here and carried by a person, is traded for a certificate.
+#ifndef UMBRA_SERVER_AUTH_ENROLMENT_H_
+#define UMBRA_SERVER_AUTH_ENROLMENT_H_
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "storage/base/clock.h"
+#include "storage/base/random.h"
+#include "storage/catalog/catalog.h"
+#include "storage/tls/certificate_authority.h"
+
+namespace umbra::auth {
+
+inline constexpr absl::Duration kTokenLifetimeDefault = absl::Hours(1);
+inline constexpr absl::Duration kTokenLifetimeMax = absl::Hours(24 * 7);
+inline constexpr size_t kHostPatternSizeMax = 255;
+inline constexpr size_t kHostNameSizeMax = 253;
+
+struct NewToken {
+  std::string text;  // secret and fingerprint; shown once, only a hash of the secret is kept
+  absl::Time expire_time;
+};
+
+struct EnrolledHost {
+  catalog::HostId id;
+  std::string certificate_pem;
+};
+
+// Thread-safe. What it is given outlives it. Calls block for a read or a synced write of the catalog.
+class Enrolment {
+ public:
+  Enrolment(catalog::Catalog& catalog, base::Clock& clock, base::Random& random, tls::CertificateAuthority& authority)
+      : catalog_(catalog), clock_(clock), random_(random), authority_(authority) {}
+
+  // A token that one host may use within `lifetime` (zero: kTokenLifetimeDefault) if its name matches `host_pattern`
+  // (shell-style: * ? [a-z]; empty: any). Durable when OK.
+  // INVALID_ARGUMENT / INVALID_REQUEST: lifetime negative or above kTokenLifetimeMax, pattern too long.
+  absl::StatusOr<NewToken> CreateToken(absl::Duration lifetime, const std::string& host_pattern);
+
+  // Uses the token up and registers a new host with a certificate for the key in `csr_pem`: both or neither, durably.
+  // A stranger learns nothing from the errors about tokens that exist.
+  // PERMISSION_DENIED / ENROLMENT_TOKEN_INVALID    wrong, used or expired.
+  // PERMISSION_DENIED / ENROLMENT_HOST_MISMATCH    token fine, but not for this name; it stays usable.
+  // INVALID_ARGUMENT  / CERTIFICATE_REQUEST_INVALID, INVALID_REQUEST (host name); the token stays usable.
+  absl::StatusOr<EnrolledHost> Enrol(std::string_view secret, std::string_view csr_pem, const std::string& host_name);
+
+  // The authority's certificate, PEM, for the new host to trust.
+  const std::string& authority_pem() const { return authority_.certificate_pem(); }
+
+ private:
+  absl::Status Register(const catalog::Host& host, const std::string& token_hash);
+
+  catalog::Catalog& catalog_;
+  base::Clock& clock_;
+  base::Random& random_;
+  tls::CertificateAuthority& authority_;
+};
+
+}  // namespace umbra::auth
+
+#endif  // UMBRA_SERVER_AUTH_ENROLMENT_H_
