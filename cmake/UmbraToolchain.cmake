@@ -1,6 +1,6 @@
 # Compiler flags, sanitizers, ccache and linker choice. Nothing here is required but the compiler.
 
-if(NOT CMAKE_BUILD_TYPE AND NOT DEFINED CMAKE_CXX_FLAGS_INIT)
+if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
 endif()
 # -O2 for the data path, -g1 so that a crash names its functions without 10x larger objects.

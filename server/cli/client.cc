@@ -1,0 +1,69 @@
+#include "server/cli/client.h"
+
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+
+namespace umbra::cli {
+namespace {
+
+std::string ReasonIn(const grpc::Status& status) {
+  google::rpc::Status details;
+  if (!details.ParseFromString(status.error_details())) return "";
+  for (const auto& any : details.details()) {
+    google::rpc::ErrorInfo info;
+    if (any.UnpackTo(&info)) return info.reason();
+  }
+  return "";
+}
+
+int ExitCodeFor(grpc::StatusCode code) {
+  switch (code) {
+    case grpc::StatusCode::INVALID_ARGUMENT:
+    case grpc::StatusCode::OUT_OF_RANGE:
+      return kExitUsage;
+    case grpc::StatusCode::NOT_FOUND:
+      return kExitNotFound;
+    case grpc::StatusCode::UNAVAILABLE:
+      return kExitUnreachable;
+    case grpc::StatusCode::FAILED_PRECONDITION:
+    case grpc::StatusCode::ABORTED:
+    case grpc::StatusCode::ALREADY_EXISTS:
+    case grpc::StatusCode::PERMISSION_DENIED:
+    case grpc::StatusCode::UNAUTHENTICATED:
+      return kExitRefused;
+    case grpc::StatusCode::CANCELLED:
+      return kExitCancelled;
+    case grpc::StatusCode::DATA_LOSS:
+      return kExitDamaged;
+    default:
+      return kExitFailed;
+  }
+}
+
+}  // namespace
+
+ExitError ToExitError(const grpc::Status& status) {
+  std::string reason = ReasonIn(status);
+  std::string message = status.error_message();
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE && reason.empty()) {
+    message = "umbrad can't be reached (" + message + "). Is it running, and is --socket right?";
+    reason = "DAEMON_UNREACHABLE";
+  }
+  return {ExitCodeFor(status.error_code()), message, reason};
+}
+
+Client::Client(const std::string& socket_path) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(16 * 1024 * 1024);
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  auto channel = grpc::CreateCustomChannel("unix:" + socket_path, grpc::InsecureChannelCredentials(), arguments);
+  hosts = v1::HostService::NewStub(channel);
+  vms = v1::VirtualMachineService::NewStub(channel);
+  writers = v1::WriterService::NewStub(channel);
+  jobs = v1::JobService::NewStub(channel);
+  points = v1::RecoveryPointService::NewStub(channel);
+  repositories = v1::RepositoryService::NewStub(channel);
+  events = v1::EventService::NewStub(channel);
+}
+
+}  // namespace umbra::cli

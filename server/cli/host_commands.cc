@@ -1,0 +1,108 @@
+// umbra host list | show | token | delete, umbra writer list
+#include <fmt/format.h>
+
+#include "server/cli/context.h"
+#include "server/cli/resolve.h"
+
+namespace umbra::cli {
+namespace {
+
+std::string StateOf(const v1::Host& host) { return EnumText(v1::Host::State_Name(host.state()), "STATE_"); }
+
+void ListHosts(Context& context) {
+  Table table({"HOST", "NAME", "STATE", "VMS", "AGENT", "HYPERVISOR", "LAST SEEN"});
+  v1::ListHostsRequest request;
+  ForEach(*context.client().hosts, &v1::HostService::Stub::ListHosts, request, &v1::ListHostsResponse::hosts, 0,
+          [&](const v1::Host& host) {
+            if (context.json) return context.output().Json(host);
+            table.Add({ShortId(host.name()), host.display_name(), StateOf(host), std::to_string(host.virtual_machine_count()),
+                       host.agent_version(), host.hypervisor(), TimeText(host.has_last_seen_time(), host.last_seen_time())});
+          });
+  if (!context.json) table.Print();
+}
+
+void ShowHost(Context& context, const std::string& text) {
+  const v1::Host host = ResolveHost(context.client(), text);
+  if (context.json) return context.output().Json(host);
+  context.output().Fields({{"Host", LastSegment(host.name())},
+                           {"Name", host.display_name()},
+                           {"State", StateOf(host)},
+                           {"Agent", host.agent_version()},
+                           {"Hypervisor", host.hypervisor()},
+                           {"Problem", host.hypervisor_error()},
+                           {"Virtual machines", std::to_string(host.virtual_machine_count())},
+                           {"Enrolled", TimeText(host.has_create_time(), host.create_time())},
+                           {"Last seen", TimeText(host.has_last_seen_time(), host.last_seen_time())}});
+}
+
+void MakeToken(Context& context, int ttl_minutes, const std::string& pattern) {
+  v1::CreateEnrolmentTokenRequest request;
+  request.mutable_ttl()->set_seconds(ttl_minutes * 60);
+  request.set_host_pattern(pattern);
+  const v1::EnrolmentToken token =
+      Call(*context.client().hosts, &v1::HostService::Stub::CreateEnrolmentToken, request);
+  if (context.json) return context.output().Json(token);
+  fmt::print("{}\n", token.token());
+  fmt::print(stderr, "Valid once, until {}. On the host run:\n  umbra-agent enrol --daemon {} --token {}\n",
+             TimeText(token.has_expire_time(), token.expire_time()), token.enrolment_address(), token.token());
+}
+
+void DeleteHost(Context& context, const std::string& text, bool yes) {
+  const v1::Host host = ResolveHost(context.client(), text);
+  if (!yes) {
+    throw ExitError{kExitUsage, fmt::format("this removes host {} ({}) and revokes its certificate; say --yes to do it",
+                                            host.display_name(), host.name()), "INVALID_REQUEST"};
+  }
+  v1::DeleteHostRequest request;
+  request.set_name(host.name());
+  Call(*context.client().hosts, &v1::HostService::Stub::DeleteHost, request);
+  fmt::print(stderr, "removed host {}\n", host.display_name());
+}
+
+void ListWriters(Context& context, const std::string& text) {
+  Table table({"WRITER", "STATE", "COMPONENTS", "LAST FAILURE"});
+  v1::ListWritersRequest request;
+  request.set_parent(ResolveHost(context.client(), text).name());
+  ForEach(*context.client().writers, &v1::WriterService::Stub::ListWriters, request, &v1::ListWritersResponse::writers, 0,
+          [&](const v1::Writer& writer) {
+            if (context.json) return context.output().Json(writer);
+            table.Add({writer.display_name(), writer.state(), std::to_string(writer.component_count()),
+                       writer.last_failure().empty() ? "-" : writer.last_failure()});
+          });
+  if (!context.json) table.Print();
+}
+
+}  // namespace
+
+void AddHostCommands(CLI::App& app, Context& context) {
+  CLI::App* host = app.add_subcommand("host", "Machines with an agent");
+  host->require_subcommand(1);
+  host->add_subcommand("list", "Lists the hosts")->callback([&] { ListHosts(context); });
+
+  static std::string name;
+  CLI::App* show = host->add_subcommand("show", "Shows a host");
+  show->add_option("HOST", name, "Name or id")->required();
+  show->callback([&] { ShowHost(context, name); });
+
+  static int ttl_minutes = 60;
+  static std::string pattern;
+  CLI::App* token = host->add_subcommand("token", "Makes a one-time token with which an agent enrols");
+  token->add_option("--ttl-minutes", ttl_minutes, "How long it may be used, in minutes")->check(CLI::Range(1, 7 * 24 * 60))->capture_default_str();
+  token->add_option("--host-pattern", pattern, "Host names that may use it, such as 'hv-*.example.com'");
+  token->footer("Example:\n  umbra host token --host-pattern 'hv-*' --ttl-minutes 15");
+  token->callback([&] { MakeToken(context, ttl_minutes, pattern); });
+
+  static bool yes = false;
+  CLI::App* remove = host->add_subcommand("delete", "Removes a host; its recovery points stay");
+  remove->add_option("HOST", name, "Name or id")->required();
+  remove->add_flag("--yes", yes, "Don't ask");
+  remove->callback([&] { DeleteHost(context, name, yes); });
+
+  CLI::App* writer = app.add_subcommand("writer", "VSS writers of a host");
+  writer->require_subcommand(1);
+  CLI::App* list = writer->add_subcommand("list", "Lists a host's writers with their state");
+  list->add_option("HOST", name, "Name or id")->required();
+  list->callback([&] { ListWriters(context, name); });
+}
+
+}  // namespace umbra::cli

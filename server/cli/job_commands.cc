@@ -1,0 +1,154 @@
+// umbra job list | show | watch | cancel, umbra backup run | list | show | cancel
+#include <fmt/format.h>
+
+#include "server/cli/context.h"
+#include "server/cli/resolve.h"
+#include "server/cli/start_job.h"
+#include "server/cli/watch.h"
+#include "storage/base/bytes.h"
+#include "storage/base/random.h"
+
+namespace umbra::cli {
+namespace {
+
+struct ListOptions {
+  bool active = false;
+  std::string kind;
+  int limit = 50;
+};
+
+struct BackupOptions {
+  std::vector<std::string> vms;
+  std::string repository;
+  bool allow_crash_consistent = false;
+  int freeze_timeout_s = 10;
+  StartOptions start;
+};
+
+std::string Took(const v1::Job& job) {
+  if (!job.has_start_time() || !job.has_end_time()) return "-";
+  google::protobuf::Duration duration;
+  const int64_t nanos = (job.end_time().seconds() - job.start_time().seconds()) * 1000000000LL + job.end_time().nanos() -
+                        job.start_time().nanos();
+  duration.set_seconds(nanos / 1000000000);
+  duration.set_nanos(static_cast<int32_t>(nanos % 1000000000));
+  return DurationText(duration);
+}
+
+std::string Note(const v1::Job& job) {
+  if (job.has_error()) return job.error().reason() + ": " + job.error().message();
+  if (job.recovery_points_size() > 0) return "point " + ShortId(job.recovery_points(0));
+  return job.wait_reason();
+}
+
+void ListJobs(Context& context, const ListOptions& options) {
+  v1::ListJobsRequest request;
+  request.set_active_only(options.active);
+  request.set_kind(options.kind);
+  Table table({"JOB", "KIND", "STATE", "CREATED", "TOOK", "NEW", "NOTE"});
+  ForEach(*context.client().jobs, &v1::JobService::Stub::ListJobs, request, &v1::ListJobsResponse::jobs, options.limit,
+          [&](const v1::Job& job) {
+            if (context.json) return context.output().Json(job);
+            table.Add({ShortId(job.name()), KindText(job), StateText(job), TimeText(job.has_create_time(), job.create_time()),
+                       Took(job), base::FormatSize(static_cast<uint64_t>(job.progress().new_bytes())), Note(job)});
+          });
+  if (!context.json) table.Print();
+}
+
+void CancelJob(Context& context, const std::string& text, bool watch) {
+  v1::CancelJobRequest request;
+  request.set_name(ResolveJob(context.client(), text).name());
+  const v1::Job job = Call(*context.client().jobs, &v1::JobService::Stub::CancelJob, request);
+  if (watch) throw ExitError{WatchJob(context, job.name()), "", ""};
+  PrintJob(context.output(), job);
+}
+
+void RunBackup(Context& context, const BackupOptions& options) {
+  v1::Job job;
+  v1::BackupSpec* spec = job.mutable_backup();
+  for (const auto& vm : options.vms) spec->add_virtual_machines(ResolveVm(context.client(), vm).name());
+  if (!options.repository.empty()) spec->set_repository("repositories/" + LastSegment(options.repository));
+  spec->set_allow_crash_consistent(options.allow_crash_consistent);
+  spec->mutable_freeze_timeout()->set_seconds(options.freeze_timeout_s);
+  StartJob(context, job, options.start);
+}
+
+// show, watch and cancel are the same for jobs of any kind.
+void AddJobVerbs(CLI::App* parent, Context& context) {
+  static std::string name;
+  static bool watch = false;
+  CLI::App* show = parent->add_subcommand("show", "Shows a job");
+  show->add_option("JOB", name, "Id, or the beginning of it")->required();
+  show->callback([&] { PrintJob(context.output(), ResolveJob(context.client(), name)); });
+
+  CLI::App* follow = parent->add_subcommand("watch", "Follows a job to its end; the exit code tells how it ended");
+  follow->add_option("JOB", name, "Id, or the beginning of it")->required();
+  follow->callback([&] { throw ExitError{WatchJob(context, ResolveJob(context.client(), name).name()), "", ""}; });
+
+  CLI::App* cancel = parent->add_subcommand("cancel", "Stops a job; everything is put back");
+  cancel->add_option("JOB", name, "Id, or the beginning of it")->required();
+  cancel->add_flag("--watch", watch, "Wait until it has ended");
+  cancel->callback([&] { CancelJob(context, name, watch); });
+}
+
+CLI::App* AddListVerb(CLI::App* parent, Context& context, ListOptions& options, const std::string& help) {
+  CLI::App* list = parent->add_subcommand("list", help);
+  list->add_flag("--active", options.active, "Only those that have not ended");
+  list->add_option("--limit", options.limit, "Most lines; 0 means all")->capture_default_str();
+  list->callback([&] { ListJobs(context, options); });
+  return list;
+}
+
+}  // namespace
+
+void AddStartOptions(CLI::App* command, StartOptions& options) {
+  command->add_flag("--watch", options.watch, "Follow it to its end; the exit code tells how it ended");
+  command->add_flag("--validate-only", options.validate_only, "Check the request, start nothing");
+  command->add_option("--request-id", options.request_id, "Repeating a request with the same id doesn't start it twice");
+}
+
+void StartJob(Context& context, const v1::Job& job, const StartOptions& options) {
+  v1::CreateJobRequest request;
+  *request.mutable_job() = job;
+  request.set_validate_only(options.validate_only);
+  request.set_request_id(options.request_id.empty() ? base::SystemRandom().Uuid() : options.request_id);
+  const v1::Job started = Call(*context.client().jobs, &v1::JobService::Stub::CreateJob, request);
+  if (options.validate_only) {
+    fmt::print(stderr, "the request is valid; nothing was started\n");
+  } else if (options.watch) {
+    throw ExitError{WatchJob(context, started.name()), "", ""};
+  } else {
+    PrintJob(context.output(), started);
+    fmt::print(stderr, "follow it with: umbra job watch {}\n", ShortId(started.name()));
+  }
+}
+
+void AddJobCommands(CLI::App& app, Context& context) {
+  static ListOptions job_list;
+  CLI::App* job = app.add_subcommand("job", "Everything that takes time");
+  job->require_subcommand(1);
+  AddListVerb(job, context, job_list, "Lists jobs, newest first")
+      ->add_option("--kind", job_list.kind, "backup, restore or verify")
+      ->check(CLI::IsMember({"backup", "restore", "verify"}));
+  AddJobVerbs(job, context);
+
+  static ListOptions backup_list{.kind = "backup"};
+  static BackupOptions options;
+  CLI::App* backup = app.add_subcommand("backup", "Backs virtual machines up");
+  backup->require_subcommand(1);
+  CLI::App* run = backup->add_subcommand("run", "Backs virtual machines up now; several become one set: all or none");
+  run->add_option("VM", options.vms, "Name, uuid, beginning of the uuid, or resource name")->required();
+  run->add_option("--repository", options.repository, "Where to; the default repository when not given");
+  run->add_flag("--allow-crash-consistent", options.allow_crash_consistent,
+                "Accept a point in time without the guest's help, as after a power cut, where nothing better is possible");
+  run->add_option("--freeze-timeout", options.freeze_timeout_s, "Longest freeze of a guest, in seconds")
+      ->check(CLI::Range(1, 60))
+      ->capture_default_str();
+  AddStartOptions(run, options.start);
+  run->footer("Examples:\n  umbra backup run mail01 --watch\n  umbra backup run app01 db01 --watch --json");
+  run->callback([&] { RunBackup(context, options); });
+  AddListVerb(backup, context, backup_list, "Lists backups, newest first");
+  AddJobVerbs(backup, context);
+}
+
+}  // namespace umbra::cli

@@ -1,0 +1,140 @@
+// umbra recovery-point list | show, umbra restore run
+#include <fmt/format.h>
+
+#include "server/cli/context.h"
+#include "server/cli/resolve.h"
+#include "server/cli/start_job.h"
+#include "storage/base/bytes.h"
+
+namespace umbra::cli {
+namespace {
+
+struct RestoreOptions {
+  std::string point;
+  std::string vm;
+  bool in_place = false;
+  bool yes = false;
+  bool power_on = false;
+  std::string name;
+  std::string host;
+  std::string folder;
+  StartOptions start;
+};
+
+std::string MechanismText(const v1::RecoveryPoint& point) {
+  return EnumText(v1::BackupMechanism_Name(point.mechanism()), "BACKUP_MECHANISM_");
+}
+
+int64_t DataBytes(const v1::RecoveryPoint& point) {
+  int64_t bytes = 0;
+  for (const auto& disk : point.disks()) bytes += disk.data_bytes();
+  return bytes;
+}
+
+void ListPoints(Context& context, const std::string& vm, int limit) {
+  v1::ListRecoveryPointsRequest request;
+  if (!vm.empty()) request.set_virtual_machine(ResolveVm(context.client(), vm).name());
+  Table table({"POINT", "VM", "TIME", "MECHANISM", "DISKS", "DATA", "STORED", "FROZEN"});
+  ForEach(*context.client().points, &v1::RecoveryPointService::Stub::ListRecoveryPoints, request,
+          &v1::ListRecoveryPointsResponse::recovery_points, limit, [&](const v1::RecoveryPoint& point) {
+            if (context.json) return context.output().Json(point);
+            table.Add({ShortId(point.name()), point.virtual_machine_display_name(),
+                       TimeText(point.has_point_time(), point.point_time()), MechanismText(point),
+                       std::to_string(point.disks_size()), base::FormatSize(static_cast<uint64_t>(DataBytes(point))),
+                       base::FormatSize(static_cast<uint64_t>(point.stored_bytes())), DurationText(point.freeze_duration())});
+          });
+  if (!context.json) table.Print();
+}
+
+void ShowPoint(Context& context, const std::string& text, const std::string& vm, bool configuration, bool documents) {
+  const v1::RecoveryPoint point = ResolveRecoveryPoint(context.client(), text, vm);
+  if (configuration) return fmt::print("{}\n", point.configuration());
+  if (documents) {
+    for (const auto& document : point.vss_documents()) fmt::print("{}\n", document);
+    return;
+  }
+  if (context.json) return context.output().Json(point);
+  std::vector<std::pair<std::string, std::string>> fields = {
+      {"Recovery point", LastSegment(point.name())},
+      {"Virtual machine", fmt::format("{} ({})", point.virtual_machine_display_name(), point.virtual_machine())},
+      {"Point in time", TimeText(point.has_point_time(), point.point_time())},
+      {"Mechanism", point.mechanism_reason().empty() ? MechanismText(point)
+                                                     : fmt::format("{} ({})", MechanismText(point), point.mechanism_reason())},
+      {"Guest frozen", DurationText(point.freeze_duration())},
+      {"Repository", LastSegment(point.repository())},
+      {"Made by", point.job()},
+      {"Read", base::FormatSize(static_cast<uint64_t>(point.read_bytes()))},
+      {"Stored", base::FormatSize(static_cast<uint64_t>(point.stored_bytes()))}};
+  for (const auto& disk : point.disks()) {
+    fields.emplace_back("Disk " + disk.name(),
+                        fmt::format("{} {}, {} of data, was {}", disk.format(),
+                                    base::FormatSize(static_cast<uint64_t>(disk.capacity_bytes())),
+                                    base::FormatSize(static_cast<uint64_t>(disk.data_bytes())), disk.path()));
+  }
+  for (const auto& disk : point.excluded_disks()) {
+    fields.emplace_back("Excluded " + disk.name(), fmt::format("{} [{}]", disk.message(), disk.reason()));
+  }
+  context.output().Fields(fields);
+}
+
+void RunRestore(Context& context, const RestoreOptions& options) {
+  const v1::RecoveryPoint point = ResolveRecoveryPoint(context.client(), options.point, options.vm);
+  if (options.in_place && !options.yes && !options.start.validate_only) {
+    throw ExitError{kExitUsage,
+                    fmt::format("--in-place turns {} off and replaces it with its state of {}; say --yes to do it",
+                                point.virtual_machine_display_name(), TimeText(point.has_point_time(), point.point_time())),
+                    "INVALID_REQUEST"};
+  }
+  v1::Job job;
+  v1::RestoreSpec* spec = job.mutable_restore();
+  spec->set_recovery_point(point.name());
+  spec->set_mode(options.in_place ? v1::RestoreSpec::MODE_IN_PLACE : v1::RestoreSpec::MODE_NEW);
+  if (!options.host.empty()) spec->set_target_host(ResolveHost(context.client(), options.host).name());
+  spec->set_display_name(options.name);
+  spec->set_target_folder(options.folder);
+  spec->set_power_on(options.power_on);
+  StartJob(context, job, options.start);
+}
+
+}  // namespace
+
+void AddRecoveryCommands(CLI::App& app, Context& context) {
+  static std::string vm;
+  static int limit = 50;
+  CLI::App* points = app.add_subcommand("recovery-point", "What virtual machines can be restored from");
+  points->require_subcommand(1);
+  CLI::App* list = points->add_subcommand("list", "Lists recovery points, newest first");
+  list->add_option("--vm", vm, "Only this virtual machine");
+  list->add_option("--limit", limit, "Most lines; 0 means all")->capture_default_str();
+  list->callback([&] { ListPoints(context, vm, limit); });
+
+  static std::string text;
+  static bool configuration = false;
+  static bool documents = false;
+  CLI::App* show = points->add_subcommand("show", "Shows a recovery point");
+  show->add_option("POINT", text, "Id, the beginning of it, or \"latest\" with --vm")->required();
+  show->add_option("--vm", vm, "Virtual machine that \"latest\" is of");
+  show->add_flag("--configuration", configuration, "Print only the virtual machine's configuration");
+  show->add_flag("--documents", documents, "Print only the VSS documents");
+  show->callback([&] { ShowPoint(context, text, vm, configuration, documents); });
+
+  static RestoreOptions options;
+  CLI::App* restore = app.add_subcommand("restore", "Brings virtual machines back");
+  restore->require_subcommand(1);
+  CLI::App* run = restore->add_subcommand("run", "Restores a virtual machine, as a new one or in place");
+  run->add_option("POINT", options.point, "Recovery point: id, the beginning of it, or \"latest\" with --vm")->required();
+  run->add_option("--vm", options.vm, "Virtual machine that \"latest\" is of");
+  CLI::Option* in_place = run->add_flag("--in-place", options.in_place, "Replace the original virtual machine");
+  run->add_flag("--yes", options.yes, "Really replace it");
+  run->add_option("--name", options.name, "Name of the new virtual machine")->excludes(in_place);
+  run->add_option("--host", options.host, "Host that gets it; the original's when not given");
+  run->add_option("--target-folder", options.folder, "Folder for the disks on that host");
+  run->add_flag("--power-on", options.power_on, "Start it when everything is restored");
+  AddStartOptions(run, options.start);
+  run->footer(
+      "Examples:\n  umbra restore run latest --vm mail01 --name mail01-test --power-on --watch\n"
+      "  umbra restore run 3f2a91bc --in-place --yes --power-on --watch");
+  run->callback([&] { RunRestore(context, options); });
+}
+
+}  // namespace umbra::cli

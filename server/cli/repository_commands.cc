@@ -1,0 +1,142 @@
+// umbra repository list | show | verify | rebuild-catalog, umbra event list | watch
+#include <fmt/format.h>
+
+#include "server/cli/context.h"
+#include "server/cli/resolve.h"
+#include "server/cli/start_job.h"
+#include "storage/base/bytes.h"
+
+namespace umbra::cli {
+namespace {
+
+std::string Size(int64_t bytes) { return base::FormatSize(static_cast<uint64_t>(bytes)); }
+
+// The named repository, or the only one.
+std::string RepositoryName(Context& context, const std::string& text) {
+  if (!text.empty()) return "repositories/" + LastSegment(text);
+  std::vector<std::string> names;
+  ForEach(*context.client().repositories, &v1::RepositoryService::Stub::ListRepositories, v1::ListRepositoriesRequest(),
+          &v1::ListRepositoriesResponse::repositories, 0, [&](const v1::Repository& r) { names.push_back(r.name()); });
+  if (names.size() == 1) return names[0];
+  throw ExitError{kExitUsage, "there are several repositories, name one: " + JoinText(names, ", "), "INVALID_REQUEST"};
+}
+
+void ListRepositories(Context& context) {
+  Table table({"REPOSITORY", "LOCATION", "POINTS", "LOGICAL", "STORED", "FREE"});
+  ForEach(*context.client().repositories, &v1::RepositoryService::Stub::ListRepositories, v1::ListRepositoriesRequest(),
+          &v1::ListRepositoriesResponse::repositories, 0, [&](const v1::Repository& r) {
+            if (context.json) return context.output().Json(r);
+            table.Add({LastSegment(r.name()), r.location(), std::to_string(r.recovery_point_count()), Size(r.logical_bytes()),
+                       Size(r.stored_bytes()), Size(r.free_bytes())});
+          });
+  if (!context.json) table.Print();
+}
+
+void ShowRepository(Context& context, const std::string& text) {
+  v1::GetRepositoryRequest request;
+  request.set_name(RepositoryName(context, text));
+  const v1::Repository r = Call(*context.client().repositories, &v1::RepositoryService::Stub::GetRepository, request);
+  if (context.json) return context.output().Json(r);
+  const double ratio = r.stored_bytes() > 0 ? static_cast<double>(r.logical_bytes()) / static_cast<double>(r.stored_bytes()) : 0;
+  context.output().Fields({{"Repository", LastSegment(r.name())},
+                           {"Location", r.location()},
+                           {"Id", r.uuid()},
+                           {"Format", fmt::format("version {}, chunks of {}", r.format_version(), Size(r.chunk_size_bytes()))},
+                           {"Made", TimeText(r.has_create_time(), r.create_time())},
+                           {"Recovery points", std::to_string(r.recovery_point_count())},
+                           {"Logical", Size(r.logical_bytes())},
+                           {"Unique", fmt::format("{} in {} chunks", Size(r.unique_bytes()), r.chunk_count())},
+                           {"Stored", fmt::format("{} in {} packs ({:.1f}x less than logical)", Size(r.stored_bytes()),
+                                                  r.pack_count(), ratio)},
+                           {"Free", Size(r.free_bytes())}});
+}
+
+void Verify(Context& context, const std::string& text, const std::string& point, const StartOptions& start) {
+  v1::Job job;
+  job.mutable_verify()->set_repository(RepositoryName(context, text));
+  if (!point.empty()) {
+    job.mutable_verify()->set_recovery_point(ResolveRecoveryPoint(context.client(), point, "").name());
+  }
+  StartJob(context, job, start);
+}
+
+void RebuildCatalog(Context& context, const std::string& text) {
+  v1::RebuildCatalogRequest request;
+  request.set_name(RepositoryName(context, text));
+  const v1::RebuildCatalogResponse answer =
+      Call(*context.client().repositories, &v1::RepositoryService::Stub::RebuildCatalog, request);
+  if (context.json) {
+    context.output().Json(answer);
+  } else {
+    fmt::print("found {} recovery points: {} added, {} removed from the catalog\n", answer.found_count(),
+               answer.added_count(), answer.removed_count());
+    for (const auto& problem : answer.problems()) fmt::print("problem: {}\n", problem);
+  }
+  if (answer.problems_size() > 0) throw ExitError{kExitDamaged, "", ""};
+}
+
+void PrintEvent(Context& context, const v1::Event& event) {
+  if (context.json) return context.output().Json(event);
+  fmt::print("{:>6}  {}  {:7}  {:20}  {}  {}\n", event.sequence(), TimeText(event.has_time(), event.time()),
+             EnumText(v1::Event::Severity_Name(event.severity()), "SEVERITY_"), event.type(), event.resource(),
+             event.message());
+  std::fflush(stdout);
+}
+
+void ListEvents(Context& context, const std::string& resource) {
+  v1::ListEventsRequest request;
+  request.set_resource(resource);
+  ForEach(*context.client().events, &v1::EventService::Stub::ListEvents, request, &v1::ListEventsResponse::events, 0,
+          [&](const v1::Event& event) { PrintEvent(context, event); });
+}
+
+void WatchEvents(Context& context, const std::string& resource, int64_t after) {
+  grpc::ClientContext call;
+  v1::WatchEventsRequest request;
+  request.set_after_sequence(after);
+  request.set_resource(resource);
+  auto stream = context.client().events->WatchEvents(&call, request);
+  for (v1::Event event; stream->Read(&event);) PrintEvent(context, event);
+  if (grpc::Status status = stream->Finish(); !status.ok()) throw ToExitError(status);
+}
+
+}  // namespace
+
+void AddRepositoryCommands(CLI::App& app, Context& context) {
+  static std::string name;
+  CLI::App* repository = app.add_subcommand("repository", "Where recovery points are stored");
+  repository->require_subcommand(1);
+  repository->add_subcommand("list", "Lists the repositories")->callback([&] { ListRepositories(context); });
+  CLI::App* show = repository->add_subcommand("show", "Shows a repository's figures");
+  show->add_option("REPOSITORY", name, "Name; may be left out when there is only one");
+  show->callback([&] { ShowRepository(context, name); });
+
+  static std::string point;
+  static StartOptions start;
+  CLI::App* verify = repository->add_subcommand("verify", "Reads every stored chunk and checks it; exit code 7 on damage");
+  verify->add_option("REPOSITORY", name, "Name; may be left out when there is only one");
+  verify->add_option("--recovery-point", point, "Only what this recovery point needs");
+  AddStartOptions(verify, start);
+  verify->footer("Example:\n  umbra repository verify --watch");
+  verify->callback([&] { Verify(context, name, point, start); });
+
+  CLI::App* rebuild =
+      repository->add_subcommand("rebuild-catalog", "Rebuilds the catalog's recovery points from what the repository holds");
+  rebuild->add_option("REPOSITORY", name, "Name; may be left out when there is only one");
+  rebuild->callback([&] { RebuildCatalog(context, name); });
+
+  static std::string resource;
+  static int64_t after = -1;
+  CLI::App* event = app.add_subcommand("event", "What happened");
+  event->require_subcommand(1);
+  CLI::App* list = event->add_subcommand("list", "Lists the kept events, oldest first");
+  list->add_option("--resource", resource, "Only about this resource, such as jobs/ID");
+  list->callback([&] { ListEvents(context, resource); });
+  CLI::App* watch = event->add_subcommand("watch", "Follows the events until interrupted");
+  watch->add_option("--resource", resource, "Only about this resource, such as jobs/ID");
+  watch->add_option("--after", after, "Start after this number; 0 means from the oldest kept, -1 only new ones")
+      ->capture_default_str();
+  watch->callback([&] { WatchEvents(context, resource, after); });
+}
+
+}  // namespace umbra::cli

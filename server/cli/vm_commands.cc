@@ -1,0 +1,79 @@
+// umbra vm list | show
+#include <fmt/format.h>
+
+#include "server/cli/context.h"
+#include "server/cli/resolve.h"
+#include "storage/base/bytes.h"
+
+namespace umbra::cli {
+namespace {
+
+std::string MechanismText(const v1::VirtualMachine& vm) {
+  return EnumText(v1::BackupMechanism_Name(vm.mechanism()), "BACKUP_MECHANISM_");
+}
+
+std::string StateText(const v1::VirtualMachine& vm) {
+  return EnumText(v1::VirtualMachineState_Name(vm.state()), "VIRTUAL_MACHINE_STATE_");
+}
+
+void ListVms(Context& context, const std::string& host) {
+  v1::ListVirtualMachinesRequest request;
+  request.set_parent(host.empty() ? "hosts/-" : ResolveHost(context.client(), host).name());
+  Table table({"VM", "NAME", "STATE", "DISKS", "SIZE", "MECHANISM", "WHY", "LAST POINT"});
+  ForEach(*context.client().vms, &v1::VirtualMachineService::Stub::ListVirtualMachines, request,
+          &v1::ListVirtualMachinesResponse::virtual_machines, 0, [&](const v1::VirtualMachine& vm) {
+            if (context.json) return context.output().Json(vm);
+            int64_t size = 0;
+            for (const auto& disk : vm.disks()) size += disk.capacity_bytes();
+            table.Add({ShortId(vm.name()), vm.display_name(), StateText(vm), std::to_string(vm.disks_size()),
+                       base::FormatSize(static_cast<uint64_t>(size)), MechanismText(vm),
+                       vm.mechanism_reason().empty() ? "-" : vm.mechanism_reason(),
+                       vm.last_recovery_point().empty() ? "-" : ShortId(vm.last_recovery_point())});
+          });
+  if (!context.json) table.Print();
+}
+
+void ShowVm(Context& context, const std::string& text) {
+  const v1::VirtualMachine vm = ResolveVm(context.client(), text);
+  if (context.json) return context.output().Json(vm);
+  std::vector<std::pair<std::string, std::string>> fields = {
+      {"Name", vm.display_name()},
+      {"Resource", vm.name()},
+      {"State", StateText(vm)},
+      {"Memory", base::FormatSize(static_cast<uint64_t>(vm.memory_bytes()))},
+      {"Guest agent", fmt::format("{} {}", EnumText(v1::GuestAgent::State_Name(vm.guest_agent().state()), "STATE_"),
+                                  vm.guest_agent().version())},
+      {"Mechanism", MechanismText(vm)},
+      {"Why", vm.mechanism_message()}};
+  for (const auto& disk : vm.disks()) {
+    fields.emplace_back("Disk " + disk.name(),
+                        fmt::format("{} {}, {} on the host, {}", disk.format(),
+                                    base::FormatSize(static_cast<uint64_t>(disk.capacity_bytes())),
+                                    base::FormatSize(static_cast<uint64_t>(disk.allocated_bytes())), disk.path()));
+  }
+  for (const auto& disk : vm.excluded_disks()) {
+    fields.emplace_back("Excluded " + disk.name(), fmt::format("{} [{}]", disk.message(), disk.reason()));
+  }
+  fields.emplace_back("Last recovery point", LastSegment(vm.last_recovery_point()));
+  fields.emplace_back("Reported", TimeText(vm.has_update_time(), vm.update_time()));
+  context.output().Fields(fields);
+}
+
+}  // namespace
+
+void AddVmCommands(CLI::App& app, Context& context) {
+  CLI::App* vm = app.add_subcommand("vm", "Virtual machines");
+  vm->require_subcommand(1);
+  static std::string host;
+  CLI::App* list = vm->add_subcommand("list", "Lists virtual machines, with the mechanism that a backup would use and why");
+  list->add_option("--host", host, "Only this host (name or id)");
+  list->callback([&] { ListVms(context, host); });
+
+  static std::string name;
+  CLI::App* show = vm->add_subcommand("show", "Shows a virtual machine");
+  show->add_option("VM", name, "Name, uuid, beginning of the uuid, or resource name")->required();
+  show->footer("Example:\n  umbra vm show mail01");
+  show->callback([&] { ShowVm(context, name); });
+}
+
+}  // namespace umbra::cli

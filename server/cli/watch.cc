@@ -1,0 +1,179 @@
+#include "server/cli/watch.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "storage/base/bytes.h"
+#include "storage/base/clock.h"
+
+namespace umbra::cli {
+namespace {
+
+constexpr int kReconnectSecondsMax = 60;  // a daemon restart or upgrade takes less
+
+bool Ended(const v1::Job& job) {
+  return job.state() == v1::Job::STATE_SUCCEEDED || job.state() == v1::Job::STATE_FAILED ||
+         job.state() == v1::Job::STATE_CANCELLED;
+}
+
+int TerminalWidth() {
+  if (isatty(STDOUT_FILENO) == 0) return 0;
+  winsize size{};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  return size.ws_col;
+}
+
+int Percent(const v1::JobProgress& progress) {
+  if (progress.total_bytes() <= 0) return 0;
+  return static_cast<int>(std::min<int64_t>(100, progress.done_bytes() * 100 / progress.total_bytes()));
+}
+
+// Prints what changed since the last line, so that a log file stays short.
+class Printer {
+ public:
+  explicit Printer(const Output& output) : output_(output), width_(output.json() ? 0 : TerminalWidth()) {}
+
+  void Show(const v1::Job& job) {
+    if (output_.json()) return output_.Json(job);
+    ShowWarnings(job);
+    if (width_ > 0) {
+      fmt::print("\r\033[K{}", ProgressLine(job, width_));
+      if (Ended(job)) fmt::print("\n");
+    } else if (const std::string step = Step(job); step != last_step_) {
+      last_step_ = step;
+      fmt::print("{}\n", ProgressLine(job, 0));
+    }
+    std::fflush(stdout);
+  }
+
+ private:
+  // Piped output gets a line at every new state, phase and tenth of the way.
+  static std::string Step(const v1::Job& job) {
+    return fmt::format("{}/{}", StateText(job), Percent(job.progress()) / 10);
+  }
+
+  void ShowWarnings(const v1::Job& job) {
+    for (; shown_warnings_ < job.warnings_size(); ++shown_warnings_) {
+      const auto& warning = job.warnings(shown_warnings_);
+      if (width_ > 0) fmt::print("\r\033[K");
+      fmt::print(stderr, "warning: {} [{}]\n", warning.message(), warning.reason());
+    }
+  }
+
+  const Output output_;
+  const int width_;
+  int shown_warnings_ = 0;
+  std::string last_step_;
+};
+
+}  // namespace
+
+std::string KindText(const v1::Job& job) {
+  if (job.has_backup()) return "backup";
+  if (job.has_restore()) return "restore";
+  return job.has_verify() ? "verify" : "-";
+}
+
+std::string StateText(const v1::Job& job) {
+  std::string text = EnumText(v1::Job::State_Name(job.state()), "STATE_");
+  if (job.state() == v1::Job::STATE_RUNNING && job.phase() != v1::Job::PHASE_UNSPECIFIED) {
+    text += "/" + EnumText(v1::Job::Phase_Name(job.phase()), "PHASE_");
+  }
+  if (job.state() == v1::Job::STATE_QUEUED && !job.wait_reason().empty()) text += " (" + job.wait_reason() + ")";
+  return text;
+}
+
+std::string ProgressLine(const v1::Job& job, int width) {
+  const auto& progress = job.progress();
+  std::string tail;
+  if (progress.total_bytes() > 0) {
+    tail = fmt::format(" {:3}%  {} of {}, new {}", Percent(progress), base::FormatSize(progress.done_bytes()),
+                       base::FormatSize(progress.total_bytes()), base::FormatSize(progress.new_bytes()));
+    if (!Ended(job) && progress.rate_bytes_per_second() > 0) {
+      tail += fmt::format("  {}/s", base::FormatSize(progress.rate_bytes_per_second()));
+    }
+    if (!Ended(job) && progress.has_eta()) tail += "  ETA " + DurationText(progress.eta());
+  }
+  const std::string head = fmt::format("{} {} {}", KindText(job), ShortId(job.name()), StateText(job));
+  const int room = width - static_cast<int>(head.size() + tail.size()) - 4;
+  if (width == 0 || room < 10 || progress.total_bytes() == 0) {
+    const std::string line = head + tail;
+    return width > 0 ? line.substr(0, static_cast<size_t>(width - 1)) : line;
+  }
+  const int length = std::min(room, 40);
+  const int filled = length * Percent(progress) / 100;
+  return fmt::format("{} [{}{}]{}", head, std::string(static_cast<size_t>(filled), '#'),
+                     std::string(static_cast<size_t>(length - filled), '-'), tail);
+}
+
+int ExitCodeOf(const v1::Job& job) {
+  if (job.damage_size() > 0) return kExitDamaged;
+  if (job.state() == v1::Job::STATE_SUCCEEDED) return kExitOk;
+  return job.state() == v1::Job::STATE_CANCELLED ? kExitCancelled : kExitFailed;
+}
+
+void PrintJob(const Output& output, const v1::Job& job) {
+  if (output.json()) return output.Json(job);
+  std::vector<std::pair<std::string, std::string>> fields = {{"Job", LastSegment(job.name())},
+                                                             {"Kind", KindText(job)},
+                                                             {"State", StateText(job)}};
+  if (job.has_backup()) {
+    for (const auto& vm : job.backup().virtual_machines()) fields.emplace_back("Virtual machine", vm);
+  }
+  if (job.has_restore()) fields.emplace_back("Recovery point", job.restore().recovery_point());
+  fields.emplace_back("Created", TimeText(job.has_create_time(), job.create_time()));
+  fields.emplace_back("Started", TimeText(job.has_start_time(), job.start_time()));
+  fields.emplace_back("Ended", TimeText(job.has_end_time(), job.end_time()));
+  if (job.progress().total_bytes() > 0) {
+    const auto& p = job.progress();
+    fields.emplace_back("Progress", fmt::format("{}% of {}, read {}, new {}, stored {}", Percent(p),
+                                                base::FormatSize(p.total_bytes()), base::FormatSize(p.read_bytes()),
+                                                base::FormatSize(p.new_bytes()), base::FormatSize(p.stored_bytes())));
+  }
+  if (job.has_freeze_duration()) fields.emplace_back("Guest frozen", DurationText(job.freeze_duration()));
+  for (const auto& point : job.recovery_points()) fields.emplace_back("Recovery point", LastSegment(point));
+  fields.emplace_back("Restored to", job.restored_virtual_machine());
+  for (const auto& w : job.warnings()) fields.emplace_back("Warning", fmt::format("{} [{}]", w.message(), w.reason()));
+  if (job.has_error()) fields.emplace_back("Error", fmt::format("{} [{}]", job.error().message(), job.error().reason()));
+  for (const auto& d : job.damage()) {
+    fields.emplace_back("Damage", fmt::format("chunk {} of {} disk {} at byte {}: {}", d.chunk_id().substr(0, 16),
+                                              d.recovery_point(), d.disk(), d.offset_bytes(), d.message()));
+  }
+  output.Fields(fields);
+}
+
+int WatchJob(Context& context, const std::string& job_name) {
+  Printer printer(context.output());
+  v1::Job job;
+  base::SystemClock clock;
+  for (int failures = 0; failures < kReconnectSecondsMax;) {
+    grpc::ClientContext call;
+    v1::WatchJobRequest request;
+    request.set_name(job_name);
+    auto stream = context.client().jobs->WatchJob(&call, request);
+    while (stream->Read(&job)) {
+      failures = 0;
+      printer.Show(job);
+    }
+    const grpc::Status status = stream->Finish();
+    if (Ended(job)) break;
+    if (!status.ok() && status.error_code() != grpc::StatusCode::UNAVAILABLE) throw ToExitError(status);
+    ++failures;
+    clock.Sleep(absl::Seconds(1));
+  }
+  if (!Ended(job)) {
+    throw ExitError{kExitUnreachable, "lost umbrad while watching; the job may go on: umbra job show " + ShortId(job_name),
+                    "DAEMON_UNREACHABLE"};
+  }
+  if (!context.json) {
+    fmt::print("\n");
+    PrintJob(context.output(), job);
+  }
+  return ExitCodeOf(job);
+}
+
+}  // namespace umbra::cli
