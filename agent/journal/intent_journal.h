@@ -1,0 +1,61 @@
+// A write-ahead list of what the agent is about to do to virtual machines, so that a restarted agent can put it back.
+//
+// An intent is one small file. It is durable before the deed begins, and goes when the deed has been undone or ended
+// cleanly; whatever is found at the start of the agent belongs to a predecessor that died.
+//
+// Threads: thread-safe. Errors: those of base::Filesystem.
+#ifndef UMBRA_AGENT_JOURNAL_INTENT_JOURNAL_H_
+#define UMBRA_AGENT_JOURNAL_INTENT_JOURNAL_H_
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "storage/base/filesystem.h"
+
+namespace umbra::journal {
+
+// Written into the file by name; never renamed.
+enum class IntentKind {
+  kPointInTime,        // "point_in_time": a view of the disks; nothing in the guest
+  kFrozenPointInTime,  // "frozen_point_in_time": the same, taken while the guest is frozen
+};
+
+struct Intent {
+  IntentKind kind = IntentKind::kPointInTime;
+  std::string vm_uuid;
+  std::string owner_tag;       // [a-z0-9-]; names what the hypervisor leaves on the host
+  std::string scratch_folder;  // absolute
+
+  friend bool operator==(const Intent&, const Intent&) = default;
+};
+
+struct IntentList {
+  std::vector<Intent> intents;
+  std::vector<std::string> damaged;  // files that can't be read as an intent; they stay where they are
+};
+
+class IntentJournal {
+ public:
+  // `folder` is made by Open.
+  IntentJournal(base::Filesystem& filesystem, std::string folder);
+
+  absl::Status Open();
+  // Durable on OK. An intent of the same owner tag and virtual machine is replaced.
+  absl::Status Record(const Intent& intent);
+  // Durable on OK. OK when it isn't there.
+  absl::Status Remove(const Intent& intent);
+  absl::StatusOr<IntentList> List();
+
+ private:
+  std::string PathOf(const Intent& intent) const;
+
+  base::Filesystem& filesystem_;
+  const std::string folder_;
+};
+
+}  // namespace umbra::journal
+
+#endif  // UMBRA_AGENT_JOURNAL_INTENT_JOURNAL_H_

@@ -1,0 +1,62 @@
+// A thread that runs one writer's or provider's calls, one after another, so that a caller can stop waiting for one
+// that hangs.
+#ifndef UMBRA_AGENT_VSS_LANE_H_
+#define UMBRA_AGENT_VSS_LANE_H_
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "storage/base/clock.h"
+
+namespace umbra::vss {
+
+// Thread-safe.
+class Lane {
+ public:
+  // What was posted. `work` must own (or outlive the lane with) everything that it uses, because it may run after its
+  // poster has gone.
+  class Call {
+   private:
+    friend class Lane;
+    std::function<absl::Status()> work;
+    bool must_run = false;
+    bool started = false;
+    bool done = false;
+    absl::Status result;
+  };
+  // Shared by the waiting caller and the lane's thread; whoever goes last frees it.
+  using CallPtr = std::shared_ptr<Call>;
+
+  explicit Lane(base::Clock& clock);
+  ~Lane();  // runs what must run, drops the rest, waits for the thread
+  Lane(const Lane&) = delete;
+  Lane& operator=(const Lane&) = delete;
+
+  // Runs `work` after everything posted before. An exception becomes INTERNAL.
+  CallPtr Post(std::function<absl::Status()> work, bool must_run = false);
+
+  // True with the work's result; false when it isn't finished after `timeout`. A call that hasn't begun then
+  // is dropped, unless it must run.
+  bool Await(const CallPtr& call, absl::Duration timeout, absl::Status* result);
+
+  bool IsDone(const CallPtr& call) const;
+
+ private:
+  void Run();
+
+  base::Clock& clock_;
+  mutable absl::Mutex mu_;
+  std::deque<CallPtr> queue_ ABSL_GUARDED_BY(mu_);
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::jthread thread_;  // last: starts when the rest is ready
+};
+
+}  // namespace umbra::vss
+
+#endif  // UMBRA_AGENT_VSS_LANE_H_

@@ -1,0 +1,146 @@
+// The flow of a backup and of a restore, as steps that can't be called out of order.
+//
+// A step in the wrong place answers FAILED_PRECONDITION / VSS_BAD_STATE and changes nothing (the table is in
+// requester_state.h). A step that fails ends the flow: everything is aborted and released before it returns, and only
+// Abort() (a no-op then) and the destructor remain.
+//
+// A writer that takes part and fails ends the backup, also where VSS itself would go on: the error then keeps code,
+// reason and text of the writer's own failure where it gave one (GUEST_FREEZE_TIMEOUT, SCRATCH_FULL ...), otherwise the
+// reason is VSS_WRITER_FAILED. vss::CodeOf gives the VSS code, IsRetryable says whether trying later makes sense.
+//
+// Threads: one at a time. Steps block (session.h).
+#ifndef UMBRA_AGENT_VSS_REQUESTER_H_
+#define UMBRA_AGENT_VSS_REQUESTER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/vss/requester_state.h"
+#include "agent/vss/session.h"
+
+namespace umbra::vss {
+
+// Documents of a backup, as they are stored and as a restore needs them.
+struct BackupDocuments {
+  std::vector<std::string> writer_metadata;  // one per writer that takes part
+  std::string backup_components;
+};
+
+// A component to back up, and what its writer is told about it (SetBackupOptions).
+struct ComponentChoice {
+  ComponentId id;
+  std::string options;
+};
+
+struct BackupSettings {
+  uint32_t context = kContextBackup;
+  BackupState state;
+};
+
+struct SnapshotSet {
+  Guid set_id;
+  std::vector<SnapshotProperties> snapshots;
+};
+
+class BackupRequester {
+ public:
+  BackupRequester(std::unique_ptr<Session> session, BackupSettings settings);
+  ~BackupRequester();  // Abort()
+  BackupRequester(const BackupRequester&) = delete;
+  BackupRequester& operator=(const BackupRequester&) = delete;
+
+  const Guid& session_id() const { return session_->id(); }
+
+  // 1. Asks every writer what it has.
+  absl::StatusOr<std::vector<WriterMetadata>> Gather();
+  // 2. Chooses components. NOT_FOUND (kObjectNotFound) for one that no writer offers.
+  absl::Status Select(const std::vector<ComponentChoice>& components);
+  // 3. Starts the set with the volumes of the chosen components, PrepareForBackup.
+  //    UNAVAILABLE / VSS_SNAPSHOT_SET_IN_PROGRESS: another backup is at this step; nothing was touched, try again.
+  absl::Status Prepare();
+  // 4. Makes the snapshot set (coordinator.h has the order).
+  absl::StatusOr<SnapshotSet> Snapshot();
+  // 5. Between Snapshot and Complete, for every component: whether all its data was stored.
+  absl::Status SetBackupSucceeded(const ComponentId& component, bool succeeded);
+  //    From Snapshot on. Call it when all components are marked and store the documents with the data.
+  absl::StatusOr<BackupDocuments> Documents();
+  // 6. The backup is durable: tells the writers, which may truncate logs now, then ends as Release does.
+  // FAILED_PRECONDITION
+  //    when a component was neither marked as succeeded nor as failed. An error here leaves a good backup: it is about
+  //    the writers.
+  absl::Status Complete();
+
+  // At any point: undoes, deletes the snapshots, lets the writers release everything. Idempotent.
+  absl::Status Abort();
+
+ private:
+  absl::Status Enter(RequesterStep step);
+  absl::Status CheckWriters(const absl::Status& otherwise);
+  absl::Status Fail(const absl::Status& error);
+
+  absl::Status GatherStep();
+  absl::Status SelectStep(const std::vector<ComponentChoice>& components);
+  absl::Status PrepareStep();
+  absl::StatusOr<SnapshotSet> SnapshotStep();
+  absl::Status CompleteStep();
+
+  const std::unique_ptr<Session> session_;
+  const BackupSettings settings_;
+  RequesterState state_ = RequesterState::kNew;
+  std::vector<ComponentChoice> chosen_;
+  Guid set_id_;
+  std::vector<Guid> snapshot_ids_;
+};
+
+// A component to restore, and what its writer is told about it (SetRestoreOptions).
+struct RestoreChoice {
+  ComponentId id;
+  std::string options;
+  std::vector<NewTarget> new_targets;
+};
+
+class RestoreRequester {
+ public:
+  RestoreRequester(std::unique_ptr<Session> session, BackupDocuments documents);
+  ~RestoreRequester();
+  RestoreRequester(const RestoreRequester&) = delete;
+  RestoreRequester& operator=(const RestoreRequester&) = delete;
+
+  const Guid& session_id() const { return session_->id(); }
+
+  // 1. Loads the saved documents and asks which writers run now. INVALID_ARGUMENT / VSS_DOCUMENT_INVALID.
+  absl::Status Gather();
+  // 2. What to restore. NOT_FOUND / VSS_OBJECT_NOT_FOUND when its writer doesn't run.
+  absl::Status Select(const std::vector<RestoreChoice>& components);
+  // 3. PreRestore of ALL writers. Files may be written only when this returned OK.
+  absl::Status PreRestore();
+  // 4. For every selected component, also when nothing was written.
+  absl::Status SetFileRestoreStatus(const ComponentId& component, FileRestoreStatus status);
+  // 5. PostRestore of all writers; call it also when files failed.
+  absl::Status PostRestore();
+
+  // A restore can't be undone. When PreRestore is done and PostRestore not, this marks what has no status as failed and
+  // calls PostRestore, so that the writers clean up; then releases. Idempotent.
+  absl::Status Abort();
+
+ private:
+  absl::Status Enter(RequesterStep step);
+  absl::Status CheckWriters();
+  absl::Status Fail(const absl::Status& error);
+
+  absl::Status GatherStep();
+  absl::Status SelectStep(const std::vector<RestoreChoice>& components);
+
+  const std::unique_ptr<Session> session_;
+  const BackupDocuments documents_;
+  RequesterState state_ = RequesterState::kNew;
+  std::vector<RestoreChoice> chosen_;
+  std::vector<ComponentId> without_status_;
+};
+
+}  // namespace umbra::vss
+
+#endif  // UMBRA_AGENT_VSS_REQUESTER_H_

@@ -1,0 +1,103 @@
+// Backs up virtual machines of this host as one snapshot set: what a runner needs, with the VSS flow behind it.
+//
+//   auto backup = host.NewBackup(options);
+//   Prepare() -> Snapshot() -> { OpenDisk(), read, Health() } -> SetSucceeded() per VM -> Documents() -> store and
+//   commit
+//   -> Complete().  Abort() at any point, or the destructor, puts everything back.
+//
+// All or none (B9): when a step fails, no virtual machine of the set is frozen or has a view any more, and only Abort()
+// remains. Errors keep the stable reason of their cause: VM_NOT_FOUND, NO_DISKS, GUEST_AGENT_NOT_CONFIGURED,
+// GUEST_AGENT_NOT_RUNNING, GUEST_NOT_RUNNING, SAVED_STATE_UNSUPPORTED, GUEST_FREEZE_TIMEOUT, GUEST_FREEZE_FAILED,
+// VM_HAS_FOREIGN_JOB, SCRATCH_FULL, HYPERVISOR_*, VSS_*. vss::IsRetryable tells whether the same may work later.
+//
+// Threads: one at a time, but for readers, which may be read by one thread each, also while Health() is called.
+#ifndef UMBRA_AGENT_WRITERS_VM_BACKUP_H_
+#define UMBRA_AGENT_WRITERS_VM_BACKUP_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "agent/hypervisor/hypervisor.h"
+#include "agent/vss/requester.h"
+#include "agent/writers/mechanism.h"
+
+namespace umbra::providers {
+class CheckpointProvider;
+}
+
+namespace umbra::writers {
+
+class HypervWriter;
+
+struct VmBackupOptions {
+  std::vector<std::string> vm_uuids;  // 1 to 64, no duplicates
+  // Accept crash-consistent points where child snapshot isn't possible.
+  bool allow_crash_consistent = false;
+  absl::Duration freeze_timeout;  // longest freeze of a guest; zero: the host's default
+  // Names what is left on the host until the end; only [a-z0-9-], at most 40 characters, unique to this attempt.
+  std::string owner_tag;
+};
+
+// One virtual machine at its point in time.
+struct VmSnapshot {
+  hypervisor::VmInfo vm;
+  BackupMechanism mechanism = BackupMechanism::kChildSnapshot;
+  std::string mechanism_reason;         // why not child snapshot; empty with it
+  std::string mechanism_message;        // the same for people
+  absl::Duration freeze_duration;       // from the freeze call to the answer of the thaw; zero without a freeze
+  absl::Time point_time;                // what the disks show
+  std::string configuration;            // the hypervisor's description, with secrets
+  std::vector<hypervisor::Disk> disks;  // can be opened
+  std::vector<ExcludedDisk> excluded_disks;
+};
+
+class VmBackup {
+ public:
+  // Made by VssHost::NewBackup; all references outlive it.
+  VmBackup(std::unique_ptr<vss::Session> session, HypervWriter& writer, providers::CheckpointProvider& provider,
+           VmBackupOptions options);
+  ~VmBackup();
+  VmBackup(const VmBackup&) = delete;
+  VmBackup& operator=(const VmBackup&) = delete;
+
+  // Finds the virtual machines, chooses mechanisms, refuses what can't be backed up, before anything is touched.
+  // UNAVAILABLE / VSS_SNAPSHOT_SET_IN_PROGRESS: another backup is between Prepare and Snapshot; try again.
+  absl::Status Prepare();
+
+  // Freezes, takes the points in time, thaws. In the order of `vm_uuids`.
+  absl::StatusOr<std::vector<VmSnapshot>> Snapshot();
+
+  // Readers must end before Complete, Abort and the destructor. NOT_FOUND / DISK_NOT_FOUND for an excluded disk.
+  absl::StatusOr<std::unique_ptr<hypervisor::BlockReader>> OpenDisk(const std::string& vm_uuid,
+                                                                    const std::string& disk_name);
+  // OK while the view can be trusted; ask after the last read. ABORTED / GUEST_STOPPED, RESOURCE_EXHAUSTED /
+  // SCRATCH_FULL.
+  absl::Status Health(const std::string& vm_uuid);
+
+  // Whether all data of the virtual machine was stored.
+  absl::Status SetSucceeded(const std::string& vm_uuid, bool succeeded);
+  // What a restore needs beside the data: store it with every recovery point of the set. First the Writer Metadata
+  // Document, then the Backup Components Document. Call after SetSucceeded.
+  absl::StatusOr<std::vector<std::string>> Documents();
+
+  // The recovery points are durable: tells the writers and ends the views. An error leaves a good backup; it is a
+  // warning.
+  absl::Status Complete();
+  absl::Status Abort();
+
+ private:
+  vss::ComponentId ComponentOf(const std::string& vm_uuid) const;
+
+  vss::BackupRequester requester_;
+  HypervWriter& writer_;
+  providers::CheckpointProvider& provider_;
+  const VmBackupOptions options_;
+};
+
+}  // namespace umbra::writers
+
+#endif  // UMBRA_AGENT_WRITERS_VM_BACKUP_H_

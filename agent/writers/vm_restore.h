@@ -1,0 +1,63 @@
+// Restores one virtual machine: what a runner needs, with the VSS restore flow behind it.
+//
+//   auto restore = host.NewRestore(options);
+//   PreRestore() -> write every disk to its path -> SetFilesRestored(kAll) -> PostRestore().
+//
+// In place (R2): PreRestore powers the virtual machine off and deletes its registration; its disk files stay. The point
+// of no return is PreRestore. A restore as a new virtual machine deletes nothing.
+// Files may be written only when PreRestore returned OK (R3). When they failed, tell kFailed or kNone and still call
+// PostRestore: it answers DATA_LOSS / VSS_RESTORE_INCOMPLETE and registers nothing (R4). The destructor does that for a
+// caller who gives up.
+//
+// Threads: one at a time.
+#ifndef UMBRA_AGENT_WRITERS_VM_RESTORE_H_
+#define UMBRA_AGENT_WRITERS_VM_RESTORE_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/hypervisor/hypervisor.h"
+#include "agent/vss/requester.h"
+
+namespace umbra::writers {
+
+class HypervWriter;
+
+struct VmRestoreOptions {
+  std::vector<std::string> vss_documents;  // as VmBackup::Documents gave them
+  std::string vm_uuid;                     // at backup time
+  std::string new_name;  // empty: in place; otherwise a new virtual machine of this name, uuid and MAC addresses new
+  // Disk name -> path of the restored file, for every disk of the recovery point.
+  std::vector<std::pair<std::string, std::string>> disk_paths;
+};
+
+class VmRestore {
+ public:
+  // Made by VssHost::NewRestore; all references outlive it.
+  VmRestore(std::unique_ptr<vss::Session> session, HypervWriter& writer, VmRestoreOptions options);
+  ~VmRestore();
+  VmRestore(const VmRestore&) = delete;
+  VmRestore& operator=(const VmRestore&) = delete;
+
+  // Errors, before anything is touched: INVALID_ARGUMENT / VSS_DOCUMENT_INVALID, NOT_FOUND / VSS_OBJECT_NOT_FOUND when
+  // the documents don't hold the virtual machine, ALREADY_EXISTS / VM_EXISTS when the new name is taken.
+  absl::Status PreRestore();
+
+  absl::Status SetFilesRestored(vss::FileRestoreStatus status);
+
+  // Registers the virtual machine, off (R5 to R8). `warnings` has the adapters that were left disconnected.
+  absl::StatusOr<hypervisor::DefinedVm> PostRestore();
+
+ private:
+  vss::RestoreRequester requester_;
+  HypervWriter& writer_;
+  const VmRestoreOptions options_;
+};
+
+}  // namespace umbra::writers
+
+#endif  // UMBRA_AGENT_WRITERS_VM_RESTORE_H_

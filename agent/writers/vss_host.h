@@ -1,0 +1,74 @@
+// The VSS engine of one host, assembled: coordinator, Hyper-V writer, checkpoint provider and journal around a
+// hypervisor. The door through which a runner comes in.
+//
+// Threads: thread-safe; backups and restores of different virtual machines may run at the same time. Two jobs on one
+// virtual machine are the caller's mistake to avoid; the second gets FAILED_PRECONDITION / VM_BUSY.
+#ifndef UMBRA_AGENT_WRITERS_VSS_HOST_H_
+#define UMBRA_AGENT_WRITERS_VSS_HOST_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "agent/hypervisor/hypervisor.h"
+#include "agent/journal/healing.h"
+#include "agent/providers/guest_freeze.h"
+#include "agent/vss/writer.h"
+#include "agent/writers/mechanism.h"
+#include "agent/writers/vm_backup.h"
+#include "agent/writers/vm_restore.h"
+#include "storage/base/clock.h"
+#include "storage/base/filesystem.h"
+#include "storage/base/random.h"
+
+namespace umbra::writers {
+
+struct VssHostOptions {
+  std::string scratch_folder;  // for copy-before-write; must exist and be usable by the hypervisor
+  std::string journal_folder;  // for intents; made when needed
+  providers::FreezeLimits freeze;
+  // Longest wait for one guest's agent in an inventory. A healthy one answers in milliseconds.
+  absl::Duration guest_agent_timeout = absl::Seconds(2);
+};
+
+// A virtual machine as the inventory shows it, before any backup runs (M2, B10).
+struct VmDescription {
+  hypervisor::VmInfo vm;
+  hypervisor::GuestAgentInfo agent;
+  MechanismChoice choice;
+  std::vector<ExcludedDisk> excluded_disks;
+};
+
+class VssHost {
+ public:
+  // Everything passed outlives the host. Makes the journal folder: its errors are those of base::Filesystem.
+  static absl::StatusOr<std::unique_ptr<VssHost>> Create(hypervisor::Hypervisor& hypervisor,
+                                                         base::Filesystem& filesystem, base::Clock& clock,
+                                                         base::Random& random, VssHostOptions options);
+  ~VssHost();  // backups and restores are gone
+  VssHost(const VssHost&) = delete;
+  VssHost& operator=(const VssHost&) = delete;
+
+  // Puts back what a predecessor that died left. Call it before the first assignment is accepted, and again from time
+  // to time while the report has open intents. Leaves the work of this process alone.
+  absl::StatusOr<journal::HealReport> Heal();
+
+  absl::StatusOr<std::vector<VmDescription>> DescribeVms();
+  // For the inventory; component_count is that of the last inventory.
+  std::vector<vss::WriterStatus> Writers();
+
+  std::unique_ptr<VmBackup> NewBackup(VmBackupOptions options);
+  std::unique_ptr<VmRestore> NewRestore(VmRestoreOptions options);
+
+ private:
+  struct Parts;
+  explicit VssHost(std::unique_ptr<Parts> parts);
+
+  const std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace umbra::writers
+
+#endif  // UMBRA_AGENT_WRITERS_VSS_HOST_H_
