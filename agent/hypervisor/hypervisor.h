@@ -113,7 +113,7 @@ class BlockReader {
   virtual absl::Status ReadAt(uint64_t offset_bytes, base::MutableBytes out) = 0;
 };
 
-// Writes a restored disk. WriteAt may be called from several threads at once, for stretches that don't overlap. When the
+// Writes a restored disk. WriteAt may be called from several threads at once; no byte may be written twice. When the
 // writer ends without an OK from Finish, its file is removed.
 class BlockWriter {
  public:
@@ -168,9 +168,9 @@ class PreparedPointInTime {
 };
 
 struct NewDisk {
-  std::string path;    // must not exist: ALREADY_EXISTS / TARGET_EXISTS
+  std::string path;    // must not exist: ALREADY_EXISTS / TARGET_EXISTS; its folder must
   std::string format;  // "qcow2" or "raw"
-  uint64_t capacity_bytes = 0;
+  uint64_t capacity_bytes = 0;  // a multiple of 512
 };
 
 // How a saved configuration becomes a VM again.
