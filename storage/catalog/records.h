@@ -316,7 +316,7 @@ struct RecoveryPoint {
   std::vector<Document> documents;  // empty in lists
 };
 
-// Place in the list of recovery points: newest point_time first, then by id.
+// Place in the list of recovery points: newest point_time first; of the same time, greatest id first.
 struct RecoveryPointKey {
   absl::Time point_time;
   RecoveryPointId id;

@@ -114,7 +114,6 @@ CREATE TABLE job (
 ) STRICT;
 
 CREATE INDEX job_active ON job (number) WHERE state NOT IN (5, 6, 7);
-CREATE INDEX job_kind ON job (kind, number);
 
 -- Virtual machines of a backup; the one that an in-place restore replaces.
 CREATE TABLE job_vm (

@@ -1,0 +1,100 @@
+#include "storage/catalog/host_store.h"
+
+#include "storage/base/status.h"
+#include "storage/catalog/page.h"
+
+namespace umbra::catalog {
+namespace {
+
+#define HOST_COLUMNS                                                                           \
+  "SELECT id, display_name, agent_version, hypervisor, hypervisor_error, certificate_serial, " \
+  "certificate_fingerprint, revoked, create_time_us, last_seen_time_us, revision, "            \
+  "(SELECT COUNT(*) FROM vm WHERE vm.host_id = host.id) FROM host "
+
+constexpr char kInsert[] =
+    "INSERT INTO host (id, display_name, agent_version, hypervisor, hypervisor_error, certificate_serial, "
+    "certificate_fingerprint, revoked, create_time_us, last_seen_time_us, revision) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)";
+constexpr char kUpdate[] =
+    "UPDATE host SET display_name = ?, agent_version = ?, hypervisor = ?, hypervisor_error = ?, certificate_serial = "
+    "?, "
+    "certificate_fingerprint = ?, revoked = ?, last_seen_time_us = ?, revision = revision + 1 WHERE id = ?";
+constexpr char kSetLastSeen[] = "UPDATE host SET last_seen_time_us = ? WHERE id = ?";
+constexpr char kRevoke[] = "UPDATE host SET revoked = 1, revision = revision + 1 WHERE id = ? AND revoked = 0";
+constexpr char kDeleteVms[] = "DELETE FROM vm WHERE host_id = ?";
+constexpr char kDeleteWriters[] = "DELETE FROM writer WHERE host_id = ?";
+constexpr char kGet[] = HOST_COLUMNS "WHERE id = ? AND revoked = 0";
+constexpr char kFind[] = HOST_COLUMNS "WHERE certificate_fingerprint = ?";
+constexpr char kList[] = HOST_COLUMNS "WHERE revoked = 0 AND id > ? ORDER BY id LIMIT ?";
+
+Host ReadHost(const sqlite::Row& row) {
+  return {.id = HostId(row.Text(0)),
+          .display_name = row.Text(1),
+          .agent_version = row.Text(2),
+          .hypervisor = row.Text(3),
+          .hypervisor_error = row.Text(4),
+          .certificate_serial = row.Text(5),
+          .certificate_fingerprint = row.Text(6),
+          .revoked = row.Bool(7),
+          .create_time = row.Time(8),
+          .last_seen_time = row.Time(9),
+          .revision = row.Int(10),
+          .vm_count = row.Int32(11)};
+}
+
+absl::Status NoSuchHost(const std::string& what) {
+  return base::Error(absl::StatusCode::kNotFound, "HOST_NOT_FOUND", "no host {}", what);
+}
+
+}  // namespace
+
+absl::Status HostStore::Insert(const Host& host) {
+  return db_.Run(kInsert, host.id.value, host.display_name, host.agent_version, host.hypervisor, host.hypervisor_error,
+                 host.certificate_serial, host.certificate_fingerprint, host.revoked, host.create_time,
+                 host.last_seen_time);
+}
+
+absl::Status HostStore::Update(const Host& host) {
+  RETURN_IF_ERROR(db_.Run(kUpdate, host.display_name, host.agent_version, host.hypervisor, host.hypervisor_error,
+                          host.certificate_serial, host.certificate_fingerprint, host.revoked, host.last_seen_time,
+                          host.id.value));
+  return db_.ChangedRows() == 0 ? NoSuchHost(host.id.value) : absl::OkStatus();
+}
+
+absl::Status HostStore::SetLastSeen(const HostId& id, absl::Time time) {
+  RETURN_IF_ERROR(db_.Run(kSetLastSeen, time, id.value));
+  return db_.ChangedRows() == 0 ? NoSuchHost(id.value) : absl::OkStatus();
+}
+
+absl::Status HostStore::Revoke(const HostId& id) {
+  RETURN_IF_ERROR(db_.Run(kRevoke, id.value));
+  if (db_.ChangedRows() == 0) return NoSuchHost(id.value);
+  RETURN_IF_ERROR(db_.Run(kDeleteVms, id.value));
+  return db_.Run(kDeleteWriters, id.value);
+}
+
+absl::StatusOr<Host> HostStore::Get(const HostId& id) const {
+  std::optional<Host> host;
+  RETURN_IF_ERROR(db_.Query(
+      kGet, [&](const sqlite::Row& row) { host = ReadHost(row); }, id.value));
+  if (!host.has_value()) return NoSuchHost(id.value);
+  return *std::move(host);
+}
+
+absl::StatusOr<Host> HostStore::FindByFingerprint(const std::string& fingerprint) const {
+  std::optional<Host> host;
+  RETURN_IF_ERROR(db_.Query(
+      kFind, [&](const sqlite::Row& row) { host = ReadHost(row); }, fingerprint));
+  if (!host.has_value()) return NoSuchHost("with certificate " + fingerprint);
+  return *std::move(host);
+}
+
+absl::StatusOr<Page<Host, HostId>> HostStore::List(const ListOptions<HostId>& options) const {
+  std::vector<Host> hosts;
+  RETURN_IF_ERROR(db_.Query(
+      kList, [&](const sqlite::Row& row) { hosts.push_back(ReadHost(row)); },
+      options.after_key.value_or(HostId()).value, RowLimit(options)));
+  return MakePage(std::move(hosts), options, [](const Host& host) { return host.id; });
+}
+
+}  // namespace umbra::catalog

@@ -1,0 +1,265 @@
+#include "storage/catalog/job_store.h"
+
+#include <limits>
+
+#include "storage/base/status.h"
+#include "storage/catalog/page.h"
+
+namespace umbra::catalog {
+namespace {
+
+#define JOB_COLUMNS                                                                                                \
+  "SELECT number, id, kind, repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, " \
+  "target_host, display_name, target_folder, power_on, state, phase, wait_reason, error_reason, error_message, "   \
+  "done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, attempt, "         \
+  "create_time_us, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision FROM job "
+
+constexpr char kInsert[] =
+    "INSERT INTO job (id, kind, repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, "
+    "target_host, display_name, target_folder, power_on, create_time_us, state, phase, wait_reason, error_reason, "
+    "error_message, done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, "
+    "attempt, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', '', '', 0, 0, 0, 0, 0, 0, NULL, 0, NULL, NULL, 0, '', ?) "
+    "RETURNING number";
+constexpr char kUpdate[] =
+    "UPDATE job SET state = ?, phase = ?, wait_reason = ?, error_reason = ?, error_message = ?, done_bytes = ?, "
+    "total_bytes = ?, read_bytes = ?, new_bytes = ?, stored_bytes = ?, rate_bytes_per_second = ?, eta_us = ?, "
+    "attempt = ?, start_time_us = ?, end_time_us = ?, freeze_duration_us = ?, restored_vm_uuid = ?, revision = ? "
+    "WHERE id = ?";
+constexpr char kGet[] = JOB_COLUMNS "WHERE id = ?";
+constexpr char kListAll[] = JOB_COLUMNS "WHERE number < ?1 AND (?2 IS NULL OR kind = ?2) ORDER BY number DESC LIMIT ?3";
+// The states are written out: only then does the partial index job_active serve.
+constexpr char kListActive[] = JOB_COLUMNS
+    "WHERE number < ?1 AND (?2 IS NULL OR kind = ?2) AND state NOT IN (5, 6, 7) ORDER BY number DESC LIMIT ?3";
+constexpr char kActive[] =
+    "SELECT job.id, kind, state, attempt, target_host, wait_reason, job_vm.host_id, job_vm.vm_uuid "
+    "FROM job LEFT JOIN job_vm ON job_vm.job_id = job.id WHERE state NOT IN (5, 6, 7) "
+    "ORDER BY number, job_vm.position";
+constexpr char kCountQueued[] = "SELECT COUNT(*) FROM job WHERE state NOT IN (5, 6, 7) AND state = 1";
+
+constexpr char kInsertVm[] = "INSERT INTO job_vm (job_id, position, host_id, vm_uuid) VALUES (?, ?, ?, ?)";
+constexpr char kVms[] = "SELECT host_id, vm_uuid FROM job_vm WHERE job_id = ? ORDER BY position";
+constexpr char kUpsertDisk[] =
+    "INSERT INTO job_disk (job_id, position, host_id, vm_uuid, disk, done_bytes, total_bytes) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id, position) DO UPDATE SET host_id = excluded.host_id, "
+    "vm_uuid = excluded.vm_uuid, disk = excluded.disk, done_bytes = excluded.done_bytes, "
+    "total_bytes = excluded.total_bytes";
+constexpr char kTrimDisks[] = "DELETE FROM job_disk WHERE job_id = ? AND position >= ?";
+constexpr char kDisks[] =
+    "SELECT host_id, vm_uuid, disk, done_bytes, total_bytes FROM job_disk WHERE job_id = ? ORDER BY position";
+constexpr char kAddWarning[] =
+    "INSERT INTO job_warning (job_id, position, reason, message) SELECT ?1, COUNT(*), ?2, ?3 FROM job_warning "
+    "WHERE job_id = ?1 HAVING COUNT(*) < ?4";
+constexpr char kWarnings[] = "SELECT reason, message FROM job_warning WHERE job_id = ? ORDER BY position";
+constexpr char kAddDamage[] =
+    "INSERT INTO job_damage (job_id, position, chunk_id, recovery_point, disk, offset_bytes, message) "
+    "SELECT ?1, COUNT(*), ?2, ?3, ?4, ?5, ?6 FROM job_damage WHERE job_id = ?1 HAVING COUNT(*) < ?7";
+constexpr char kDamage[] =
+    "SELECT chunk_id, recovery_point, disk, offset_bytes, message FROM job_damage WHERE job_id = ? ORDER BY position";
+constexpr char kPoints[] = "SELECT id FROM recovery_point WHERE job_id = ? ORDER BY id";
+
+// The columns of all kinds of specification side by side.
+struct SpecColumns {
+  RepositoryId repository;
+  bool allow_crash_consistent = false;
+  absl::Duration freeze_timeout;
+  RecoveryPointId recovery_point;
+  RestoreMode mode = RestoreMode::kUnspecified;
+  std::string display_name;
+  std::string target_folder;
+  bool power_on = false;
+};
+
+SpecColumns ToColumns(const JobSpec& spec) {
+  if (const auto* b = std::get_if<BackupSpec>(&spec)) {
+    return {.repository = b->repository,
+            .allow_crash_consistent = b->allow_crash_consistent,
+            .freeze_timeout = b->freeze_timeout};
+  }
+  if (const auto* r = std::get_if<RestoreSpec>(&spec)) {
+    return {.repository = r->repository,
+            .recovery_point = r->recovery_point,
+            .mode = r->mode,
+            .display_name = r->display_name,
+            .target_folder = r->target_folder,
+            .power_on = r->power_on};
+  }
+  const auto& v = std::get<VerifySpec>(spec);
+  return {.repository = v.repository, .recovery_point = v.recovery_point};
+}
+
+// The virtual machines are read afterwards.
+JobSpec ReadSpec(const sqlite::Row& row) {
+  const RepositoryId repository(row.Text(3));
+  switch (row.Enum<JobKind>(2)) {
+    case JobKind::kBackup:
+      return BackupSpec{
+          .repository = repository, .allow_crash_consistent = row.Bool(4), .freeze_timeout = row.Duration(5)};
+    case JobKind::kRestore:
+      return RestoreSpec{.recovery_point = RecoveryPointId(row.Text(6)),
+                         .repository = repository,
+                         .mode = row.Enum<RestoreMode>(7),
+                         .target_host = HostId(row.Text(8)),
+                         .display_name = row.Text(9),
+                         .target_folder = row.Text(10),
+                         .power_on = row.Bool(11)};
+    case JobKind::kVerify:
+      break;
+  }
+  return VerifySpec{.repository = repository, .recovery_point = RecoveryPointId(row.Text(6))};
+}
+
+Job ReadJob(const sqlite::Row& row) {
+  return {.id = JobId(row.Text(1)),
+          .number = row.Int(0),
+          .spec = ReadSpec(row),
+          .state = row.Enum<JobState>(12),
+          .phase = row.Enum<JobPhase>(13),
+          .wait_reason = row.Text(14),
+          .error = {row.Text(15), row.Text(16)},
+          .progress = {.done_bytes = row.Int(17),
+                       .total_bytes = row.Int(18),
+                       .read_bytes = row.Int(19),
+                       .new_bytes = row.Int(20),
+                       .stored_bytes = row.Int(21),
+                       .rate_bytes_per_second = row.Int(22),
+                       .eta = row.OptionalDuration(23)},
+          .attempt = row.Int32(24),
+          .create_time = row.Time(25),
+          .start_time = row.OptionalTime(26),
+          .end_time = row.OptionalTime(27),
+          .freeze_duration = row.Duration(28),
+          .restored_vm_uuid = row.Text(29),
+          .revision = row.Int(30)};
+}
+
+void SetVms(JobSpec& spec, std::vector<VmKey> vms) {
+  if (auto* backup = std::get_if<BackupSpec>(&spec)) backup->vms = std::move(vms);
+  auto* restore = std::get_if<RestoreSpec>(&spec);
+  if (restore != nullptr && !vms.empty()) restore->replaced_vm = std::move(vms.front());
+}
+
+absl::Status NoSuchJob(const JobId& id) {
+  return base::Error(absl::StatusCode::kNotFound, "JOB_NOT_FOUND", "no job {}", id);
+}
+
+}  // namespace
+
+absl::StatusOr<int64_t> JobStore::Insert(const Job& job) {
+  int64_t number = 0;
+  const SpecColumns c = ToColumns(job.spec);
+  RETURN_IF_ERROR(db_.Query(
+      kInsert, [&](const sqlite::Row& row) { number = row.Int(0); }, job.id.value, KindOf(job.spec), c.repository.value,
+      c.allow_crash_consistent, c.freeze_timeout, c.recovery_point.value, c.mode, HostOf(job.spec).value,
+      c.display_name, c.target_folder, c.power_on, job.create_time, job.state, job.revision));
+  int position = 0;
+  for (const VmKey& vm : VmsOf(job.spec)) {
+    RETURN_IF_ERROR(db_.Run(kInsertVm, job.id.value, position++, vm.host.value, vm.uuid));
+  }
+  RETURN_IF_ERROR(Update(job));
+  return number;
+}
+
+absl::Status JobStore::Update(const Job& job) {
+  const JobProgress& p = job.progress;
+  RETURN_IF_ERROR(db_.Run(kUpdate, job.state, job.phase, job.wait_reason, job.error.reason, job.error.message,
+                          p.done_bytes, p.total_bytes, p.read_bytes, p.new_bytes, p.stored_bytes,
+                          p.rate_bytes_per_second, p.eta, job.attempt, job.start_time, job.end_time,
+                          job.freeze_duration, job.restored_vm_uuid, job.revision, job.id.value));
+  if (db_.ChangedRows() == 0) return NoSuchJob(job.id);
+  return WriteDisks(job);
+}
+
+absl::Status JobStore::WriteDisks(const Job& job) {
+  int position = 0;
+  for (const DiskProgress& d : job.progress.disks) {
+    RETURN_IF_ERROR(db_.Run(kUpsertDisk, job.id.value, position++, d.vm.host.value, d.vm.uuid, d.disk, d.done_bytes,
+                            d.total_bytes));
+  }
+  return db_.Run(kTrimDisks, job.id.value, position);
+}
+
+absl::Status JobStore::AddWarning(const JobId& id, const JobMessage& warning) {
+  return db_.Run(kAddWarning, id.value, warning.reason, warning.message, kJobWarningsMax);
+}
+
+absl::Status JobStore::AddDamage(const JobId& id, const DamagedChunk& chunk) {
+  return db_.Run(kAddDamage, id.value, chunk.chunk_id, chunk.recovery_point.value, chunk.disk, chunk.offset_bytes,
+                 chunk.message, kJobDamageMax);
+}
+
+absl::Status JobStore::ReadChildren(Job& job) const {
+  const std::string& id = job.id.value;
+  std::vector<VmKey> vms;
+  RETURN_IF_ERROR(db_.Query(
+      kVms,
+      [&](const sqlite::Row& row) {
+        vms.push_back({HostId(row.Text(0)), row.Text(1)});
+      },
+      id));
+  SetVms(job.spec, std::move(vms));
+  RETURN_IF_ERROR(db_.Query(
+      kDisks,
+      [&](const sqlite::Row& row) {
+        job.progress.disks.push_back({{HostId(row.Text(0)), row.Text(1)}, row.Text(2), row.Int(3), row.Int(4)});
+      },
+      id));
+  RETURN_IF_ERROR(db_.Query(
+      kWarnings,
+      [&](const sqlite::Row& row) {
+        job.warnings.push_back({row.Text(0), row.Text(1)});
+      },
+      id));
+  RETURN_IF_ERROR(db_.Query(
+      kDamage,
+      [&](const sqlite::Row& row) {
+        job.damage.push_back({row.Text(0), RecoveryPointId(row.Text(1)), row.Text(2), row.Int(3), row.Text(4)});
+      },
+      id));
+  return db_.Query(
+      kPoints, [&](const sqlite::Row& row) { job.recovery_points.emplace_back(row.Text(0)); }, id);
+}
+
+absl::StatusOr<Job> JobStore::Get(const JobId& id) const {
+  std::optional<Job> job;
+  RETURN_IF_ERROR(db_.Query(
+      kGet, [&](const sqlite::Row& row) { job = ReadJob(row); }, id.value));
+  if (!job.has_value()) return NoSuchJob(id);
+  RETURN_IF_ERROR(ReadChildren(*job));
+  return *std::move(job);
+}
+
+absl::StatusOr<Page<Job, int64_t>> JobStore::List(const Filter& filter, const ListOptions<int64_t>& options) const {
+  std::vector<Job> jobs;
+  RETURN_IF_ERROR(db_.Query(
+      filter.active_only ? kListActive : kListAll, [&](const sqlite::Row& row) { jobs.push_back(ReadJob(row)); },
+      options.after_key.value_or(std::numeric_limits<int64_t>::max()), filter.kind, RowLimit(options)));
+  Page<Job, int64_t> page = MakePage(std::move(jobs), options, [](const Job& job) { return job.number; });
+  for (Job& job : page.items) RETURN_IF_ERROR(ReadChildren(job));
+  return page;
+}
+
+absl::StatusOr<std::vector<ActiveJob>> JobStore::Active() const {
+  std::vector<ActiveJob> jobs;
+  RETURN_IF_ERROR(db_.Query(kActive, [&](const sqlite::Row& row) {
+    const JobId id(row.Text(0));
+    if (jobs.empty() || jobs.back().id != id) {
+      jobs.push_back({.id = id,
+                      .kind = row.Enum<JobKind>(1),
+                      .state = row.Enum<JobState>(2),
+                      .attempt = row.Int32(3),
+                      .host = HostId(row.Text(4)),
+                      .wait_reason = row.Text(5)});
+    }
+    if (!row.IsNull(6)) jobs.back().vms.push_back({HostId(row.Text(6)), row.Text(7)});
+  }));
+  return jobs;
+}
+
+absl::StatusOr<int64_t> JobStore::CountQueued() const {
+  int64_t count = 0;
+  RETURN_IF_ERROR(db_.Query(kCountQueued, [&](const sqlite::Row& row) { count = row.Int(0); }));
+  return count;
+}
+
+}  // namespace umbra::catalog

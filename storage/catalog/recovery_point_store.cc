@@ -1,0 +1,162 @@
+#include "storage/catalog/recovery_point_store.h"
+
+#include "storage/base/status.h"
+#include "storage/catalog/page.h"
+
+namespace umbra::catalog {
+namespace {
+
+#define POINT_COLUMNS                                                                                            \
+  "SELECT id, host_id, vm_uuid, vm_display_name, repository, job_id, point_time_us, create_time_us, mechanism, " \
+  "mechanism_reason, freeze_duration_us, read_bytes, stored_bytes FROM recovery_point "
+
+constexpr char kInsert[] =
+    "INSERT INTO recovery_point (id, host_id, vm_uuid, vm_display_name, repository, job_id, point_time_us, "
+    "create_time_us, mechanism, mechanism_reason, freeze_duration_us, read_bytes, stored_bytes, configuration) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
+constexpr char kInsertDisk[] =
+    "INSERT INTO recovery_point_disk (recovery_point_id, position, name, capacity_bytes, data_bytes, format, path) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?)";
+constexpr char kInsertExcluded[] =
+    "INSERT INTO recovery_point_excluded_disk (recovery_point_id, position, name, reason, message) "
+    "VALUES (?, ?, ?, ?, ?)";
+constexpr char kInsertDocument[] =
+    "INSERT INTO recovery_point_document (recovery_point_id, position, kind, content) VALUES (?, ?, ?, ?)";
+constexpr char kDelete[] = "DELETE FROM recovery_point WHERE id = ?";
+constexpr char kGet[] = POINT_COLUMNS "WHERE id = ?";
+constexpr char kListAll[] = POINT_COLUMNS
+    "WHERE (point_time_us, id) < (?1, ?2) AND (?3 = '' OR repository = ?3) "
+    "ORDER BY point_time_us DESC, id DESC LIMIT ?4";
+constexpr char kListOfVm[] = POINT_COLUMNS
+    "WHERE (point_time_us, id) < (?1, ?2) AND (?3 = '' OR repository = ?3) AND host_id = ?4 AND vm_uuid = ?5 "
+    "ORDER BY point_time_us DESC, id DESC LIMIT ?6";
+constexpr char kIds[] = "SELECT id FROM recovery_point WHERE repository = ? ORDER BY id";
+constexpr char kIdsOfJob[] = "SELECT id FROM recovery_point WHERE job_id = ? ORDER BY id";
+constexpr char kDisks[] =
+    "SELECT name, capacity_bytes, data_bytes, format, path FROM recovery_point_disk WHERE recovery_point_id = ? "
+    "ORDER BY position";
+constexpr char kExcluded[] =
+    "SELECT name, reason, message FROM recovery_point_excluded_disk WHERE recovery_point_id = ? ORDER BY position";
+constexpr char kConfiguration[] = "SELECT configuration FROM recovery_point WHERE id = ?";
+constexpr char kDocuments[] =
+    "SELECT kind, content FROM recovery_point_document WHERE recovery_point_id = ? ORDER BY position";
+
+RecoveryPoint ReadPoint(const sqlite::Row& row) {
+  return {.id = RecoveryPointId(row.Text(0)),
+          .vm = {HostId(row.Text(1)), row.Text(2)},
+          .vm_display_name = row.Text(3),
+          .repository = RepositoryId(row.Text(4)),
+          .job = JobId(row.Text(5)),
+          .point_time = row.Time(6),
+          .create_time = row.Time(7),
+          .mechanism = row.Enum<BackupMechanism>(8),
+          .mechanism_reason = row.Text(9),
+          .freeze_duration = row.Duration(10),
+          .read_bytes = row.Int(11),
+          .stored_bytes = row.Int(12)};
+}
+
+}  // namespace
+
+absl::StatusOr<bool> RecoveryPointStore::Insert(const RecoveryPoint& p) {
+  RETURN_IF_ERROR(db_.Run(kInsert, p.id.value, p.vm.host.value, p.vm.uuid, p.vm_display_name, p.repository.value,
+                          p.job.value, p.point_time, p.create_time, p.mechanism, p.mechanism_reason, p.freeze_duration,
+                          p.read_bytes, p.stored_bytes, p.configuration));
+  if (db_.ChangedRows() == 0) return false;
+  RETURN_IF_ERROR(InsertChildren(p));
+  return true;
+}
+
+absl::Status RecoveryPointStore::InsertChildren(const RecoveryPoint& p) {
+  int position = 0;
+  for (const RecoveryPointDisk& d : p.disks) {
+    RETURN_IF_ERROR(
+        db_.Run(kInsertDisk, p.id.value, position++, d.name, d.capacity_bytes, d.data_bytes, d.format, d.path));
+  }
+  position = 0;
+  for (const ExcludedDisk& d : p.excluded_disks) {
+    RETURN_IF_ERROR(db_.Run(kInsertExcluded, p.id.value, position++, d.name, d.reason, d.message));
+  }
+  position = 0;
+  for (const Document& d : p.documents) {
+    RETURN_IF_ERROR(db_.Run(kInsertDocument, p.id.value, position++, d.kind, d.content));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RecoveryPointStore::Delete(const RecoveryPointId& id) {
+  RETURN_IF_ERROR(db_.Run(kDelete, id.value));
+  if (db_.ChangedRows() != 0) return absl::OkStatus();
+  return base::Error(absl::StatusCode::kNotFound, "RECOVERY_POINT_NOT_FOUND", "no recovery point {}", id);
+}
+
+absl::Status RecoveryPointStore::ReadDisks(RecoveryPoint& point) const {
+  RETURN_IF_ERROR(db_.Query(
+      kDisks,
+      [&](const sqlite::Row& row) {
+        point.disks.push_back({row.Text(0), row.Int(1), row.Int(2), row.Text(3), row.Text(4)});
+      },
+      point.id.value));
+  return db_.Query(
+      kExcluded,
+      [&](const sqlite::Row& row) {
+        point.excluded_disks.push_back({row.Text(0), row.Text(1), row.Text(2)});
+      },
+      point.id.value);
+}
+
+absl::Status RecoveryPointStore::ReadDocuments(RecoveryPoint& point) const {
+  RETURN_IF_ERROR(db_.Query(
+      kConfiguration, [&](const sqlite::Row& row) { point.configuration = row.Text(0); }, point.id.value));
+  return db_.Query(
+      kDocuments,
+      [&](const sqlite::Row& row) {
+        point.documents.push_back({row.Text(0), row.Text(1)});
+      },
+      point.id.value);
+}
+
+absl::StatusOr<RecoveryPoint> RecoveryPointStore::Get(const RecoveryPointId& id) const {
+  std::optional<RecoveryPoint> point;
+  RETURN_IF_ERROR(db_.Query(
+      kGet, [&](const sqlite::Row& row) { point = ReadPoint(row); }, id.value));
+  if (!point.has_value()) {
+    return base::Error(absl::StatusCode::kNotFound, "RECOVERY_POINT_NOT_FOUND", "no recovery point {}", id);
+  }
+  RETURN_IF_ERROR(ReadDisks(*point));
+  RETURN_IF_ERROR(ReadDocuments(*point));
+  return *std::move(point);
+}
+
+absl::StatusOr<Page<RecoveryPoint, RecoveryPointKey>> RecoveryPointStore::List(
+    const Filter& filter, const ListOptions<RecoveryPointKey>& options) const {
+  std::vector<RecoveryPoint> points;
+  const auto on_row = [&](const sqlite::Row& row) { points.push_back(ReadPoint(row)); };
+  const RecoveryPointKey after = options.after_key.value_or(RecoveryPointKey{absl::InfiniteFuture(), {}});
+  const std::string repository = filter.repository.value_or(RepositoryId()).value;
+  RETURN_IF_ERROR(filter.vm.has_value()
+                      ? db_.Query(kListOfVm, on_row, after.point_time, after.id.value, repository,
+                                  filter.vm->host.value, filter.vm->uuid, RowLimit(options))
+                      : db_.Query(kListAll, on_row, after.point_time, after.id.value, repository, RowLimit(options)));
+  auto page = MakePage(std::move(points), options, [](const RecoveryPoint& p) {
+    return RecoveryPointKey{p.point_time, p.id};
+  });
+  for (RecoveryPoint& point : page.items) RETURN_IF_ERROR(ReadDisks(point));
+  return page;
+}
+
+absl::StatusOr<std::vector<RecoveryPointId>> RecoveryPointStore::Ids(const RepositoryId& repository) const {
+  std::vector<RecoveryPointId> ids;
+  RETURN_IF_ERROR(db_.Query(
+      kIds, [&](const sqlite::Row& row) { ids.emplace_back(row.Text(0)); }, repository.value));
+  return ids;
+}
+
+absl::StatusOr<std::vector<RecoveryPointId>> RecoveryPointStore::IdsOfJob(const JobId& job) const {
+  std::vector<RecoveryPointId> ids;
+  RETURN_IF_ERROR(db_.Query(
+      kIdsOfJob, [&](const sqlite::Row& row) { ids.emplace_back(row.Text(0)); }, job.value));
+  return ids;
+}
+
+}  // namespace umbra::catalog

@@ -1,0 +1,155 @@
+#include "storage/catalog/vm_store.h"
+
+#include "storage/base/status.h"
+#include "storage/catalog/page.h"
+
+namespace umbra::catalog {
+namespace {
+
+#define VM_COLUMNS                                                                                               \
+  "SELECT host_id, uuid, display_name, state, memory_bytes, guest_agent_state, guest_agent_version, mechanism, " \
+  "mechanism_reason, mechanism_message, update_time_us, "                                                        \
+  "COALESCE((SELECT id FROM recovery_point AS p WHERE p.host_id = vm.host_id AND p.vm_uuid = vm.uuid "           \
+  "ORDER BY point_time_us DESC, id DESC LIMIT 1), '') FROM vm "
+
+constexpr char kTouchHost[] = "UPDATE host SET revision = revision + 1 WHERE id = ? AND revoked = 0";
+constexpr char kDeleteVms[] = "DELETE FROM vm WHERE host_id = ?";
+constexpr char kDeleteWriters[] = "DELETE FROM writer WHERE host_id = ?";
+constexpr char kInsertVm[] =
+    "INSERT INTO vm (host_id, uuid, display_name, state, memory_bytes, guest_agent_state, guest_agent_version, "
+    "mechanism, mechanism_reason, mechanism_message, update_time_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+constexpr char kInsertDisk[] =
+    "INSERT INTO vm_disk (host_id, vm_uuid, position, name, path, format, capacity_bytes, allocated_bytes) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+constexpr char kInsertExcluded[] =
+    "INSERT INTO vm_excluded_disk (host_id, vm_uuid, position, name, reason, message) VALUES (?, ?, ?, ?, ?, ?)";
+constexpr char kInsertWriter[] =
+    "INSERT INTO writer (host_id, writer_id, instance_id, display_name, state, last_failure_code, last_failure, "
+    "component_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+constexpr char kGet[] = VM_COLUMNS "WHERE host_id = ? AND uuid = ?";
+constexpr char kListAll[] = VM_COLUMNS "WHERE (host_id, uuid) > (?, ?) ORDER BY host_id, uuid LIMIT ?";
+constexpr char kListOfHost[] =
+    VM_COLUMNS "WHERE (host_id, uuid) > (?, ?) AND host_id = ? ORDER BY host_id, uuid LIMIT ?";
+constexpr char kDisks[] =
+    "SELECT name, path, format, capacity_bytes, allocated_bytes FROM vm_disk WHERE host_id = ? AND vm_uuid = ? "
+    "ORDER BY position";
+constexpr char kExcluded[] =
+    "SELECT name, reason, message FROM vm_excluded_disk WHERE host_id = ? AND vm_uuid = ? ORDER BY position";
+constexpr char kWriters[] =
+    "SELECT writer_id, instance_id, display_name, state, last_failure_code, last_failure, component_count "
+    "FROM writer WHERE host_id = ? AND writer_id > ? ORDER BY writer_id LIMIT ?";
+
+Vm ReadVm(const sqlite::Row& row) {
+  return {.key = {HostId(row.Text(0)), row.Text(1)},
+          .display_name = row.Text(2),
+          .state = row.Enum<VmState>(3),
+          .memory_bytes = row.Int(4),
+          .guest_agent_state = row.Enum<GuestAgentState>(5),
+          .guest_agent_version = row.Text(6),
+          .mechanism = row.Enum<BackupMechanism>(7),
+          .mechanism_reason = row.Text(8),
+          .mechanism_message = row.Text(9),
+          .update_time = row.Time(10),
+          .last_recovery_point = RecoveryPointId(row.Text(11))};
+}
+
+Writer ReadWriter(const sqlite::Row& row) {
+  return {.writer_id = row.Text(0),
+          .instance_id = row.Text(1),
+          .display_name = row.Text(2),
+          .state = row.Text(3),
+          .last_failure_code = static_cast<uint32_t>(row.Int(4)),
+          .last_failure = row.Text(5),
+          .component_count = row.Int32(6)};
+}
+
+}  // namespace
+
+absl::Status VmStore::ReplaceInventory(const HostId& host, const std::vector<Vm>& vms,
+                                       const std::vector<Writer>& writers) {
+  RETURN_IF_ERROR(db_.Run(kTouchHost, host.value));
+  if (db_.ChangedRows() == 0) {
+    return base::Error(absl::StatusCode::kNotFound, "HOST_NOT_FOUND", "no host {}", host);
+  }
+  RETURN_IF_ERROR(db_.Run(kDeleteVms, host.value));
+  RETURN_IF_ERROR(db_.Run(kDeleteWriters, host.value));
+  for (const Vm& vm : vms) {
+    UMBRA_CHECK(vm.key.host == host);
+    RETURN_IF_ERROR(Insert(vm));
+  }
+  for (const Writer& w : writers) {
+    RETURN_IF_ERROR(db_.Run(kInsertWriter, host.value, w.writer_id, w.instance_id, w.display_name, w.state,
+                            int64_t{w.last_failure_code}, w.last_failure, w.component_count));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status VmStore::Insert(const Vm& vm) {
+  const std::string& host = vm.key.host.value;
+  RETURN_IF_ERROR(db_.Run(kInsertVm, host, vm.key.uuid, vm.display_name, vm.state, vm.memory_bytes,
+                          vm.guest_agent_state, vm.guest_agent_version, vm.mechanism, vm.mechanism_reason,
+                          vm.mechanism_message, vm.update_time));
+  int position = 0;
+  for (const VmDisk& d : vm.disks) {
+    RETURN_IF_ERROR(db_.Run(kInsertDisk, host, vm.key.uuid, position++, d.name, d.path, d.format, d.capacity_bytes,
+                            d.allocated_bytes));
+  }
+  position = 0;
+  for (const ExcludedDisk& d : vm.excluded_disks) {
+    RETURN_IF_ERROR(db_.Run(kInsertExcluded, host, vm.key.uuid, position++, d.name, d.reason, d.message));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status VmStore::ReadDisks(Vm& vm) const {
+  RETURN_IF_ERROR(db_.Query(
+      kDisks,
+      [&](const sqlite::Row& row) {
+        vm.disks.push_back({row.Text(0), row.Text(1), row.Text(2), row.Int(3), row.Int(4)});
+      },
+      vm.key.host.value, vm.key.uuid));
+  return db_.Query(
+      kExcluded,
+      [&](const sqlite::Row& row) {
+        vm.excluded_disks.push_back({row.Text(0), row.Text(1), row.Text(2)});
+      },
+      vm.key.host.value, vm.key.uuid);
+}
+
+absl::StatusOr<Vm> VmStore::Get(const VmKey& key) const {
+  std::optional<Vm> vm;
+  RETURN_IF_ERROR(db_.Query(
+      kGet, [&](const sqlite::Row& row) { vm = ReadVm(row); }, key.host.value, key.uuid));
+  if (!vm.has_value()) {
+    return base::Error(absl::StatusCode::kNotFound, "VM_NOT_FOUND", "no virtual machine {} on host {}", key.uuid,
+                       key.host);
+  }
+  RETURN_IF_ERROR(ReadDisks(*vm));
+  return *std::move(vm);
+}
+
+absl::StatusOr<Page<Vm, VmKey>> VmStore::List(const std::optional<HostId>& host,
+                                              const ListOptions<VmKey>& options) const {
+  std::vector<Vm> vms;
+  const auto on_row = [&](const sqlite::Row& row) { vms.push_back(ReadVm(row)); };
+  const VmKey after = options.after_key.value_or(VmKey());
+  if (host.has_value()) {
+    RETURN_IF_ERROR(db_.Query(kListOfHost, on_row, after.host.value, after.uuid, host->value, RowLimit(options)));
+  } else {
+    RETURN_IF_ERROR(db_.Query(kListAll, on_row, after.host.value, after.uuid, RowLimit(options)));
+  }
+  Page<Vm, VmKey> page = MakePage(std::move(vms), options, [](const Vm& vm) { return vm.key; });
+  for (Vm& vm : page.items) RETURN_IF_ERROR(ReadDisks(vm));
+  return page;
+}
+
+absl::StatusOr<Page<Writer, std::string>> VmStore::ListWriters(const HostId& host,
+                                                               const ListOptions<std::string>& options) const {
+  std::vector<Writer> writers;
+  RETURN_IF_ERROR(db_.Query(
+      kWriters, [&](const sqlite::Row& row) { writers.push_back(ReadWriter(row)); }, host.value,
+      options.after_key.value_or(""), RowLimit(options)));
+  return MakePage(std::move(writers), options, [](const Writer& writer) { return writer.writer_id; });
+}
+
+}  // namespace umbra::catalog
