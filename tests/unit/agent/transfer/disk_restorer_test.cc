@@ -1,0 +1,127 @@
+// Proves that a restore writes exactly the stored disk, resumes after a cut link, and never writes a damaged chunk.
+#include "agent/transfer/disk_restorer.h"
+
+#include <gtest/gtest.h>
+
+#include "agent/transfer/backup_pipeline.h"
+#include "tests/support/memory_chunk_store.h"
+#include "tests/support/memory_disk.h"
+#include "tests/support/stepping_clock.h"
+
+namespace umbra::transfer {
+namespace {
+
+constexpr size_t kChunk = testing::MemoryChunkStore::kChunkSize;
+
+class DiskRestorerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    testing::MemoryReader reader(content_);
+    const auto session = store_.OpenSession({});
+    const auto pipeline = BackupPipeline::Create(store_, *session, meter_, cancellation_, {.memory_bytes = 16 * kChunk});
+    const size_t number = meter_.AddDisk("vm", "vda", content_.size());
+    ASSERT_TRUE((*pipeline)->BackUpDisk(reader, {session->session_id(), "vm", "vda", content_.size()}, number).ok());
+  }
+
+  absl::Status Restore() { return RestoreAs(content_.size()); }
+  absl::Status RestoreAs(uint64_t capacity) {
+    writer_ = std::make_unique<testing::MemoryWriter>(content_.size());
+    const size_t number = meter_.AddDisk("vm", "vda", capacity);
+    DiskRestorer restorer(store_, *writer_, meter_, number, cancellation_, clock_, random_, {.queue_messages = 3});
+    return restorer.Run({"job", 1, "point", "vda", capacity});
+  }
+
+  const std::string content_ = testing::MakeDiskContent(21, 120, kChunk, 700) + std::string(40 * kChunk, '\0');
+  testing::SteppingClock clock_;
+  base::SeededRandom random_{5};
+  Cancellation cancellation_;
+  ProgressMeter meter_{clock_};
+  testing::MemoryChunkStore store_;
+  std::unique_ptr<testing::MemoryWriter> writer_;
+};
+
+TEST_F(DiskRestorerTest, WritesTheDiskAndNoZeroes) {
+  ASSERT_TRUE(Restore().ok());
+  EXPECT_TRUE(writer_->content() == content_);
+  uint64_t zero_chunks = 0;
+  for (size_t at = 0; at < content_.size(); at += kChunk) {
+    const std::string_view chunk = std::string_view(content_).substr(at, kChunk);
+    if (base::IsZero(base::AsBytes(chunk))) zero_chunks += chunk.size();
+  }
+  EXPECT_EQ(writer_->written_bytes(), content_.size() - zero_chunks) << "zero chunks are left as holes";
+  EXPECT_EQ(meter_.Figures().disks.back().done_bytes, content_.size());
+}
+
+TEST_F(DiskRestorerTest, FlippedBitIsNamedAndNotWritten) {
+  const auto ids = store_.disk("vm", "vda").ids;
+  size_t place = 0;
+  while (ids[place].IsZero()) ++place;
+  store_.Damage(ids[place]);
+  const absl::Status status = Restore();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(base::ReasonOf(status), "CHUNK_DAMAGED");
+  EXPECT_NE(base::MessageOf(status).find(ids[place].ToHex()), std::string::npos) << base::Describe(status);
+  EXPECT_NE(base::MessageOf(status).find("vda"), std::string::npos);
+  EXPECT_NE(base::MessageOf(status).find(fmt::format("offset {}", place * kChunk)), std::string::npos);
+  const std::string written = writer_->content();
+  for (size_t at = 0; at < content_.size(); at += kChunk) {
+    const std::string_view chunk = std::string_view(written).substr(at, kChunk);
+    EXPECT_TRUE(base::IsZero(base::AsBytes(chunk)) || chunk == std::string_view(content_).substr(at, kChunk))
+        << "a wrong byte was written in the chunk at " << at;
+  }
+}
+
+TEST_F(DiskRestorerTest, ResumesWhereTheLinkWasCut) {
+  store_.SetReadFault([](int number) {
+    static int cuts = 0;
+    if (number % 7 == 6 && cuts < 5) {
+      ++cuts;
+      return absl::UnavailableError("connection reset");
+    }
+    return absl::OkStatus();
+  });
+  ASSERT_TRUE(Restore().ok());
+  EXPECT_TRUE(writer_->content() == content_);
+  EXPECT_EQ(store_.calls("ReadDisk"), 6);
+}
+
+TEST_F(DiskRestorerTest, EveryChunkIsWrittenOnceAlsoAfterACut) {
+  ASSERT_TRUE(Restore().ok());
+  const uint64_t uncut = writer_->written_bytes();
+  bool cut = false;
+  store_.SetReadFault([&cut](int) {
+    return std::exchange(cut, true) ? absl::OkStatus() : absl::UnavailableError("connection reset");
+  });
+  ASSERT_TRUE(Restore().ok());
+  EXPECT_EQ(writer_->written_bytes(), uncut);
+}
+
+TEST_F(DiskRestorerTest, GivesUpWhenTheLinkStaysDown) {
+  store_.SetReadFault([](int number) { return number > 3 ? absl::UnavailableError("no route") : absl::OkStatus(); });
+  const absl::Status status = Restore();
+  EXPECT_EQ(base::ReasonOf(status), "AGENT_LOST");
+  EXPECT_LT(clock_.Monotonic(), absl::Seconds(60));
+}
+
+TEST_F(DiskRestorerTest, OtherErrorsOfTheStoreAreTheAnswer) {
+  store_.SetReadFault([](int number) {
+    return number == 2 ? base::MakeError(absl::StatusCode::kDataLoss, "CHUNK_MISSING", "gone") : absl::OkStatus();
+  });
+  EXPECT_EQ(base::ReasonOf(Restore()), "CHUNK_MISSING");
+}
+
+TEST_F(DiskRestorerTest, DiskOfAnotherSizeIsRefusedBeforeAnythingIsWritten) {
+  EXPECT_FALSE(RestoreAs(content_.size() - kChunk).ok());
+  EXPECT_EQ(writer_->written_bytes(), 0u);
+}
+
+TEST_F(DiskRestorerTest, CancelEndsIt) {
+  store_.SetReadFault([this](int number) {
+    if (number == 5) cancellation_.Cancel(base::MakeError(absl::StatusCode::kCancelled, "CANCELLED", "stop"));
+    return absl::OkStatus();
+  });
+  EXPECT_EQ(base::ReasonOf(Restore()), "CANCELLED");
+}
+
+}  // namespace
+}  // namespace umbra::transfer
