@@ -1,0 +1,100 @@
+// Target: everything that a repository reads back from disk. The first byte chooses the decoder.
+#include "storage/repo/format.h"
+#include "tests/fuzz/fuzz.h"
+
+namespace umbra::fuzz {
+namespace {
+
+constexpr char kUuid[] = "0c7f2a52-65d1-4c8e-9a51-1f5c3e8d7b20";
+
+std::string HeaderSeed() {
+  repo::RepositoryInfo info;
+  info.uuid = kUuid;
+  info.format_version = repo::kFormatVersion;
+  info.chunk_size_bytes = repo::kDefaultChunkSizeBytes;
+  info.map_page_entries = repo::kMapPageEntries;
+  info.id_key = std::string(repo::kIdKeySize, 'k');
+  return repo::EncodeHeader(info);
+}
+
+repo::Point PointSeed() {
+  repo::Point point;
+  point.manifest.set_recovery_point_id(kUuid);
+  auto* disk = point.manifest.add_disks();
+  disk->set_name("vda");
+  disk->set_capacity_bytes(1 << 30);
+  repo::DiskRoot root;
+  root.name = "vda";
+  root.capacity_bytes = 1 << 30;
+  root.pages.resize(8);
+  point.disks.push_back(root);
+  return point;
+}
+
+std::string PackSeed() {
+  repo::PackHeader header;
+  header.repository = repo::ToRawUuid(kUuid);
+  const std::string head = repo::EncodePackHeader(header);
+  repo::PackSlot slot;
+  slot.offset = repo::kPackHeaderSize;
+  slot.stored_length = 4;
+  slot.plain_length = 4;
+  return head + "data" + repo::EncodePackEnd(head, {slot}, repo::kPackHeaderSize + 4);
+}
+
+void TestPack(std::string_view input) {
+  const base::Bytes bytes = base::AsBytes(input);
+  if (bytes.size() < repo::kPackHeaderSize + repo::kPackTrailerSize) return;
+  (void)repo::DecodePackHeader(bytes.first(repo::kPackHeaderSize));
+  const base::Bytes end = bytes.last(repo::kPackTrailerSize);
+  const auto trailer = repo::DecodePackTrailer(end, bytes.size());
+  if (!trailer.ok()) return;
+  Require(trailer->footer_offset + trailer->footer_length + repo::kPackTrailerSize <= bytes.size(),
+          "an accepted trailer points into its pack");
+  const base::Bytes footer = bytes.subspan(trailer->footer_offset, trailer->footer_length);
+  const auto slots = repo::DecodePackFooter(bytes.first(repo::kPackHeaderSize), footer, end);
+  if (!slots.ok()) return;
+  for (const repo::PackSlot& slot : *slots) {
+    Require(uint64_t{slot.offset} + slot.stored_length <= trailer->footer_offset, "an accepted slot lies inside its pack");
+  }
+}
+
+void TestPoint(std::string_view input) {
+  const auto point = repo::DecodePoint(repo::ToRawUuid(kUuid), input);
+  if (!point.ok()) return;
+  Require(point->disks.size() == static_cast<size_t>(point->manifest.disks_size()), "an accepted point has a root per disk");
+}
+
+void TestCommit(std::string_view input) {
+  const auto points = repo::DecodeCommit(input);
+  if (!points.ok()) return;
+  for (const auto& point : *points) Require(repo::IsUuidText(point.id), "an accepted commit names only uuids");
+}
+
+}  // namespace
+
+std::vector<std::string> Seeds() {
+  const std::string point = repo::EncodePoint(repo::ToRawUuid(kUuid), PointSeed());
+  return {"0" + HeaderSeed(), "1" + PackSeed(), "2" + point, "3" + repo::EncodeCommit({{kUuid, point}})};
+}
+
+void TestOneInput(std::string_view input) {
+  if (input.empty()) return;
+  const std::string_view rest = input.substr(1);
+  switch (input[0] & 3) {
+    case 0:
+      (void)repo::DecodeHeader(rest);
+      break;
+    case 1:
+      TestPack(rest);
+      break;
+    case 2:
+      TestPoint(rest);
+      break;
+    case 3:
+      TestCommit(rest);
+      break;
+  }
+}
+
+}  // namespace umbra::fuzz
