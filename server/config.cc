@@ -1,0 +1,400 @@
+#include "server/config.h"
+
+#include <sys/un.h>
+#include <toml++/toml.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <bit>
+#include <filesystem>
+#include <functional>
+#include <set>
+#include <sstream>
+
+#include "storage/base/bytes.h"
+#include "storage/base/status.h"
+#include "storage/repo/chunk.h"
+
+namespace umbra::server {
+namespace {
+
+constexpr uint64_t kConfigSizeMax = base::kMiB;
+
+constexpr absl::Duration kHeartbeatMin = absl::Milliseconds(100);
+constexpr absl::Duration kHeartbeatMax = absl::Minutes(5);
+// A lease must outlast a few lost heartbeats.
+constexpr int kHeartbeatsPerLease = 3;
+
+template <typename... Args>
+absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
+  return base::Error(absl::StatusCode::kInvalidArgument, "CONFIG_INVALID", format, std::forward<Args>(args)...);
+}
+
+// ---- Reading the file ----
+
+// A key of the file: how its value gets into `Target`. `set` returns false when the value is none of `expected`.
+template <typename Target>
+struct Key {
+  const char* name;
+  const char* expected;
+  std::function<bool(const toml::node&, Target&)> set;
+};
+
+bool Take(const toml::node& node, std::string& out) {
+  const auto value = node.value_exact<std::string>();
+  if (value) out = *value;
+  return value.has_value();
+}
+
+bool Take(const toml::node& node, bool& out) {
+  const auto value = node.value_exact<bool>();
+  if (value) out = *value;
+  return value.has_value();
+}
+
+bool Take(const toml::node& node, absl::Duration& out) {
+  const auto text = node.value_exact<std::string>();
+  return text && absl::ParseDuration(*text, &out);
+}
+
+bool Take(const toml::node& node, std::vector<std::string>& out) {
+  const toml::array* array = node.as_array();
+  if (array == nullptr) return false;
+  out.clear();
+  return std::all_of(array->begin(), array->end(),
+                     [&](const toml::node& item) { return Take(item, out.emplace_back()); });
+}
+
+bool Take(const toml::node& node, uint32_t& out) {
+  const auto value = node.value_exact<int64_t>();
+  if (!value || *value < 0 || *value > UINT32_MAX) return false;
+  out = static_cast<uint32_t>(*value);
+  return true;
+}
+
+template <typename Target, typename Field>
+Key<Target> Plain(const char* name, const char* expected, Field Target::*field) {
+  return {name, expected, [field](const toml::node& node, Target& target) { return Take(node, target.*field); }};
+}
+
+template <typename Field>
+Key<Config> OfLog(const char* name, const char* expected, Field base::LogConfig::*field) {
+  return {name, expected, [field](const toml::node& node, Config& config) { return Take(node, config.log.*field); }};
+}
+
+constexpr char kText[] = "a text";
+constexpr char kAddress[] = "a text \"address:port\"";
+constexpr char kDuration[] = "a text such as \"5s\" or \"1m30s\"";
+
+const std::vector<Key<Config>>& ConfigKeys() {
+  static const auto* keys = new std::vector<Key<Config>>{
+      Plain("data_dir", kText, &Config::data_dir),
+      Plain("api.socket", kText, &Config::api_socket),
+      Plain("agents.listen", kAddress, &Config::agent_listen),
+      Plain("agents.enrolment_listen", kAddress, &Config::enrolment_listen),
+      Plain("agents.advertise", "a list of texts", &Config::advertise),
+      Plain("agents.heartbeat", kDuration, &Config::heartbeat),
+      Plain("agents.lease", kDuration, &Config::lease),
+      OfLog("log.level", kText, &base::LogConfig::level),
+      OfLog("log.file", kText, &base::LogConfig::file),
+      OfLog("log.json", "true or false", &base::LogConfig::json),
+  };
+  return *keys;
+}
+
+const std::vector<Key<RepositoryConfig>>& RepositoryKeys() {
+  static const auto* keys = new std::vector<Key<RepositoryConfig>>{
+      Plain("id", kText, &RepositoryConfig::id),
+      Plain("path", kText, &RepositoryConfig::path),
+      Plain("chunk_size_bytes", "a number of bytes", &RepositoryConfig::chunk_size_bytes),
+  };
+  return *keys;
+}
+
+class FileReader {
+ public:
+  explicit FileReader(const std::string& file_name) : file_name_(file_name) {}
+
+  absl::StatusOr<Config> Read(const toml::table& root) {
+    Config config;
+    for (const auto& [key, node] : root) {
+      const std::string name(key.str());
+      if (name == "repository") {
+        RETURN_IF_ERROR(ReadRepositories(node, config));
+      } else if (node.is_table() && IsSection(name)) {
+        RETURN_IF_ERROR(ReadTable(*node.as_table(), name + ".", ConfigKeys(), config));
+      } else {
+        RETURN_IF_ERROR(ReadKey(node, name, ConfigKeys(), config));
+      }
+    }
+    return config;
+  }
+
+  absl::Status At(const toml::source_region& place, std::string_view what) const {
+    return Invalid("{}:{}: {}", file_name_, place.begin.line, what);
+  }
+
+ private:
+  static bool IsSection(const std::string& name) {
+    return std::any_of(ConfigKeys().begin(), ConfigKeys().end(),
+                       [&](const auto& key) { return std::string_view(key.name).starts_with(name + "."); });
+  }
+
+  absl::Status ReadRepositories(const toml::node& node, Config& config) {
+    const toml::array* array = node.as_array();
+    if (array == nullptr || !array->is_homogeneous(toml::node_type::table)) {
+      return At(node.source(), "repository: expected sections [[repository]]");
+    }
+    for (const toml::node& entry : *array) {
+      RepositoryConfig repository;
+      RETURN_IF_ERROR(ReadTable(*entry.as_table(), "", RepositoryKeys(), repository));
+      if (repository.id.empty() || repository.path.empty()) {
+        return At(entry.source(), "repository: needs both 'id' and 'path'");
+      }
+      config.repositories.push_back(std::move(repository));
+    }
+    return absl::OkStatus();
+  }
+
+  template <typename Target>
+  absl::Status ReadTable(const toml::table& table, const std::string& prefix, const std::vector<Key<Target>>& keys,
+                         Target& target) {
+    for (const auto& [key, node] : table) {
+      RETURN_IF_ERROR(ReadKey(node, prefix + std::string(key.str()), keys, target));
+    }
+    return absl::OkStatus();
+  }
+
+  template <typename Target>
+  absl::Status ReadKey(const toml::node& node, const std::string& name, const std::vector<Key<Target>>& keys,
+                       Target& target) {
+    const auto key = std::find_if(keys.begin(), keys.end(), [&](const auto& k) { return name == k.name; });
+    if (key == keys.end()) return At(node.source(), fmt::format("unknown key '{}'; known: {}", name, Names(keys)));
+    if (!key->set(node, target)) return At(node.source(), fmt::format("{}: expected {}", name, key->expected));
+    return absl::OkStatus();
+  }
+
+  template <typename Target>
+  static std::string Names(const std::vector<Key<Target>>& keys) {
+    std::string names;
+    for (const auto& key : keys) names += (names.empty() ? "" : ", ") + std::string(key.name);
+    return names;
+  }
+
+  const std::string& file_name_;
+};
+
+// ---- Checking ----
+
+absl::Status CheckListenAddress(const char* key, const std::string& address) {
+  const size_t colon = address.rfind(':');
+  const std::string port = colon == std::string::npos ? "" : address.substr(colon + 1);
+  const bool digits = !port.empty() && port.size() <= 5 &&
+                      std::all_of(port.begin(), port.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (colon == 0 || !digits || std::stoi(port) > 65535) {
+    return Invalid("{}: '{}' is not \"address:port\" with a port from 0 to 65535", key, address);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRepositories(const std::vector<RepositoryConfig>& repositories) {
+  std::set<std::string> ids;
+  std::set<std::string> paths;
+  for (const RepositoryConfig& repository : repositories) {
+    const bool fine = !repository.id.empty() && repository.id.size() <= 63 &&
+                      std::all_of(repository.id.begin(), repository.id.end(),
+                                  [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
+    if (!fine) return Invalid("repository: id '{}' must be 1 to 63 of a-z, 0-9 and '-'", repository.id);
+    if (!ids.insert(repository.id).second) return Invalid("repository: id '{}' is there twice", repository.id);
+    if (!paths.insert(repository.path).second) return Invalid("repository: path '{}' is there twice", repository.path);
+    const uint32_t size = repository.chunk_size_bytes;
+    if (size != 0 &&
+        (size < repo::kMinChunkSizeBytes || size > repo::kMaxChunkSizeBytes || !std::has_single_bit(size))) {
+      return Invalid("repository {}: chunk_size_bytes must be a power of two from {} to {}", repository.id,
+                     repo::kMinChunkSizeBytes, repo::kMaxChunkSizeBytes);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Check(const Config& config) {
+  // The kernel's limit for the path of a unix socket, with its final NUL.
+  if (config.api_socket.size() >= sizeof(sockaddr_un::sun_path)) {
+    return Invalid("api.socket: '{}' is longer than {} characters", config.api_socket,
+                   sizeof(sockaddr_un::sun_path) - 1);
+  }
+  RETURN_IF_ERROR(CheckListenAddress("agents.listen", config.agent_listen));
+  RETURN_IF_ERROR(CheckListenAddress("agents.enrolment_listen", config.enrolment_listen));
+  if (config.heartbeat < kHeartbeatMin || config.heartbeat > kHeartbeatMax) {
+    return Invalid("agents.heartbeat: must be from {} to {}", absl::FormatDuration(kHeartbeatMin),
+                   absl::FormatDuration(kHeartbeatMax));
+  }
+  if (config.lease < kHeartbeatsPerLease * config.heartbeat) {
+    return Invalid("agents.lease: must be at least {} heartbeats", kHeartbeatsPerLease);
+  }
+  static const std::set<std::string> kLevels = {"trace", "debug", "info", "warn", "error"};
+  if (!kLevels.contains(config.log.level)) {
+    return Invalid("log.level: '{}' is none of trace, debug, info, warn, error", config.log.level);
+  }
+  return CheckRepositories(config.repositories);
+}
+
+std::string Below(const std::string& folder, const std::string& path) {
+  if (path.empty()) return path;
+  return (std::filesystem::path(folder) / path).lexically_normal().string();
+}
+
+// ---- Command line ----
+
+constexpr char kExamples[] = R"(Examples:
+  umbrad --config /etc/umbra/umbrad.toml
+  umbrad --data-dir /srv/umbra --log-level debug       everything below one folder, default ports
+  umbrad --data-dir /tmp/u --agent-listen 127.0.0.1:0 --enrolment-listen 127.0.0.1:0
+                                                       free ports; see /tmp/u/umbrad.addresses
+  umbrad --config umbrad.toml --print-config           check a file, show what would be used
+
+SIGTERM or SIGINT stops gracefully; a second one ends at once.)";
+
+// Flags that were given; each overrides the file.
+struct Flags {
+  std::string config_file;
+  std::string data_dir, api_socket, agent_listen, enrolment_listen, log_level, log_file;
+  std::vector<std::string> advertise, repositories;
+  bool log_json = false;
+  bool print_config = false;
+};
+
+void AddFlags(CLI::App& app, Flags& flags) {
+  app.add_option("-c,--config", flags.config_file, "Configuration file (TOML)")->type_name("FILE");
+  app.add_option("--data-dir", flags.data_dir, "Folder for everything that umbrad keeps (default /var/lib/umbra)")
+      ->type_name("DIR");
+  app.add_option("--api-socket", flags.api_socket, "Unix socket of the local API (default DATA_DIR/umbrad.sock)")
+      ->type_name("PATH");
+  app.add_option("--agent-listen", flags.agent_listen, "Where agents connect (default 0.0.0.0:7440)")
+      ->type_name("ADDRESS:PORT");
+  app.add_option("--enrolment-listen", flags.enrolment_listen, "Where agents enrol (default 0.0.0.0:7441)")
+      ->type_name("ADDRESS:PORT");
+  app.add_option("--advertise", flags.advertise, "Name or address by which agents reach this machine; may be repeated")
+      ->type_name("NAME");
+  app.add_option("--repository", flags.repositories, "A repository; may be repeated; replaces those of the file")
+      ->type_name("ID=DIR");
+  app.add_option("--log-level", flags.log_level, "trace, debug, info, warn or error (default info)")
+      ->type_name("LEVEL");
+  app.add_option("--log-file", flags.log_file, "Log to this file instead of standard error")->type_name("FILE");
+  app.add_flag("--log-json", flags.log_json, "Log one JSON object a line");
+  app.add_flag("--print-config", flags.print_config, "Print the configuration that would be used, and exit");
+}
+
+absl::Status ApplyFlags(const Flags& flags, Config& config) {
+  const auto set = [](const std::string& flag, std::string& field) {
+    if (!flag.empty()) field = flag;
+  };
+  set(flags.data_dir, config.data_dir);
+  set(flags.api_socket, config.api_socket);
+  set(flags.agent_listen, config.agent_listen);
+  set(flags.enrolment_listen, config.enrolment_listen);
+  set(flags.log_level, config.log.level);
+  set(flags.log_file, config.log.file);
+  if (flags.log_json) config.log.json = true;
+  if (!flags.advertise.empty()) config.advertise = flags.advertise;
+  if (!flags.repositories.empty()) config.repositories.clear();
+  for (const std::string& text : flags.repositories) {
+    const size_t equals = text.find('=');
+    if (equals == std::string::npos || equals + 1 == text.size())
+      return Invalid("--repository: '{}' is not ID=DIR", text);
+    config.repositories.push_back({text.substr(0, equals), text.substr(equals + 1)});
+  }
+  return absl::OkStatus();
+}
+
+// The text to print when CLI11 says that help or version was asked for.
+absl::StatusOr<std::string> Parse(CLI::App& app, std::vector<std::string> arguments) {
+  std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
+  try {
+    app.parse(std::move(arguments));
+  } catch (const CLI::CallForHelp&) {
+    return app.help();
+  } catch (const CLI::CallForVersion&) {
+    return app.version() + "\n";
+  } catch (const CLI::Error& error) {
+    return Invalid("{} (umbrad --help shows the options)", error.what());
+  }
+  return std::string();
+}
+
+}  // namespace
+
+absl::StatusOr<Config> ParseConfig(std::string_view toml, const std::string& file_name) {
+  FileReader reader(file_name);
+  try {
+    const toml::table root = toml::parse(toml, file_name);
+    return reader.Read(root);
+  } catch (const toml::parse_error& error) {
+    return reader.At(error.source(), error.description());
+  }
+}
+
+absl::StatusOr<Config> CompleteConfig(Config config) {
+  if (config.data_dir.empty()) return Invalid("data_dir: must not be empty");
+  std::error_code error;
+  const auto absolute = std::filesystem::absolute(config.data_dir, error);
+  if (error) return Invalid("data_dir: '{}': {}", config.data_dir, error.message());
+  config.data_dir = absolute.lexically_normal().string();
+  while (config.data_dir.size() > 1 && config.data_dir.ends_with('/')) config.data_dir.pop_back();
+  config.api_socket = Below(config.data_dir, config.api_socket.empty() ? "umbrad.sock" : config.api_socket);
+  config.log.file = Below(config.data_dir, config.log.file);
+  if (config.repositories.empty()) config.repositories.push_back({"main", "repositories/main"});
+  for (RepositoryConfig& repository : config.repositories) repository.path = Below(config.data_dir, repository.path);
+  RETURN_IF_ERROR(Check(config));
+  return config;
+}
+
+std::string PrintConfig(const Config& config) {
+  toml::array advertise;
+  for (const std::string& name : config.advertise) advertise.push_back(name);
+  toml::array repositories;
+  for (const RepositoryConfig& repository : config.repositories) {
+    toml::table entry{{"id", repository.id}, {"path", repository.path}};
+    if (repository.chunk_size_bytes != 0) entry.insert("chunk_size_bytes", int64_t{repository.chunk_size_bytes});
+    repositories.push_back(std::move(entry));
+  }
+  const toml::table root{
+      {"data_dir", config.data_dir},
+      {"api", toml::table{{"socket", config.api_socket}}},
+      {"agents", toml::table{{"listen", config.agent_listen},
+                             {"enrolment_listen", config.enrolment_listen},
+                             {"advertise", std::move(advertise)},
+                             {"heartbeat", absl::FormatDuration(config.heartbeat)},
+                             {"lease", absl::FormatDuration(config.lease)}}},
+      {"log", toml::table{{"level", config.log.level}, {"file", config.log.file}, {"json", config.log.json}}},
+      {"repository", std::move(repositories)},
+  };
+  std::ostringstream out;
+  out << root << "\n";
+  return out.str();
+}
+
+absl::StatusOr<CommandLine> ReadCommandLine(base::Filesystem& filesystem, std::vector<std::string> arguments) {
+  CLI::App app("umbrad: backs up virtual machines through the agents on their hosts.", "umbrad");
+  Flags flags;
+  AddFlags(app, flags);
+  app.set_version_flag("--version", std::string("umbrad ") + UMBRA_VERSION);
+  app.footer(kExamples);
+  CommandLine line;
+  ASSIGN_OR_RETURN(line.text, Parse(app, std::move(arguments)));
+  if (!line.text.empty()) return line;
+
+  if (!flags.config_file.empty()) {
+    ASSIGN_OR_RETURN(const std::string content, filesystem.ReadFile(flags.config_file, kConfigSizeMax));
+    ASSIGN_OR_RETURN(line.config, ParseConfig(content, flags.config_file));
+  }
+  RETURN_IF_ERROR(ApplyFlags(flags, line.config));
+  absl::StatusOr<Config> complete = CompleteConfig(std::move(line.config));
+  if (!complete.ok() && !flags.config_file.empty()) return base::Annotate(complete.status(), "{}", flags.config_file);
+  if (!complete.ok()) return complete.status();
+  line.config = *std::move(complete);
+  if (flags.print_config) line.text = PrintConfig(line.config);
+  return line;
+}
+
+}  // namespace umbra::server

@@ -1,0 +1,69 @@
+// What umbrad is told: a TOML file, then flags over it, turned into one plain struct. Nothing below main reads either.
+#ifndef UMBRA_SERVER_CONFIG_H_
+#define UMBRA_SERVER_CONFIG_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "storage/base/filesystem.h"
+#include "storage/base/log.h"
+
+namespace umbra::server {
+
+struct RepositoryConfig {
+  std::string id;    // the {repository} of "repositories/{repository}"
+  std::string path;  // folder; made when it isn't there
+  // Only when the repository is made; a power of two from 64 KiB to 1 MiB. 0: the repository's own default.
+  uint32_t chunk_size_bytes = 0;
+
+  bool operator==(const RepositoryConfig&) const = default;
+};
+
+struct Config {
+  // Everything that umbrad keeps is here unless told otherwise: catalog, authority, socket, the repository "main".
+  // Relative paths below are relative to it.
+  std::string data_dir = "/var/lib/umbra";
+  std::string api_socket = "umbrad.sock";
+
+  // "address:port"; port 0 takes a free one (see Server::Addresses).
+  std::string agent_listen = "0.0.0.0:7440";
+  std::string enrolment_listen = "0.0.0.0:7441";
+  // DNS names and addresses by which agents reach this machine; the first one is handed out. None: the host name.
+  std::vector<std::string> advertise;
+  // An agent that is silent for `lease` is taken for lost; an agent without link for as long stops its work. Too short:
+  // a hiccup of the network ends backups. Too long: a dead host holds its virtual machines' jobs up.
+  absl::Duration heartbeat = absl::Seconds(5);
+  absl::Duration lease = absl::Seconds(60);
+
+  base::LogConfig log;
+
+  // The first is the default one. None: "main" in "repositories/main".
+  std::vector<RepositoryConfig> repositories;
+};
+
+// INVALID_ARGUMENT / CONFIG_INVALID, worded "FILE:LINE: key: what is wrong"; one fault, the first.
+absl::StatusOr<Config> ParseConfig(std::string_view toml, const std::string& file_name);
+
+// Fills in defaults that depend on others, makes paths absolute, checks what hangs together.
+// INVALID_ARGUMENT / CONFIG_INVALID.
+absl::StatusOr<Config> CompleteConfig(Config config);
+
+// As a configuration file; ParseConfig reads it back.
+std::string PrintConfig(const Config& config);
+
+struct CommandLine {
+  Config config;     // complete
+  std::string text;  // not empty: print it to standard output and exit with 0 instead of running
+};
+
+// `arguments` are those after the program's name. Reads the file that --config names.
+// INVALID_ARGUMENT / CONFIG_INVALID, or why the file can't be read.
+absl::StatusOr<CommandLine> ReadCommandLine(base::Filesystem& filesystem, std::vector<std::string> arguments);
+
+}  // namespace umbra::server
+
+#endif  // UMBRA_SERVER_CONFIG_H_

@@ -1,0 +1,125 @@
+#include "server/maintenance/rebuild.h"
+
+#include <set>
+#include <utility>
+
+#include "storage/base/log.h"
+#include "storage/base/status.h"
+
+namespace umbra::maintenance {
+namespace {
+
+using catalog::RecoveryPointId;
+using catalog::Stores;
+
+constexpr char kConfigurationKind[] = "vm.configuration";
+
+absl::Time ToTime(const google::protobuf::Timestamp& time) {
+  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
+
+absl::Duration ToDuration(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+// A job that is still at work enters its own points, or takes them back.
+bool LeftToItsJob(const Stores& stores, const catalog::JobId& id) {
+  const auto job = stores.jobs.Get(id);
+  return job.ok() && !catalog::IsTerminal(job->state);
+}
+
+absl::StatusOr<bool> Add(catalog::Catalog& catalog, const catalog::RecoveryPoint& point) {
+  return catalog.Write([&](Stores& stores) -> absl::StatusOr<bool> {
+    if (LeftToItsJob(stores, point.job)) return false;
+    return stores.recovery_points.Insert(point);
+  });
+}
+
+// Removes the row, unless the point turns out to be there after all (a damaged manifest is no reason to forget it).
+absl::StatusOr<bool> RemoveIfGone(catalog::Catalog& catalog, const OpenRepository& repository,
+                                  const RecoveryPointId& id) {
+  if (!absl::IsNotFound(repository.repository->ReadManifest(id.value).status())) return false;
+  const absl::Status removed = catalog.Write([&](Stores& stores) { return stores.recovery_points.Delete(id); });
+  if (absl::IsNotFound(removed)) return false;
+  RETURN_IF_ERROR(removed);
+  return true;
+}
+
+absl::Status Tell(catalog::Catalog& catalog, const OpenRepository& repository, base::Clock& clock,
+                  const RebuildReport& report) {
+  if (report.added_count == 0 && report.removed_count == 0 && report.problems.empty()) return absl::OkStatus();
+  catalog::Event event;
+  event.time = clock.Now();
+  event.type = "CATALOG_REBUILT";
+  event.resource = fmt::format("repositories/{}", repository.id);
+  event.severity = report.problems.empty() ? catalog::Severity::kInfo : catalog::Severity::kWarning;
+  event.message = fmt::format("{} recovery points found, {} added, {} removed, {} unreadable", report.found_count,
+                              report.added_count, report.removed_count, report.problems.size());
+  base::Log("maintenance")
+      ->info("catalog rebuilt repository={} found={} added={} removed={} problems={}", repository.id,
+             report.found_count, report.added_count, report.removed_count, report.problems.size());
+  return catalog.Write([&](Stores& stores) { return stores.events.Append(event).status(); });
+}
+
+}  // namespace
+
+catalog::RecoveryPoint ToRecord(const repo::Manifest& manifest, const catalog::RepositoryId& repository) {
+  catalog::RecoveryPoint point;
+  point.id = RecoveryPointId(manifest.recovery_point_id());
+  point.vm = {catalog::HostId(manifest.host_id()), manifest.vm_uuid()};
+  point.vm_display_name = manifest.vm_display_name();
+  point.repository = repository;
+  point.job = catalog::JobId(manifest.job_id());
+  point.point_time = ToTime(manifest.point_time());
+  point.create_time = ToTime(manifest.create_time());
+  // A manifest of a newer version may know more mechanisms.
+  const bool known =
+      manifest.mechanism() >= 0 && manifest.mechanism() <= static_cast<int>(catalog::BackupMechanism::kOffline);
+  point.mechanism = known ? static_cast<catalog::BackupMechanism>(manifest.mechanism()) : catalog::BackupMechanism{};
+  point.mechanism_reason = manifest.mechanism_reason();
+  point.freeze_duration = ToDuration(manifest.freeze_duration());
+  for (const auto& disk : manifest.disks()) {
+    point.disks.push_back({disk.name(), disk.capacity_bytes(), disk.data_bytes(), disk.format(), disk.path()});
+  }
+  for (const auto& disk : manifest.excluded_disks()) {
+    point.excluded_disks.push_back({disk.name(), disk.reason(), disk.message()});
+  }
+  for (const auto& document : manifest.documents()) {
+    if (document.kind() == kConfigurationKind) {
+      point.configuration = document.content();
+    } else {
+      point.documents.push_back({document.kind(), document.content()});
+    }
+  }
+  point.read_bytes = manifest.read_bytes();
+  point.stored_bytes = manifest.stored_bytes();
+  return point;
+}
+
+absl::StatusOr<RebuildReport> RebuildCatalog(catalog::Catalog& catalog, const OpenRepository& repository,
+                                             base::Clock& clock, RebuildMode mode) {
+  // Rows before manifests: a point that is committed in between is then never taken for a row without a point.
+  ASSIGN_OR_RETURN(const std::vector<RecoveryPointId> rows,
+                   catalog.Read([&](const Stores& stores) { return stores.recovery_points.Ids(repository.id); }));
+  ASSIGN_OR_RETURN(repo::RecoveryPointList list, repository.repository->ListRecoveryPoints());
+  RebuildReport report;
+  report.found_count = static_cast<int64_t>(list.points.size());
+  report.problems = std::move(list.problems);
+
+  std::set<RecoveryPointId> missing(rows.begin(), rows.end());
+  for (const repo::Manifest& manifest : list.points) {
+    if (missing.erase(RecoveryPointId(manifest.recovery_point_id())) > 0) continue;
+    ASSIGN_OR_RETURN(const bool added, Add(catalog, ToRecord(manifest, repository.id)));
+    report.added_count += added;
+  }
+  if (mode == RebuildMode::kFull) {
+    for (const RecoveryPointId& id : missing) {
+      ASSIGN_OR_RETURN(const bool removed, RemoveIfGone(catalog, repository, id));
+      report.removed_count += removed;
+    }
+  }
+  RETURN_IF_ERROR(Tell(catalog, repository, clock, report));
+  return report;
+}
+
+}  // namespace umbra::maintenance

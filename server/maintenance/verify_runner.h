@@ -1,0 +1,56 @@
+// The daemon's own worker: takes VERIFY jobs, reads what they name in a repository, and reports what is damaged.
+#ifndef UMBRA_SERVER_MAINTENANCE_VERIFY_RUNNER_H_
+#define UMBRA_SERVER_MAINTENANCE_VERIFY_RUNNER_H_
+
+#include <optional>
+#include <stop_token>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "server/jobs/event_hub.h"
+#include "server/jobs/job_engine.h"
+#include "server/maintenance/repository_set.h"
+#include "storage/base/clock.h"
+
+namespace umbra::maintenance {
+
+// One thread, one verification at a time: a second would only make the disk's heads travel.
+//
+// A verification that found damage is FAILED with the reason of the first finding (CHUNK_DAMAGED, CHUNK_MISSING,
+// MANIFEST_DAMAGED), the damaged chunks in the job's list, and one event for each recovery point that is touched.
+class VerifyRunner {
+ public:
+  // What it is given outlives it. Starts to work at once; construct it after RecoverJobs.
+  VerifyRunner(jobs::JobEngine& engine, jobs::EventHub& events, const RepositorySet& repositories, base::Clock& clock);
+  // Stops a running verification between two packs. Its job stays RUNNING; the next start ends it (DAEMON_RESTARTED).
+  ~VerifyRunner();
+  VerifyRunner(const VerifyRunner&) = delete;
+  VerifyRunner& operator=(const VerifyRunner&) = delete;
+
+ private:
+  void Wake() ABSL_LOCKS_EXCLUDED(mu_);
+  void Loop(std::stop_token stop) ABSL_LOCKS_EXCLUDED(mu_);
+  bool WaitForWork(const std::stop_token& stop) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<std::optional<catalog::JobId>> NextQueued();
+  absl::Status Run(const catalog::JobId& id, const std::stop_token& stop);
+  absl::StatusOr<repo::VerifyReport> Verify(const catalog::Job& job, const std::stop_token& stop);
+  absl::Status Finish(const catalog::Job& job, const absl::StatusOr<repo::VerifyReport>& report);
+  void TellDamage(const catalog::Job& job, const repo::VerifyReport& report);
+
+  jobs::JobEngine& engine_;
+  jobs::EventHub& events_;
+  const RepositorySet& repositories_;
+  base::Clock& clock_;
+
+  absl::Mutex mu_;  // a wake-up that comes while the thread works isn't lost
+  bool woken_ ABSL_GUARDED_BY(mu_) = true;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  jobs::Subscription subscription_;
+  std::jthread thread_;
+};
+
+}  // namespace umbra::maintenance
+
+#endif  // UMBRA_SERVER_MAINTENANCE_VERIFY_RUNNER_H_

@@ -1,0 +1,136 @@
+// Proves that a configuration says what its author meant or names the fault with file and line: golden messages for
+// every kind of fault, flags over the file, and a round trip through --print-config.
+#include "server/config.h"
+
+#include <gtest/gtest.h>
+
+#include "storage/base/status.h"
+
+namespace umbra::server {
+namespace {
+
+std::string ErrorOf(const absl::Status& status) {
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << base::Describe(status);
+  EXPECT_EQ(base::ReasonOf(status), "CONFIG_INVALID");
+  return base::MessageOf(status);
+}
+
+struct Fault {
+  std::string toml;
+  std::string message;
+};
+
+TEST(ParseConfig, NamesEveryFaultWithItsLine) {
+  const std::string agents_known =
+      "known: data_dir, api.socket, agents.listen, agents.enrolment_listen, agents.advertise, agents.heartbeat, "
+      "agents.lease, log.level, log.file, log.json";
+  const Fault kFaults[] = {
+      {"data_dir = 5", "u.toml:1: data_dir: expected a text"},
+      {"\n[agents]\nlisen = \"x\"", "u.toml:3: unknown key 'agents.lisen'; " + agents_known},
+      {"[agent]\nlisten = \"x\"", "u.toml:1: unknown key 'agent'; " + agents_known},
+      {"[log]\njson = \"yes\"", "u.toml:2: log.json: expected true or false"},
+      {"[agents]\nlease = 60", "u.toml:2: agents.lease: expected a text such as \"5s\" or \"1m30s\""},
+      {"[agents]\nlease = \"60\"", "u.toml:2: agents.lease: expected a text such as \"5s\" or \"1m30s\""},
+      {"[agents]\nadvertise = [\"a\", 1]", "u.toml:2: agents.advertise: expected a list of texts"},
+      {"[repository]\nid = \"a\"", "u.toml:1: repository: expected sections [[repository]]"},
+      {"[[repository]]\nid = \"a\"", "u.toml:1: repository: needs both 'id' and 'path'"},
+      {"[[repository]]\nid = \"a\"\npath = \"p\"\nsize = 1",
+       "u.toml:4: unknown key 'size'; known: id, path, chunk_size_bytes"},
+      {"[[repository]]\nid = \"a\"\npath = \"p\"\nchunk_size_bytes = -1",
+       "u.toml:4: chunk_size_bytes: expected a number of bytes"},
+  };
+  for (const Fault& fault : kFaults) {
+    EXPECT_EQ(ErrorOf(ParseConfig(fault.toml, "u.toml").status()), fault.message) << fault.toml;
+  }
+}
+
+TEST(ParseConfig, SyntaxFaultsHaveALineToo) {
+  const std::string message = ErrorOf(ParseConfig("a = 1\nb = = 2\n", "u.toml").status());
+  EXPECT_TRUE(message.starts_with("u.toml:2: ")) << message;
+}
+
+TEST(CompleteConfig, NamesWhatDoesNotHangTogether) {
+  const Fault kFaults[] = {
+      {"data_dir = \"\"", "data_dir: must not be empty"},
+      {"data_dir = \"/d\"\n[api]\nsocket = \"" + std::string(120, 's') + "\"",
+       "api.socket: '/d/" + std::string(120, 's') + "' is longer than 107 characters"},
+      {"[agents]\nlisten = \"nowhere\"",
+       "agents.listen: 'nowhere' is not \"address:port\" with a port from 0 to 65535"},
+      {"[agents]\nenrolment_listen = \"h:70000\"",
+       "agents.enrolment_listen: 'h:70000' is not \"address:port\" with a port from 0 to 65535"},
+      {"[agents]\nheartbeat = \"0s\"", "agents.heartbeat: must be from 100ms to 5m"},
+      {"[agents]\nheartbeat = \"30s\"", "agents.lease: must be at least 3 heartbeats"},
+      {"[log]\nlevel = \"loud\"", "log.level: 'loud' is none of trace, debug, info, warn, error"},
+      {"[[repository]]\nid = \"A b\"\npath = \"p\"", "repository: id 'A b' must be 1 to 63 of a-z, 0-9 and '-'"},
+      {"[[repository]]\nid = \"a\"\npath = \"p\"\n[[repository]]\nid = \"a\"\npath = \"q\"",
+       "repository: id 'a' is there twice"},
+      {"data_dir = \"/d\"\n[[repository]]\nid = \"a\"\npath = \"p\"\n[[repository]]\nid = \"b\"\npath = \"./p\"",
+       "repository: path '/d/p' is there twice"},
+      {"[[repository]]\nid = \"a\"\npath = \"p\"\nchunk_size_bytes = 100000",
+       "repository a: chunk_size_bytes must be a power of two from 65536 to 1048576"},
+  };
+  for (const Fault& fault : kFaults) {
+    const auto parsed = ParseConfig(fault.toml, "u.toml");
+    ASSERT_TRUE(parsed.ok()) << base::Describe(parsed.status());
+    EXPECT_EQ(ErrorOf(CompleteConfig(*parsed).status()), fault.message) << fault.toml;
+  }
+}
+
+TEST(CompleteConfig, EverythingDefaultsBelowTheDataFolder) {
+  Config config;
+  config.data_dir = "/d/";
+  const auto complete = CompleteConfig(config);
+  ASSERT_TRUE(complete.ok()) << base::Describe(complete.status());
+  EXPECT_EQ(complete->data_dir, "/d");
+  EXPECT_EQ(complete->api_socket, "/d/umbrad.sock");
+  EXPECT_EQ(complete->repositories, (std::vector<RepositoryConfig>{{"main", "/d/repositories/main"}}));
+  EXPECT_EQ(complete->log.file, "");
+}
+
+absl::StatusOr<CommandLine> Run(std::vector<std::string> arguments) {
+  base::PosixFilesystem filesystem;
+  return ReadCommandLine(filesystem, std::move(arguments));
+}
+
+TEST(ReadCommandLine, ShippedFileIsSoundAndPrintsTheSameAgain) {
+  const auto shipped = Run({"--config", UMBRA_SHIPPED_CONFIG, "--print-config"});
+  ASSERT_TRUE(shipped.ok()) << base::Describe(shipped.status());
+  EXPECT_EQ(shipped->config.api_socket, "/run/umbra/umbrad.sock");
+  const auto again = ParseConfig(shipped->text, "printed");
+  ASSERT_TRUE(again.ok()) << base::Describe(again.status()) << shipped->text;
+  EXPECT_EQ(PrintConfig(*CompleteConfig(*again)), shipped->text);
+}
+
+TEST(ReadCommandLine, FlagsOverrideTheFile) {
+  const auto line = Run({"--config", UMBRA_SHIPPED_CONFIG, "--data-dir", "/x", "--agent-listen", "127.0.0.1:0",
+                         "--repository", "fast=/y", "--repository", "slow=z", "--advertise", "n1", "--advertise", "n2",
+                         "--log-level", "debug", "--log-json"});
+  ASSERT_TRUE(line.ok()) << base::Describe(line.status());
+  EXPECT_EQ(line->text, "");
+  EXPECT_EQ(line->config.data_dir, "/x");
+  EXPECT_EQ(line->config.agent_listen, "127.0.0.1:0");
+  EXPECT_EQ(line->config.enrolment_listen, "0.0.0.0:7441");
+  EXPECT_EQ(line->config.advertise, (std::vector<std::string>{"n1", "n2"}));
+  EXPECT_EQ(line->config.repositories, (std::vector<RepositoryConfig>{{"fast", "/y"}, {"slow", "/x/z"}}));
+  EXPECT_EQ(line->config.log.level, "debug");
+  EXPECT_TRUE(line->config.log.json);
+}
+
+TEST(ReadCommandLine, HelpHasExamplesAndVersionIsPrinted) {
+  const auto help = Run({"--help"});
+  ASSERT_TRUE(help.ok());
+  EXPECT_NE(help->text.find("Examples:"), std::string::npos);
+  EXPECT_NE(help->text.find("--data-dir"), std::string::npos);
+  const auto version = Run({"--version"});
+  ASSERT_TRUE(version.ok());
+  EXPECT_EQ(version->text, std::string("umbrad ") + UMBRA_VERSION + "\n");
+}
+
+TEST(ReadCommandLine, WrongFlagsAreNamed) {
+  EXPECT_NE(ErrorOf(Run({"--dta-dir", "/x"}).status()).find("--dta-dir"), std::string::npos);
+  EXPECT_EQ(ErrorOf(Run({"--repository", "main"}).status()), "--repository: 'main' is not ID=DIR");
+  EXPECT_EQ(Run({"--config", "/nowhere/u.toml"}).status().code(), absl::StatusCode::kNotFound);
+}
+
+}  // namespace
+}  // namespace umbra::server
