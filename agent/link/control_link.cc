@@ -1,0 +1,245 @@
+#include "agent/link/control_link.h"
+
+#include <grpcpp/client_context.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <utility>
+
+#include "agent/link/rpc.h"
+#include "storage/base/log.h"
+#include "storage/base/status.h"
+#include "umbra/agent/v1/agent_link.grpc.pb.h"
+
+namespace umbra::link {
+namespace {
+
+// How often a wait for the connection looks whether the agent shall stop.
+constexpr absl::Duration kStopPoll = absl::Milliseconds(200);
+// While the agent is connected, the lease watcher has nothing to wait for but a change; this bounds one wait.
+constexpr absl::Duration kIdleWait = absl::Seconds(60);
+
+absl::Duration FromProto(const google::protobuf::Duration& duration, absl::Duration fallback) {
+  const absl::Duration value = absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+  return value > absl::ZeroDuration() ? value : fallback;
+}
+
+}  // namespace
+
+// One stream. Cancel may be called from any thread.
+class ControlLink::Stream {
+ public:
+  Stream(const Identity& identity, const std::string& address)
+      : channel_(MakeChannel(identity, address)), stub_(agent::v1::AgentLinkService::NewStub(channel_)) {}
+
+  // False when nobody answered in `timeout`.
+  bool WaitForConnection(base::Clock& clock, absl::Duration timeout) {
+    return channel_->WaitForConnected(absl::ToChronoTime(clock.Now() + timeout));
+  }
+  void Open() { rpc_ = stub_->Connect(&context_); }
+  bool Read(agent::v1::DaemonMessage* message) { return rpc_->Read(message); }
+  bool Write(const agent::v1::AgentMessage& message) { return rpc_->Write(message); }
+  void Cancel() { context_.TryCancel(); }
+  // After the last Read, with nobody writing.
+  absl::Status Finish() { return FromRpcStatus(rpc_->Finish()); }
+
+ private:
+  const std::shared_ptr<grpc::Channel> channel_;  // gRPC's stubs share their channel
+  const std::unique_ptr<agent::v1::AgentLinkService::Stub> stub_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReaderWriter<agent::v1::AgentMessage, agent::v1::DaemonMessage>> rpc_;
+};
+
+ControlLink::ControlLink(const Identity& identity, ControlLinkOptions options, Outbox& outbox, LinkHandler& handler,
+                         base::Clock& clock, base::Random& random)
+    : identity_(identity), options_(std::move(options)), outbox_(outbox), handler_(handler), clock_(clock),
+      backoff_(random, options_.backoff), heartbeat_interval_(options_.heartbeat_interval),
+      lease_duration_(options_.lease_duration) {}
+
+ControlLink::~ControlLink() { Stop(); }
+
+void ControlLink::Start() {
+  {
+    absl::MutexLock lock(&mu_);
+    down_since_ = clock_.Monotonic();
+  }
+  link_thread_ = std::jthread([this] { Run(); });
+  lease_thread_ = std::jthread([this] { WatchLease(); });
+}
+
+void ControlLink::Stop() {
+  {
+    absl::MutexLock lock(&mu_);
+    stopping_ = true;
+    if (stream_ != nullptr) stream_->Cancel();
+  }
+  if (link_thread_.joinable()) link_thread_.join();
+  if (lease_thread_.joinable()) lease_thread_.join();
+}
+
+bool ControlLink::connected() {
+  absl::MutexLock lock(&mu_);
+  return connected_;
+}
+
+bool ControlLink::Stopping() {
+  absl::MutexLock lock(&mu_);
+  return stopping_;
+}
+
+void ControlLink::Run() {
+  while (!Stopping()) {
+    const absl::Status status = RunStream();
+    if (Stopping()) return;
+    const absl::Duration wait = backoff_.Next();
+    base::Log("link")->warn("link is down, trying again daemon={} wait_ms={} error=\"{}\"",
+                            options_.address.empty() ? identity_.daemon_address : options_.address,
+                            absl::ToInt64Milliseconds(wait), base::Describe(status));
+    absl::MutexLock lock(&mu_);
+    clock_.AwaitFor(mu_, absl::Condition(&stopping_), wait);
+  }
+}
+
+absl::Status ControlLink::RunStream() {
+  Stream stream(identity_, options_.address.empty() ? identity_.daemon_address : options_.address);
+  const absl::Duration give_up = clock_.Monotonic() + options_.connect_timeout;
+  while (!stream.WaitForConnection(clock_, kStopPoll)) {
+    if (Stopping()) return absl::OkStatus();
+    if (clock_.Monotonic() >= give_up) {
+      return base::MakeError(absl::StatusCode::kUnavailable, "PEER_UNREACHABLE", "the daemon doesn't answer");
+    }
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    if (stopping_) return absl::OkStatus();
+    stream_ = &stream;
+    stream_over_ = false;
+  }
+  stream.Open();
+  Converse(stream);
+  {
+    absl::MutexLock lock(&mu_);
+    stream_ = nullptr;
+  }
+  return stream.Finish();
+}
+
+void ControlLink::Converse(Stream& stream) {
+  outbox_.Rewind();
+  agent::v1::AgentMessage hello;
+  *hello.mutable_hello() = options_.hello;
+  for (agent::v1::AssignmentId& id : handler_.Running()) *hello.mutable_hello()->add_running() = std::move(id);
+  for (agent::v1::AssignmentId& id : outbox_.Unacknowledged()) *hello.mutable_hello()->add_running() = std::move(id);
+
+  // The writer waits for the Welcome before it writes anything, and cuts a stream that doesn't bring one.
+  std::jthread writer([this, &stream] { WriteLoop(stream); });
+  if (stream.Write(hello)) {
+    agent::v1::DaemonMessage message;
+    bool welcomed = false;
+    while (stream.Read(&message)) {
+      if (!welcomed && !message.has_welcome()) {
+        stream.Cancel();
+        break;
+      }
+      if (message.has_welcome()) {
+        welcomed = true;
+        backoff_.Reset();
+        SetConnected(message.welcome());
+      } else {
+        Handle(message);
+      }
+    }
+  }
+  SetDisconnected();
+  stream.Cancel();
+  outbox_.Interrupt();
+  writer.join();
+}
+
+void ControlLink::WriteLoop(Stream& stream) {
+  absl::Duration heartbeat;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto begun = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return connected_ || stopping_ || stream_over_; };
+    if (!clock_.AwaitFor(mu_, absl::Condition(&begun), options_.connect_timeout) || !connected_) {
+      stream.Cancel();
+      return;
+    }
+    heartbeat = heartbeat_interval_;
+  }
+  while (connected()) {
+    std::optional<agent::v1::AgentMessage> message = outbox_.Next(heartbeat);
+    if (!connected()) return;
+    if (!message) {
+      message.emplace();
+      message->mutable_heartbeat();
+    }
+    if (!stream.Write(*message)) {
+      stream.Cancel();
+      return;
+    }
+  }
+}
+
+void ControlLink::Handle(const agent::v1::DaemonMessage& message) {
+  switch (message.message_case()) {
+    case agent::v1::DaemonMessage::kAssignment:
+      return handler_.OnAssignment(message.assignment());
+    case agent::v1::DaemonMessage::kCancel:
+      return handler_.OnCancel(message.cancel().id());
+    case agent::v1::DaemonMessage::kResultAcknowledged:
+      return outbox_.Acknowledge(message.result_acknowledged().id());
+    case agent::v1::DaemonMessage::kRefreshInventory:
+      return handler_.OnRefreshInventory();
+    default:
+      base::Log("link")->warn("message of the daemon not understood case={}", static_cast<int>(message.message_case()));
+  }
+}
+
+void ControlLink::WatchLease() {
+  while (true) {
+    {
+      absl::MutexLock lock(&mu_);
+      const bool counting = !connected_ && !lease_over_;
+      const absl::Duration left = down_since_ + lease_duration_ - clock_.Monotonic();
+      if (!counting || left > absl::ZeroDuration()) {
+        // Woken early when the link comes or goes: the times above are then others.
+        const bool was_connected = connected_;
+        const auto changed = [this, was_connected]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+          return stopping_ || connected_ != was_connected;
+        };
+        clock_.AwaitFor(mu_, absl::Condition(&changed), counting ? left : kIdleWait);
+        if (stopping_) return;
+        continue;
+      }
+      if (stopping_) return;
+      lease_over_ = true;
+    }
+    base::Log("link")->warn("link was down for longer than the lease, work is given up");
+    handler_.OnLeaseExpired();
+  }
+}
+
+void ControlLink::SetConnected(const agent::v1::Welcome& welcome) {
+  base::Log("link")->info("connected daemon={} daemon_version={} host={}",
+                          options_.address.empty() ? identity_.daemon_address : options_.address, welcome.daemon_version(),
+                          welcome.host_id());
+  {
+    absl::MutexLock lock(&mu_);
+    heartbeat_interval_ = FromProto(welcome.heartbeat_interval(), options_.heartbeat_interval);
+    lease_duration_ = FromProto(welcome.lease_duration(), options_.lease_duration);
+    connected_ = true;
+    lease_over_ = false;
+  }
+  handler_.OnConnected(welcome);
+}
+
+void ControlLink::SetDisconnected() {
+  absl::MutexLock lock(&mu_);
+  if (connected_) down_since_ = clock_.Monotonic();
+  connected_ = false;
+  stream_over_ = true;
+}
+
+}  // namespace umbra::link

@@ -1,0 +1,155 @@
+#include "agent/link/grpc_store.h"
+
+#include <grpcpp/client_context.h>
+#include <grpcpp/support/sync_stream.h>
+
+#include <chrono>
+#include <optional>
+#include <utility>
+
+#include "agent/link/rpc.h"
+#include "storage/base/status.h"
+#include "umbra/store/v1/store.grpc.pb.h"
+
+namespace umbra::link {
+namespace {
+
+using store::v1::StoreService;
+
+// Longest time for one answer. A daemon that is alive but takes longer is stuck; a dead one is noticed by keepalive.
+constexpr absl::Duration kCallTimeout = absl::Minutes(2);
+// Makes packs, index, maps and manifests durable: disks may be slow.
+constexpr absl::Duration kCommitTimeout = absl::Minutes(15);
+constexpr absl::Duration kAbortTimeout = absl::Seconds(5);
+// Ids in one message of PutDiskMap: the limit of the protocol.
+constexpr size_t kMapIdsMax = 65536;
+constexpr size_t kIdSize = 32;
+
+// A call that ends when the assignment is cancelled.
+class Call {
+ public:
+  Call(base::Clock& clock, transfer::Cancellation& cancellation, std::optional<absl::Duration> timeout)
+      : cancellation_(cancellation) {
+    if (timeout) context_.set_deadline(absl::ToChronoTime(clock.Now() + *timeout));
+    guard_.emplace(cancellation_, [this] { context_.TryCancel(); });
+  }
+
+  grpc::ClientContext* context() { return &context_; }
+
+  absl::Status Result(const grpc::Status& status) const {
+    if (!status.ok()) RETURN_IF_ERROR(cancellation_.Check());
+    return FromRpcStatus(status);
+  }
+
+ private:
+  transfer::Cancellation& cancellation_;
+  grpc::ClientContext context_;
+  std::optional<transfer::Cancellation::Guard> guard_;
+};
+
+class GrpcDiskStream final : public transfer::DiskStream {
+ public:
+  GrpcDiskStream(StoreService::Stub& stub, base::Clock& clock, transfer::Cancellation& cancellation,
+                 const store::v1::ReadDiskRequest& request)
+      : call_(clock, cancellation, std::nullopt), reader_(stub.ReadDisk(call_.context(), request)) {}
+
+  ~GrpcDiskStream() override {
+    if (finished_) return;
+    call_.context()->TryCancel();
+    reader_->Finish().IgnoreError();
+  }
+
+  absl::StatusOr<bool> Next(store::v1::ReadDiskResponse* message) override {
+    if (reader_->Read(message)) return true;
+    finished_ = true;
+    RETURN_IF_ERROR(call_.Result(reader_->Finish()));
+    return false;
+  }
+
+ private:
+  Call call_;
+  const std::unique_ptr<grpc::ClientReader<store::v1::ReadDiskResponse>> reader_;
+  bool finished_ = false;
+};
+
+class GrpcStore final : public transfer::ChunkStoreClient {
+ public:
+  GrpcStore(const Identity& identity, const std::string& address, base::Clock& clock, transfer::Cancellation& cancellation)
+      : stub_(StoreService::NewStub(MakeChannel(identity, address))), clock_(clock), cancellation_(cancellation) {}
+
+  absl::StatusOr<store::v1::OpenSessionResponse> OpenSession(const store::v1::OpenSessionRequest& request) override {
+    return Unary<store::v1::OpenSessionResponse>(&StoreService::Stub::OpenSession, request, kCallTimeout);
+  }
+
+  absl::StatusOr<store::v1::NegotiateResponse> Negotiate(const store::v1::NegotiateRequest& request) override {
+    return Unary<store::v1::NegotiateResponse>(&StoreService::Stub::Negotiate, request, kCallTimeout);
+  }
+
+  absl::StatusOr<store::v1::UploadResponse> Upload(const store::v1::UploadRequest& batch) override {
+    Call call(clock_, cancellation_, kCallTimeout);
+    store::v1::UploadResponse response;
+    const auto writer = stub_->Upload(call.context(), &response);
+    writer->WriteLast(batch, grpc::WriteOptions());
+    RETURN_IF_ERROR(call.Result(writer->Finish()));
+    return response;
+  }
+
+  absl::StatusOr<store::v1::PutDiskMapResponse> PutDiskMap(const transfer::DiskMapTarget& target, base::Bytes ids) override {
+    Call call(clock_, cancellation_, kCallTimeout);
+    store::v1::PutDiskMapResponse response;
+    const auto writer = stub_->PutDiskMap(call.context(), &response);
+    store::v1::PutDiskMapRequest request;
+    request.set_session_id(target.session_id);
+    request.set_vm_uuid(target.vm_uuid);
+    request.set_disk(target.disk);
+    request.set_capacity_bytes(static_cast<int64_t>(target.capacity_bytes));
+    for (size_t at = 0; at < ids.size(); at += kMapIdsMax * kIdSize) {
+      const base::Bytes piece = ids.subspan(at, std::min(kMapIdsMax * kIdSize, ids.size() - at));
+      request.set_chunk_ids(piece.data(), piece.size());
+      if (!writer->Write(request)) break;  // Finish tells why
+      request.Clear();
+    }
+    writer->WritesDone();
+    RETURN_IF_ERROR(call.Result(writer->Finish()));
+    return response;
+  }
+
+  absl::StatusOr<store::v1::CommitResponse> Commit(const store::v1::CommitRequest& request) override {
+    return Unary<store::v1::CommitResponse>(&StoreService::Stub::Commit, request, kCommitTimeout);
+  }
+
+  // Without the cancellation: it is what follows one.
+  absl::Status AbortSession(const store::v1::AbortSessionRequest& request) override {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(clock_.Now() + kAbortTimeout));
+    store::v1::AbortSessionResponse response;
+    return FromRpcStatus(stub_->AbortSession(&context, request, &response));
+  }
+
+  absl::StatusOr<std::unique_ptr<transfer::DiskStream>> ReadDisk(const store::v1::ReadDiskRequest& request) override {
+    return std::make_unique<GrpcDiskStream>(*stub_, clock_, cancellation_, request);
+  }
+
+ private:
+  template <typename Response, typename Request>
+  absl::StatusOr<Response> Unary(grpc::Status (StoreService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                                 const Request& request, absl::Duration timeout) {
+    Call call(clock_, cancellation_, timeout);
+    Response response;
+    RETURN_IF_ERROR(call.Result(((*stub_).*method)(call.context(), request, &response)));
+    return response;
+  }
+
+  const std::unique_ptr<StoreService::Stub> stub_;
+  base::Clock& clock_;
+  transfer::Cancellation& cancellation_;
+};
+
+}  // namespace
+
+std::unique_ptr<transfer::ChunkStoreClient> MakeGrpcStore(const Identity& identity, const std::string& address,
+                                                          base::Clock& clock, transfer::Cancellation& cancellation) {
+  return std::make_unique<GrpcStore>(identity, address.empty() ? identity.daemon_address : address, clock, cancellation);
+}
+
+}  // namespace umbra::link
