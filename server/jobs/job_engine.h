@@ -54,6 +54,12 @@ struct EventFacts {
   std::vector<catalog::DamagedChunk> damage;            // kAgentDone, kAgentFailed of a verification
 };
 
+// What makes a repeated request known. Without an id every request is new.
+struct RequestKey {
+  std::string id;    // the caller's request_id, at most kRequestIdLengthMax bytes
+  std::string hash;  // of everything else in the request, as it came
+};
+
 struct Applied {
   Job job;       // as it is now
   bool changed;  // false: the event was late or a repetition, nothing changed
@@ -69,12 +75,17 @@ class JobEngine {
 
   // ---- Changing ----
 
-  // Queues a job. With the `request_id` of an earlier call (not empty) and the same spec it returns that call's job, as
-  // it is now. That what the spec names exists is the caller's to check; the shape of the spec is checked here.
-  // INVALID_ARGUMENT / INVALID_REQUEST       the spec or the request_id has a hole.
-  // ALREADY_EXISTS / REQUEST_ID_REUSED       the request_id came with another spec before.
+  // The job that `request` made before; absent when it is new. Ask before anything else is checked, so that a repeated
+  // request gets its first answer although the world has changed.
+  // ALREADY_EXISTS / REQUEST_ID_REUSED       the id came with another hash before.
+  // INVALID_ARGUMENT / INVALID_REQUEST       the id is too long.
+  absl::StatusOr<std::optional<Job>> FindRequest(const RequestKey& request) const;
+
+  // Queues a job; when `request` made one before, returns that one as it is now. That what the spec names exists is the
+  // caller's to check; the shape of the spec is checked here. Besides the errors of FindRequest:
+  // INVALID_ARGUMENT / INVALID_REQUEST       the spec has a hole.
   // RESOURCE_EXHAUSTED / SERVER_BUSY         kQueuedJobsMax jobs wait.
-  absl::StatusOr<Job> Submit(const catalog::JobSpec& spec, const std::string& request_id);
+  absl::StatusOr<Job> Submit(const catalog::JobSpec& spec, const RequestKey& request = {});
 
   // Applies `event` to attempt `attempt` of a job. An event of an older attempt is late: `changed` is false.
   // kSubmit is not for this call. Details:
@@ -85,7 +96,7 @@ class JobEngine {
   // NOT_FOUND / JOB_NOT_FOUND
   // FAILED_PRECONDITION / JOB_ENDED          the job has ended and the event isn't merely late (cancel, assign,
   // commit). FAILED_PRECONDITION / SESSION_NOT_FOUND  kRepoCommitted of an attempt that isn't current any more.
-  // FAILED_PRECONDITION / JOB_BAD_STATE      refused by the table.
+  // FAILED_PRECONDITION / JOB_BAD_STATE      refused by the table: a defect of the caller.
   // ABORTED / VM_BUSY                        kAssign while another job works on one of its virtual machines.
   absl::StatusOr<Applied> Apply(const JobId& id, int32_t attempt, JobEvent event, const EventFacts& facts = {});
 
@@ -135,19 +146,29 @@ class JobEngine {
   // What is newer than the row of a job that a worker is busy with.
   struct Live {
     int32_t attempt = 0;
-    bool running = false;  // the row's state takes progress without changing
+    JobState state = JobState::kDispatching;
     catalog::JobPhase phase = catalog::JobPhase::kNone;
     catalog::JobProgress progress;
     int64_t revision = 0;
-    absl::Duration stored_at;  // monotonic time of the last write of progress
+    absl::Duration stored_at;  // monotonic time of the last write
   };
 
-  absl::StatusOr<Applied> ApplyInTransaction(catalog::Stores& stores, const JobId& id, int32_t attempt, JobEvent event,
-                                             const EventFacts& facts) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::StatusOr<bool> TakeProgress(const JobId& id, int32_t attempt, const EventFacts& facts) ABSL_LOCKS_EXCLUDED(mu_);
-  void Overlay(Job& job) const ABSL_LOCKS_EXCLUDED(mu_);
-  void AfterCommit(const Job& job, bool state_changed) ABSL_LOCKS_EXCLUDED(mu_);
+  // Change, but for the announcement: that happens with no lock held.
+  absl::StatusOr<Applied> Change(const JobId& id, int32_t attempt, JobEvent event, const EventFacts& facts)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_mu_) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<Applied> ChangeRow(catalog::Stores& stores, const JobId& id, int32_t attempt, JobEvent event,
+                                    const EventFacts& facts) const ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<Applied> ApplyProgress(const JobId& id, int32_t attempt, const EventFacts& facts)
+      ABSL_LOCKS_EXCLUDED(change_mu_, mu_);
+  // Takes progress into memory. False: not taken, the row must be written instead.
+  bool TakeProgress(Live& live, const EventFacts& facts) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // Shows what is newer in memory than in the row.
+  static void Overlay(Job& job, const std::optional<Live>& live);
+  std::optional<Live> LiveOf(const JobId& id) const ABSL_LOCKS_EXCLUDED(mu_);
+  void UpdateLive(const Job& job) ABSL_LOCKS_EXCLUDED(mu_);
   void Announce(const JobId& id, bool state_changed) ABSL_LOCKS_EXCLUDED(mu_);
+
   int64_t NextRevision(int64_t current) const;
 
   catalog::Catalog& catalog_;
@@ -155,8 +176,11 @@ class JobEngine {
   base::Random& random_;
   Notifier notifier_;  // topics: a job's id; kStatesTopic
 
-  // live_ has an entry exactly for jobs in DISPATCHING, RUNNING and COMMITTING (but for the moment between a commit and
-  // AfterCommit). Taken after the catalog's locks, never held while calling the catalog or a listener.
+  // Makes changes one at a time, so that live_ follows the rows in their order. Held across the commit's sync: the next
+  // change couldn't be written meanwhile anyway. Taken first.
+  absl::Mutex change_mu_;
+  // live_ has an entry exactly for jobs in DISPATCHING, RUNNING and COMMITTING, as of the last commit. Held for moments
+  // only, never while calling the catalog or a listener.
   mutable absl::Mutex mu_;
   absl::flat_hash_map<JobId, Live> live_ ABSL_GUARDED_BY(mu_);
   int64_t changes_ ABSL_GUARDED_BY(mu_) = 0;  // counts every change, for WaitForChange

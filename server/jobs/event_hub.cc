@@ -1,0 +1,54 @@
+#include "server/jobs/event_hub.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "storage/base/status.h"
+
+namespace umbra::jobs {
+
+EventHub::EventHub(catalog::Catalog& catalog, base::Clock& clock) : catalog_(catalog), clock_(clock) {
+  const absl::StatusOr<int64_t> newest =
+      catalog_.Read([](const catalog::Stores& stores) { return stores.events.Newest(); });
+  {
+    absl::MutexLock lock(&mu_);
+    newest_ = newest.value_or(0);  // corrected by the first commit
+  }
+  catalog_.SetEventListener([this](int64_t sequence) { OnCommit(sequence); });
+}
+
+EventHub::~EventHub() {
+  catalog_.SetEventListener(nullptr);
+}
+
+absl::Status EventHub::Append(catalog::Event event) {
+  event.time = clock_.Now();
+  return catalog_.Write([&](catalog::Stores& stores) { return stores.events.Append(event); }).status();
+}
+
+int64_t EventHub::Newest() const {
+  absl::MutexLock lock(&mu_);
+  return newest_;
+}
+
+int64_t EventHub::WaitPast(int64_t sequence, absl::Duration timeout) {
+  absl::MutexLock lock(&mu_);
+  const auto past = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return newest_ > sequence; };
+  clock_.AwaitFor(mu_, absl::Condition(&past), timeout);
+  return newest_;
+}
+
+absl::Status EventHub::Prune() {
+  const absl::Time before = clock_.Now() - kEventsKeptFor;
+  return catalog_.Write([&](catalog::Stores& stores) { return stores.events.Prune(before, kEventsKeptMax); }).status();
+}
+
+void EventHub::OnCommit(int64_t newest) {
+  {
+    absl::MutexLock lock(&mu_);
+    newest_ = std::max(newest_, newest);
+  }
+  notifier_.Notify("");
+}
+
+}  // namespace umbra::jobs
