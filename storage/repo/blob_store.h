@@ -1,7 +1,7 @@
 // Where a repository keeps its objects: write once, read in ranges, list, delete.
 //
 // Only what an object store can give as well: no rename, no append to what is visible, no times. Names are relative paths
-// of the characters a-z 0-9 - . / such as "packs/3f/3f00...pack". Every implementation passes tests/contract/blob_store.
+// of the characters a-z 0-9 - . / such as "packs/3f/3f00...pack"; below a folder the last part has a dot, the folders have none. Every implementation passes tests/contract/blob_store.
 #ifndef UMBRA_STORAGE_REPO_BLOB_STORE_H_
 #define UMBRA_STORAGE_REPO_BLOB_STORE_H_
 

@@ -1,0 +1,420 @@
+#include "storage/repo/chunk_index.h"
+
+#include <algorithm>
+#include <set>
+
+#include "storage/base/log.h"
+#include "storage/base/status.h"
+#include "storage/repo/pack.h"
+
+namespace umbra::repo {
+namespace {
+
+// A run joins the newer ones when it has at most this many times their entries: every entry is rewritten only a
+// logarithmic number of times.
+constexpr uint64_t kMergeRatio = 4;
+// Fewer runs than this are left alone; every run costs a filter test per look-up.
+constexpr size_t kMergeRunsMin = 4;
+// Blocks read at a time from each run that is merged.
+constexpr uint64_t kMergeReadBlocks = 64;
+
+ChunkLocation LocationOf(const PackSlot& slot, uint32_t pack) {
+  return {pack, slot.offset, slot.stored_length, slot.plain_length, slot.codec, CheckOf(slot.stored_hash)};
+}
+
+// Walks a run in order of ids.
+class RunCursor {
+ public:
+  explicit RunCursor(const IndexRun& run) : run_(&run) {}
+
+  // Must be called first, and after each use of entry(). False at the end.
+  absl::StatusOr<bool> Next() {
+    if (++position_ < entries_.size()) return true;
+    if (block_ == run_->block_count()) return false;
+    const uint64_t count = std::min(kMergeReadBlocks, run_->block_count() - block_);
+    ASSIGN_OR_RETURN(entries_, run_->ReadEntries(block_, count));
+    block_ += count;
+    position_ = 0;
+    return true;
+  }
+  const IndexEntry& entry() const { return entries_[position_]; }
+
+ private:
+  const IndexRun* run_;
+  uint64_t block_ = 0;
+  std::vector<IndexEntry> entries_;
+  size_t position_ = 0;
+};
+
+// Numbers packs in the order in which a new run meets them.
+class PackTable {
+ public:
+  uint32_t Add(uint32_t number, const IndexPack& info) {
+    const auto [at, added] = positions_.try_emplace(number, static_cast<uint32_t>(packs_.size()));
+    if (added) packs_.push_back(info);
+    return at->second;
+  }
+  const std::vector<IndexPack>& packs() const { return packs_; }
+
+ private:
+  absl::flat_hash_map<uint32_t, uint32_t> positions_;
+  std::vector<IndexPack> packs_;
+};
+
+}  // namespace
+
+absl::Status ChunkIndex::Load() {
+  ASSIGN_OR_RETURN(const auto run_names, store_.List(kIndexPrefix));
+  ASSIGN_OR_RETURN(const auto pack_names, store_.List(kPackPrefix));
+  std::vector<PackId> present;
+  for (const std::string& name : pack_names) {
+    PackId id;
+    if (ParsePackName(name, id)) present.push_back(id);
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    for (const PackId& id : present) RegisterLocked({id, 0, 0}, true);
+  }
+  RETURN_IF_ERROR(LoadRuns(run_names));
+  return LoadUnindexedPacks(present);
+}
+
+absl::Status ChunkIndex::LoadRuns(const std::vector<std::string>& names) {
+  std::set<PackId> covered;
+  Runs loaded;
+  // Names begin with the sequence number in hexadecimal: backwards is newest first.
+  for (auto name = names.rbegin(); name != names.rend(); ++name) {
+    auto run = IndexRun::Load(store_, *name, repository_);
+    const bool damaged = run.status().code() == absl::StatusCode::kDataLoss;
+    if (!run.ok() && !damaged) return run.status();
+    const bool superseded = run.ok() && !(*run)->packs().empty() && std::ranges::all_of((*run)->packs(), [&](const IndexPack& pack) {
+      return covered.contains(pack.id);
+    });
+    if (damaged || superseded) {
+      base::Log("repo")->warn("index run dropped run={} reason={}", *name, damaged ? "damaged" : "superseded");
+      if (const auto deleted = store_.Delete(*name); !deleted.ok()) {
+        base::Log("repo")->warn("index run not deleted run={} error={}", *name, base::Describe(deleted));
+      }
+      continue;
+    }
+    absl::MutexLock lock(&mu_);
+    next_sequence_ = std::max(next_sequence_, (*run)->sequence() + 1);
+    auto open = std::make_shared<OpenRun>();
+    for (const IndexPack& pack : (*run)->packs()) {
+      covered.insert(pack.id);
+      open->packs.push_back(RegisterLocked(pack, false));
+    }
+    open->run = *std::move(run);
+    loaded.push_back(std::move(open));
+  }
+  absl::MutexLock lock(&mu_);
+  runs_ = std::make_shared<const Runs>(std::move(loaded));
+  return absl::OkStatus();
+}
+
+absl::Status ChunkIndex::LoadUnindexedPacks(const std::vector<PackId>& ids) {
+  std::set<PackId> indexed;
+  for (const auto& run : *runs()) {
+    for (const IndexPack& pack : run->run->packs()) indexed.insert(pack.id);
+  }
+  // First the headers, since a chunk that is in several packs is to be read from the youngest.
+  std::vector<std::pair<int64_t, PackId>> missing;
+  for (const PackId& id : ids) {
+    if (indexed.contains(id)) continue;
+    ASSIGN_OR_RETURN(auto blob, store_.Open(PackName(id)));
+    std::vector<std::byte> bytes(std::min<uint64_t>(kPackHeaderSize, blob->size()));
+    RETURN_IF_ERROR(blob->ReadAt(0, bytes));
+    const auto header = DecodePackHeader(bytes);
+    missing.emplace_back(header.ok() ? header->create_time_us : 0, id);
+  }
+  std::sort(missing.begin(), missing.end());
+  for (const auto& [time, id] : missing) {
+    ASSIGN_OR_RETURN(auto blob, store_.Open(PackName(id)));
+    const auto contents = ReadPackContents(*blob, id, repository_);
+    if (contents.ok()) {
+      AddPack(contents->pack, contents->slots);
+      continue;
+    }
+    if (contents.status().code() != absl::StatusCode::kDataLoss) return contents.status();
+    base::Log("repo")->error("pack not readable pack={} error={}", base::ToHex(id), base::Describe(contents.status()));
+    absl::MutexLock lock(&mu_);
+    unreadable_packs_.push_back(fmt::format("{}: {}", PackName(id), base::MessageOf(contents.status())));
+    packs_[pack_numbers_.at(id)].present = false;
+  }
+  if (missing.empty()) return absl::OkStatus();
+  base::Log("repo")->info("packs indexed count={}", missing.size());
+  if (const auto flushed = Flush(); !flushed.ok()) {
+    // The chunks are known all the same; a full disk must not keep anybody from restoring.
+    base::Log("repo")->warn("index run not written error={}", base::Describe(flushed));
+  }
+  return absl::OkStatus();
+}
+
+uint32_t ChunkIndex::RegisterLocked(const IndexPack& pack, bool present) {
+  const auto [at, added] = pack_numbers_.try_emplace(pack.id, static_cast<uint32_t>(packs_.size()));
+  if (added) packs_.push_back({pack, present});
+  Pack& known = packs_[at->second];
+  if (known.info.size_bytes == 0) known.info = pack;
+  known.present |= present;
+  return at->second;
+}
+
+void ChunkIndex::AddPack(const IndexPack& pack, const std::vector<PackSlot>& slots) {
+  bool many = false;
+  {
+    absl::MutexLock lock(&mu_);
+    const uint32_t number = RegisterLocked(pack, true);
+    recent_.packs.push_back(number);
+    for (const PackSlot& slot : slots) recent_.chunks[slot.id] = LocationOf(slot, number);
+    many = recent_.chunks.size() >= unindexed_chunks_max_;
+  }
+  if (!many) return;
+  if (const auto flushed = Flush(); !flushed.ok()) {
+    base::Log("repo")->warn("index run not written, tried again later error={}", base::Describe(flushed));
+  }
+}
+
+std::shared_ptr<const ChunkIndex::Runs> ChunkIndex::runs() const {
+  absl::ReaderMutexLock lock(&mu_);
+  return runs_;
+}
+
+std::optional<ChunkLocation> ChunkIndex::Locate(const OpenRun& run, const IndexEntry& entry) const {
+  const uint32_t number = run.packs[entry.pack];
+  absl::ReaderMutexLock lock(&mu_);
+  if (!packs_[number].present) return std::nullopt;
+  return ChunkLocation{number, entry.offset, entry.stored_length, entry.plain_length, entry.codec, entry.check};
+}
+
+absl::StatusOr<std::optional<ChunkLocation>> ChunkIndex::Find(const ChunkId& id) const {
+  std::shared_ptr<const Runs> runs;
+  {
+    absl::ReaderMutexLock lock(&mu_);
+    if (const auto at = recent_.chunks.find(id); at != recent_.chunks.end()) return at->second;
+    if (flushing_ != nullptr) {
+      if (const auto at = flushing_->chunks.find(id); at != flushing_->chunks.end()) return at->second;
+    }
+    runs = runs_;
+  }
+  for (const auto& run : *runs) {
+    ASSIGN_OR_RETURN(const auto entry, run->run->Find(id));
+    if (!entry.has_value()) continue;
+    if (const auto location = Locate(*run, *entry)) return location;
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<std::optional<ChunkLocation>> ChunkIndex::FindHealthy(const ChunkId& id) const {
+  ASSIGN_OR_RETURN(const auto location, Find(id));
+  if (!location.has_value()) return location;
+  absl::ReaderMutexLock lock(&mu_);
+  if (damaged_.empty()) return location;
+  const auto bad = damaged_.find(id);
+  if (bad == damaged_.end() || bad->second.pack != location->pack || bad->second.offset != location->offset) return location;
+  return std::nullopt;
+}
+
+void ChunkIndex::MarkDamaged(const ChunkId& id, const ChunkLocation& location) {
+  absl::MutexLock lock(&mu_);
+  damaged_[id] = location;
+}
+
+uint64_t ChunkIndex::NextSequence() {
+  absl::MutexLock lock(&mu_);
+  return next_sequence_++;
+}
+
+absl::Status ChunkIndex::Flush() {
+  absl::MutexLock writing(&write_mu_);
+  std::shared_ptr<const Unindexed> taken;
+  {
+    absl::MutexLock lock(&mu_);
+    if (recent_.packs.empty()) return absl::OkStatus();
+    flushing_ = taken = std::make_shared<const Unindexed>(std::move(recent_));
+    recent_ = Unindexed();
+  }
+  std::string name;
+  absl::Status status = WriteRun(*taken, NextSequence(), name);
+  if (status.ok()) status = Install(name, {});
+  absl::MutexLock lock(&mu_);
+  if (!status.ok()) {
+    for (const auto& [id, location] : taken->chunks) recent_.chunks.try_emplace(id, location);
+    recent_.packs.insert(recent_.packs.end(), taken->packs.begin(), taken->packs.end());
+  }
+  flushing_ = nullptr;
+  return base::Annotate(status, "write index run");
+}
+
+absl::Status ChunkIndex::WriteRun(const Unindexed& unindexed, uint64_t sequence, std::string& name) {
+  std::vector<std::pair<ChunkId, ChunkLocation>> sorted(unindexed.chunks.begin(), unindexed.chunks.end());
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  name = RunName(sequence, random_.Hex(4));
+  ASSIGN_OR_RETURN(auto blob, store_.Create(name));
+  IndexRunWriter writer(std::move(blob), repository_, sequence);
+  PackTable packs;
+  for (const auto& [id, at] : sorted) {
+    const uint32_t number = packs.Add(at.pack, pack(at.pack));
+    RETURN_IF_ERROR(writer.Append({id, number, at.offset, at.stored_length, at.plain_length, at.codec, at.check}));
+  }
+  for (const uint32_t number : unindexed.packs) packs.Add(number, pack(number));
+  return writer.Finish(packs.packs());
+}
+
+absl::Status ChunkIndex::Install(const std::string& name, const Runs& replaced) {
+  auto open = std::make_shared<OpenRun>();
+  ASSIGN_OR_RETURN(open->run, IndexRun::Load(store_, name, repository_));
+  absl::MutexLock lock(&mu_);
+  for (const IndexPack& pack : open->run->packs()) open->packs.push_back(RegisterLocked(pack, false));
+  Runs next{std::move(open)};
+  for (const auto& run : *runs_) {
+    if (std::find(replaced.begin(), replaced.end(), run) == replaced.end()) next.push_back(run);
+  }
+  runs_ = std::make_shared<const Runs>(std::move(next));
+  return absl::OkStatus();
+}
+
+ChunkIndex::Runs ChunkIndex::RunsToMerge() const {
+  const auto all = runs();
+  Runs chosen;
+  uint64_t entries = 0;
+  for (const auto& run : *all) {
+    if (!chosen.empty() && run->run->entry_count() > kMergeRatio * entries) break;
+    entries += run->run->entry_count();
+    chosen.push_back(run);
+  }
+  if (chosen.size() < kMergeRunsMin) chosen.clear();
+  return chosen;
+}
+
+absl::Status ChunkIndex::MergeRuns() {
+  absl::MutexLock writing(&write_mu_);
+  const Runs chosen = RunsToMerge();
+  if (chosen.empty()) return absl::OkStatus();
+  std::string name;
+  RETURN_IF_ERROR(base::Annotate(WriteMerged(chosen, NextSequence(), name), "merge index runs"));
+  RETURN_IF_ERROR(Install(name, chosen));
+  for (const auto& run : chosen) RETURN_IF_ERROR(store_.Delete(run->run->name()));
+  base::Log("repo")->info("index runs merged count={} run={}", chosen.size(), name);
+  return absl::OkStatus();
+}
+
+absl::Status ChunkIndex::WriteMerged(const Runs& merged, uint64_t sequence, std::string& name) {
+  name = RunName(sequence, random_.Hex(4));
+  ASSIGN_OR_RETURN(auto blob, store_.Create(name));
+  IndexRunWriter writer(std::move(blob), repository_, sequence);
+  PackTable packs;
+  struct Input {
+    const OpenRun* run;
+    RunCursor cursor;
+  };
+  std::vector<Input> inputs;  // newest first, as `merged`
+  for (const auto& run : merged) {
+    Input input{run.get(), RunCursor(*run->run)};
+    ASSIGN_OR_RETURN(const bool more, input.cursor.Next());
+    if (more) inputs.push_back(std::move(input));
+  }
+  const auto by_id = [](const Input& a, const Input& b) { return a.cursor.entry().id < b.cursor.entry().id; };
+  ChunkId last;
+  while (!inputs.empty()) {
+    const auto least = std::min_element(inputs.begin(), inputs.end(), by_id);  // the first, so the newest, of equals
+    IndexEntry entry = least->cursor.entry();
+    const auto location = entry.id == last ? std::nullopt : Locate(*least->run, entry);
+    if (location.has_value()) {
+      last = entry.id;
+      entry.pack = packs.Add(location->pack, pack(location->pack));
+      RETURN_IF_ERROR(writer.Append(entry));
+    }
+    ASSIGN_OR_RETURN(const bool more, least->cursor.Next());
+    if (!more) inputs.erase(least);
+  }
+  // Packs that only hold chunks with a younger copy are named too, or they would be read again at every opening.
+  const std::vector<uint32_t> present = PresentPacks();
+  for (const auto& run : merged) {
+    for (const uint32_t number : run->packs) {
+      if (std::binary_search(present.begin(), present.end(), number)) packs.Add(number, pack(number));
+    }
+  }
+  return writer.Finish(packs.packs());
+}
+
+std::vector<std::string> ChunkIndex::CheckRuns() const {
+  std::vector<std::string> problems;
+  for (const auto& run : *runs()) {
+    for (uint64_t block = 0; block < run->run->block_count(); block += kMergeReadBlocks) {
+      const auto entries = run->run->ReadEntries(block, std::min(kMergeReadBlocks, run->run->block_count() - block));
+      if (entries.ok()) continue;
+      problems.push_back(fmt::format("{}: {}", run->run->name(), base::MessageOf(entries.status())));
+      break;
+    }
+  }
+  return problems;
+}
+
+std::vector<uint32_t> ChunkIndex::PresentPacks() const {
+  absl::ReaderMutexLock lock(&mu_);
+  std::vector<uint32_t> numbers;
+  for (uint32_t number = 0; number < packs_.size(); ++number) {
+    if (packs_[number].present) numbers.push_back(number);
+  }
+  return numbers;
+}
+
+IndexPack ChunkIndex::pack(uint32_t number) const {
+  absl::ReaderMutexLock lock(&mu_);
+  return packs_[number].info;
+}
+
+std::vector<std::string> ChunkIndex::unreadable_packs() const {
+  absl::ReaderMutexLock lock(&mu_);
+  std::vector<std::string> names = unreadable_packs_;
+  for (const Pack& pack : packs_) {
+    const bool listed = std::ranges::any_of(unreadable_packs_, [&](const auto& n) { return n.starts_with(PackName(pack.info.id)); });
+    if (!pack.present && !listed) names.push_back(PackName(pack.info.id) + ": the file is gone");
+  }
+  return names;
+}
+
+absl::StatusOr<std::vector<std::pair<ChunkId, ChunkLocation>>> ChunkIndex::EntriesOfPack(uint32_t number) const {
+  std::vector<std::pair<ChunkId, ChunkLocation>> found;
+  {
+    absl::ReaderMutexLock lock(&mu_);
+    for (const auto& [id, location] : recent_.chunks) {
+      if (location.pack == number) found.emplace_back(id, location);
+    }
+  }
+  for (const auto& run : *runs()) {
+    if (std::find(run->packs.begin(), run->packs.end(), number) == run->packs.end()) continue;
+    RunCursor cursor(*run->run);
+    while (true) {
+      ASSIGN_OR_RETURN(const bool more, cursor.Next());
+      if (!more) break;
+      const auto location = Locate(*run, cursor.entry());
+      if (location.has_value() && location->pack == number) found.emplace_back(cursor.entry().id, *location);
+    }
+  }
+  return found;
+}
+
+IndexStats ChunkIndex::Stats() const {
+  absl::ReaderMutexLock lock(&mu_);
+  IndexStats stats;
+  for (const Pack& pack : packs_) {
+    if (!pack.present) continue;
+    ++stats.pack_count;
+    stats.stored_bytes += pack.info.size_bytes;
+  }
+  for (const auto& run : *runs_) {
+    stats.chunk_count += run->run->entry_count();
+    stats.plain_bytes += run->run->plain_bytes();
+    stats.stored_bytes += run->run->size_bytes();
+  }
+  const auto count = [&](const Table& table) {
+    stats.chunk_count += table.size();
+    for (const auto& [id, location] : table) stats.plain_bytes += location.plain_length;
+  };
+  count(recent_.chunks);
+  if (flushing_ != nullptr) count(flushing_->chunks);
+  return stats;
+}
+
+}  // namespace umbra::repo

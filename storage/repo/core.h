@@ -1,0 +1,48 @@
+// What the parts of an open repository share.
+#ifndef UMBRA_STORAGE_REPO_CORE_H_
+#define UMBRA_STORAGE_REPO_CORE_H_
+
+#include <memory>
+
+#include "storage/base/clock.h"
+#include "storage/base/filesystem.h"
+#include "storage/base/random.h"
+#include "storage/repo/chunk_index.h"
+#include "storage/repo/chunk_reader.h"
+#include "storage/repo/point_store.h"
+#include "storage/repo/repository.h"
+
+namespace umbra::repo {
+
+// Every member is constant after construction or thread-safe itself.
+struct Core {
+  Core(std::unique_ptr<BlobStore> blob_store, std::unique_ptr<base::File> owner_lock, base::Clock& the_clock,
+       base::Random& the_random, const RepositoryInfo& the_info, const RepositoryOptions& the_options)
+      : lock(std::move(owner_lock)),
+        store(std::move(blob_store)),
+        clock(the_clock),
+        random(the_random),
+        info(the_info),
+        options(the_options),
+        uuid(ToRawUuid(info.uuid)),
+        hasher(info.id_suite, base::AsBytes(info.id_key)),
+        index(*store, random, uuid, options.unindexed_chunks_max),
+        packs(*store, index),
+        points(*store, random, uuid) {}
+
+  const std::unique_ptr<base::File> lock;  // null when the caller vouches for being alone
+  const std::unique_ptr<BlobStore> store;
+  base::Clock& clock;
+  base::Random& random;
+  const RepositoryInfo info;
+  const RepositoryOptions options;
+  const RawUuid uuid;
+  const ChunkHasher hasher;
+  ChunkIndex index;
+  PackCache packs;
+  PointStore points;
+};
+
+}  // namespace umbra::repo
+
+#endif  // UMBRA_STORAGE_REPO_CORE_H_

@@ -1,0 +1,51 @@
+// Packs: written as a stream, sealed once, read in ranges (docs/formats/repository.md section 4).
+#ifndef UMBRA_STORAGE_REPO_PACK_H_
+#define UMBRA_STORAGE_REPO_PACK_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "storage/repo/blob_store.h"
+#include "storage/repo/format.h"
+
+namespace umbra::repo {
+
+// One thread at a time.
+class PackWriter {
+ public:
+  static absl::StatusOr<std::unique_ptr<PackWriter>> Create(BlobStore& store, const PackHeader& header);
+
+  // Buffers; writes to the store about once per MiB.
+  absl::Status Append(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored, const Hash& stored_hash);
+
+  // Bytes so far, without the footer.
+  uint64_t size_bytes() const { return size_; }
+  const std::vector<PackSlot>& slots() const { return slots_; }
+
+  // Writes footer and trailer and makes the pack visible and durable. Blocks for the sync of all its bytes.
+  absl::StatusOr<IndexPack> Seal();
+
+ private:
+  PackWriter(const PackHeader& header, std::unique_ptr<BlobWriter> blob);
+  absl::Status Flush();
+
+  const PackHeader header_;
+  const std::unique_ptr<BlobWriter> blob_;
+  std::vector<PackSlot> slots_;
+  std::string buffer_;
+  uint64_t size_ = 0;
+};
+
+struct PackContents {
+  IndexPack pack;
+  std::vector<PackSlot> slots;
+};
+
+// Reads header and footer. DATA_LOSS / CHUNK_DAMAGED when they are wrong, or of another pack or repository.
+absl::StatusOr<PackContents> ReadPackContents(BlobReader& blob, const PackId& id, const RawUuid& repository);
+
+}  // namespace umbra::repo
+
+#endif  // UMBRA_STORAGE_REPO_PACK_H_

@@ -1,0 +1,118 @@
+#include "storage/repo/point_store.h"
+
+#include "storage/base/log.h"
+#include "storage/base/status.h"
+
+namespace umbra::repo {
+namespace {
+
+absl::Status NoPoint(const std::string& id) {
+  return base::Error(absl::StatusCode::kNotFound, "RECOVERY_POINT_NOT_FOUND", "there is no recovery point {}", id);
+}
+
+}  // namespace
+
+absl::Status PointStore::FinishCommits() {
+  ASSIGN_OR_RETURN(const auto names, store_.List(kCommitPrefix));
+  for (const std::string& name : names) {
+    ASSIGN_OR_RETURN(const std::string bytes, store_.Get(name, kPointSizeMax));
+    const auto points = DecodeCommit(bytes);
+    if (!points.ok()) {
+      // It was durable before anything relied on it, so this is rot. Its points may still be there by themselves.
+      base::Log("repo")->error("commit not readable commit={} error={}", name, base::Describe(points.status()));
+      continue;
+    }
+    RETURN_IF_ERROR(base::Annotate(PutAll(*points), "finish {}", name));
+    RETURN_IF_ERROR(store_.Delete(name));
+    base::Log("repo")->info("commit finished commit={} points={}", name, points->size());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PointStore::PutAll(const std::vector<EncodedPoint>& points) {
+  for (const EncodedPoint& point : points) {
+    const absl::Status put = store_.PutIfAbsent(PointName(point.id), base::AsBytes(point.bytes));
+    if (put.code() != absl::StatusCode::kAlreadyExists) RETURN_IF_ERROR(put);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PointStore::Publish(const std::vector<Point>& points) {
+  std::vector<EncodedPoint> encoded;
+  for (const Point& point : points) {
+    const std::string& id = point.manifest.recovery_point_id();
+    auto there = store_.Open(PointName(id));
+    if (there.ok()) {
+      return base::Error(absl::StatusCode::kAlreadyExists, "UPLOAD_INVALID", "recovery point {} exists already", id);
+    }
+    if (!absl::IsNotFound(there.status())) return there.status();
+    encoded.push_back({id, EncodePoint(repository_, point)});
+  }
+  std::string commit;
+  absl::Status status;
+  if (encoded.size() > 1) {
+    commit = fmt::format("{}{}.commit", kCommitPrefix, random_.Uuid());
+    status = store_.PutIfAbsent(commit, base::AsBytes(EncodeCommit(encoded)));
+  }
+  if (status.ok()) status = PutAll(encoded);
+  if (!status.ok()) {
+    TakeBack(encoded, commit);
+    return base::Annotate(status, "publish recovery point");
+  }
+  if (commit.empty()) return absl::OkStatus();
+  // All points are there; a commit that stays is finished, without effect, at the next opening.
+  if (const auto deleted = store_.Delete(commit); !deleted.ok()) {
+    base::Log("repo")->warn("commit not deleted commit={} error={}", commit, base::Describe(deleted));
+  }
+  return absl::OkStatus();
+}
+
+void PointStore::TakeBack(const std::vector<EncodedPoint>& points, const std::string& commit) {
+  std::vector<std::string> names;
+  if (!commit.empty()) names.push_back(commit);
+  for (const EncodedPoint& point : points) names.push_back(PointName(point.id));
+  for (const std::string& name : names) {
+    const absl::Status deleted = store_.Delete(name);
+    if (deleted.ok() || absl::IsNotFound(deleted)) continue;
+    base::Log("repo")->error("recovery point of a failed commit may show up name={} error={}", name, base::Describe(deleted));
+  }
+}
+
+absl::StatusOr<std::vector<std::string>> PointStore::List() {
+  ASSIGN_OR_RETURN(const auto names, store_.List(kPointPrefix));
+  std::vector<std::string> ids;
+  for (const std::string& name : names) {
+    constexpr size_t kIdAt = sizeof(kPointPrefix) - 1;
+    const std::string id = name.substr(kIdAt, 36);
+    if (IsUuidText(id) && name == PointName(id)) ids.push_back(id);
+  }
+  return ids;
+}
+
+absl::StatusOr<Point> PointStore::Read(const std::string& id) {
+  if (!IsUuidText(id)) return NoPoint(id);
+  auto bytes = store_.Get(PointName(id), kPointSizeMax);
+  if (absl::IsNotFound(bytes.status())) return NoPoint(id);
+  RETURN_IF_ERROR(bytes.status());
+  auto point = DecodePoint(repository_, *bytes);
+  if (point.ok() && point->manifest.recovery_point_id() != id) {
+    return base::Error(absl::StatusCode::kDataLoss, "MANIFEST_DAMAGED", "{} holds another recovery point", PointName(id));
+  }
+  if (!point.ok()) return base::Annotate(point.status(), "{}", PointName(id));
+  return point;
+}
+
+absl::StatusOr<uint64_t> PointStore::SizeOf(const std::string& id) {
+  auto blob = store_.Open(PointName(id));
+  if (absl::IsNotFound(blob.status())) return NoPoint(id);
+  RETURN_IF_ERROR(blob.status());
+  return (*blob)->size();
+}
+
+absl::Status PointStore::Remove(const std::string& id) {
+  if (!IsUuidText(id)) return NoPoint(id);
+  const absl::Status deleted = store_.Delete(PointName(id));
+  return absl::IsNotFound(deleted) ? NoPoint(id) : base::Annotate(deleted, "remove recovery point {}", id);
+}
+
+}  // namespace umbra::repo

@@ -1,0 +1,242 @@
+#include "storage/repo/repository.h"
+
+#include <algorithm>
+#include <map>
+
+#include "absl/base/thread_annotations.h"
+#include "storage/base/log.h"
+#include "storage/base/status.h"
+#include "storage/repo/blob_file.h"
+#include "storage/repo/core.h"
+#include "storage/repo/disk_reader.h"
+#include "storage/repo/upload_session.h"
+#include "storage/repo/verify.h"
+
+namespace umbra::repo {
+namespace {
+
+constexpr uint64_t kHeaderSizeMax = 64 * base::kKiB;
+
+absl::Status Incompatible(std::string message) {
+  return base::MakeError(absl::StatusCode::kFailedPrecondition, "REPOSITORY_INCOMPATIBLE", std::move(message));
+}
+
+class StoredRepository final : public Repository {
+ public:
+  explicit StoredRepository(std::unique_ptr<Core> core) : core_(std::move(core)) {}
+
+  // Heals and loads.
+  absl::Status Load() {
+    RETURN_IF_ERROR(core_->points.FinishCommits());
+    return core_->index.Load();
+  }
+
+  const RepositoryInfo& info() const override { return core_->info; }
+  const ChunkHasher& hasher() const override { return core_->hasher; }
+  std::unique_ptr<UploadSession> BeginSession() override { return std::make_unique<PackingSession>(*core_); }
+
+  absl::StatusOr<RecoveryPointList> ListRecoveryPoints() override;
+  absl::StatusOr<Manifest> ReadManifest(const std::string& recovery_point_id) override;
+  absl::StatusOr<std::unique_ptr<DiskReader>> OpenDisk(const std::string& recovery_point_id, const std::string& disk) override;
+  absl::Status RemoveRecoveryPoint(const std::string& recovery_point_id) override;
+  absl::StatusOr<VerifyReport> Verify(const VerifyScope& scope, std::function<void(const VerifyProgress&)> progress,
+                                      std::stop_token stop) override;
+  absl::StatusOr<RepositoryStats> Stats() override;
+
+ private:
+  struct PointFigures {
+    uint64_t logical_bytes = 0;
+    uint64_t size_bytes = 0;
+  };
+  absl::StatusOr<PointFigures> FiguresOf(const std::string& id);
+
+  const std::unique_ptr<Core> core_;
+  absl::Mutex figures_mu_;
+  // A point never changes, so its figures are read once.
+  std::map<std::string, PointFigures> figures_ ABSL_GUARDED_BY(figures_mu_);
+};
+
+absl::StatusOr<RecoveryPointList> StoredRepository::ListRecoveryPoints() {
+  ASSIGN_OR_RETURN(const auto ids, core_->points.List());
+  RecoveryPointList list;
+  for (const std::string& id : ids) {
+    auto point = core_->points.Read(id);
+    if (point.ok()) {
+      list.points.push_back(std::move(point->manifest));
+    } else if (point.status().code() != absl::StatusCode::kNotFound) {
+      list.problems.push_back(base::MessageOf(point.status()));
+    }
+  }
+  std::sort(list.points.begin(), list.points.end(), [](const Manifest& a, const Manifest& b) {
+    const auto key = [](const Manifest& m) {
+      return std::tuple(m.create_time().seconds(), m.create_time().nanos(), std::string_view(m.recovery_point_id()));
+    };
+    return key(a) < key(b);
+  });
+  return list;
+}
+
+absl::StatusOr<Manifest> StoredRepository::ReadManifest(const std::string& recovery_point_id) {
+  ASSIGN_OR_RETURN(Point point, core_->points.Read(recovery_point_id));
+  return std::move(point.manifest);
+}
+
+absl::StatusOr<std::unique_ptr<DiskReader>> StoredRepository::OpenDisk(const std::string& recovery_point_id,
+                                                                       const std::string& disk) {
+  ASSIGN_OR_RETURN(Point point, core_->points.Read(recovery_point_id));
+  const auto root = std::ranges::find(point.disks, disk, &DiskRoot::name);
+  if (root == point.disks.end()) {
+    return base::Error(absl::StatusCode::kNotFound, "INVALID_REQUEST", "recovery point {} has no disk {}", recovery_point_id,
+                       disk);
+  }
+  const DiskGeometry geometry(core_->info, root->capacity_bytes);
+  if (root->pages.size() != geometry.page_count()) {
+    return base::Error(absl::StatusCode::kDataLoss, "MANIFEST_DAMAGED", "disk {} of recovery point {} has {} map pages, not {}",
+                       disk, recovery_point_id, root->pages.size(), geometry.page_count());
+  }
+  const std::string name = fmt::format("disk {} of recovery point {}", disk, recovery_point_id);
+  return std::make_unique<StoredDiskReader>(core_->packs, core_->index, core_->hasher, geometry, std::move(root->pages), name);
+}
+
+absl::Status StoredRepository::RemoveRecoveryPoint(const std::string& recovery_point_id) {
+  return core_->points.Remove(recovery_point_id);
+}
+
+absl::StatusOr<VerifyReport> StoredRepository::Verify(const VerifyScope& scope,
+                                                      std::function<void(const VerifyProgress&)> progress,
+                                                      std::stop_token stop) {
+  Verifier verifier(*core_, std::move(progress), std::move(stop));
+  return scope.recovery_point_id.empty() ? verifier.VerifyAll() : verifier.VerifyPoint(scope.recovery_point_id);
+}
+
+absl::StatusOr<StoredRepository::PointFigures> StoredRepository::FiguresOf(const std::string& id) {
+  {
+    absl::MutexLock lock(&figures_mu_);
+    if (const auto at = figures_.find(id); at != figures_.end()) return at->second;
+  }
+  PointFigures figures;
+  ASSIGN_OR_RETURN(figures.size_bytes, core_->points.SizeOf(id));
+  ASSIGN_OR_RETURN(const Point point, core_->points.Read(id));
+  for (const auto& disk : point.manifest.disks()) figures.logical_bytes += static_cast<uint64_t>(disk.data_bytes());
+  absl::MutexLock lock(&figures_mu_);
+  return figures_[id] = figures;
+}
+
+absl::StatusOr<RepositoryStats> StoredRepository::Stats() {
+  RepositoryStats stats;
+  const IndexStats index = core_->index.Stats();
+  stats.unique_bytes = index.plain_bytes;
+  stats.stored_bytes = index.stored_bytes;
+  stats.chunk_count = index.chunk_count;
+  stats.pack_count = index.pack_count;
+  ASSIGN_OR_RETURN(stats.free_bytes, core_->store->FreeSpace());
+  ASSIGN_OR_RETURN(const auto ids, core_->points.List());
+  for (const std::string& id : ids) {
+    const auto figures = FiguresOf(id);
+    if (figures.status().code() == absl::StatusCode::kNotFound) continue;  // removed meanwhile
+    ++stats.recovery_point_count;
+    if (!figures.ok()) continue;  // damaged: ListRecoveryPoints and Verify say so
+    stats.logical_bytes += figures->logical_bytes;
+    stats.stored_bytes += figures->size_bytes;
+  }
+  return stats;
+}
+
+absl::Status WriteHeader(BlobStore& store, base::Clock& clock, base::Random& random, const RepositoryOptions& options) {
+  const uint32_t chunk_size = options.chunk_size_bytes;
+  if (chunk_size < kMinChunkSizeBytes || chunk_size > kMaxChunkSizeBytes || (chunk_size & (chunk_size - 1)) != 0) {
+    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "{} is no chunk size: a power of two from {} to {}",
+                       chunk_size, kMinChunkSizeBytes, kMaxChunkSizeBytes);
+  }
+  RepositoryInfo info;
+  info.uuid = random.Uuid();
+  info.format_version = kFormatVersion;
+  info.chunk_size_bytes = chunk_size;
+  info.map_page_entries = kMapPageEntries;
+  info.id_suite = options.id_suite;
+  info.id_key.resize(kIdKeySize);
+  random.Fill(std::as_writable_bytes(std::span(info.id_key.data(), info.id_key.size())));
+  info.create_time = clock.Now();
+  const std::string header = EncodeHeader(info);
+  return base::Annotate(store.PutIfAbsent(kHeaderName, base::AsBytes(header)), "write repository header");
+}
+
+absl::StatusOr<std::unique_ptr<Repository>> OpenStore(std::unique_ptr<BlobStore> store, std::unique_ptr<base::File> lock,
+                                                      base::Clock& clock, base::Random& random,
+                                                      const RepositoryOptions& options) {
+  auto header = store->Get(kHeaderName, kHeaderSizeMax);
+  if (header.status().code() == absl::StatusCode::kNotFound) return Incompatible("this is no repository: it has no header");
+  RETURN_IF_ERROR(header.status());
+  ASSIGN_OR_RETURN(const RepositoryInfo info, DecodeHeader(*header));
+  auto core = std::make_unique<Core>(std::move(store), std::move(lock), clock, random, info, options);
+  auto repository = std::make_unique<StoredRepository>(std::move(core));
+  RETURN_IF_ERROR(base::Annotate(repository->Load(), "open repository {}", info.uuid));
+  return repository;
+}
+
+absl::StatusOr<std::unique_ptr<base::File>> LockFolder(base::Filesystem& fs, const std::string& path) {
+  auto lock = fs.Lock(path + "/" + kLockName);
+  if (base::ReasonOf(lock.status()) == "FILE_LOCKED") {
+    return base::Error(absl::StatusCode::kFailedPrecondition, "REPOSITORY_LOCKED", "another process uses the repository {}", path);
+  }
+  return lock;
+}
+
+// A folder in which a repository may be made: empty, but for what a cut-short Create leaves.
+absl::Status RequireEmpty(base::Filesystem& fs, const std::string& path) {
+  ASSIGN_OR_RETURN(const auto names, fs.List(path));
+  for (const std::string& name : names) {
+    if (name == kLockName || name == "tmp" || name == "lost+found") continue;
+    return base::Error(absl::StatusCode::kAlreadyExists, "TARGET_EXISTS", "{} isn't empty: it holds {}", path, name);
+  }
+  return absl::OkStatus();
+}
+
+// What to do when there is a repository, or none.
+enum class When { kMustExist, kMustNotExist, kEither };
+
+absl::StatusOr<std::unique_ptr<Repository>> OpenFolder(base::Filesystem& fs, base::Clock& clock, base::Random& random,
+                                                       const std::string& path, const RepositoryOptions& options, When when) {
+  ASSIGN_OR_RETURN(const bool exists, fs.Exists(path + "/" + kHeaderName));
+  if (!exists && when == When::kMustExist) return Incompatible(fmt::format("there is no repository in {}", path));
+  if (exists && when == When::kMustNotExist) {
+    return base::Error(absl::StatusCode::kAlreadyExists, "TARGET_EXISTS", "there is a repository in {} already", path);
+  }
+  if (!exists) {
+    RETURN_IF_ERROR(fs.MakeDirectories(path));
+    RETURN_IF_ERROR(RequireEmpty(fs, path));
+  }
+  ASSIGN_OR_RETURN(auto lock, LockFolder(fs, path));
+  ASSIGN_OR_RETURN(std::unique_ptr<BlobStore> store, FileBlobStore::Open(fs, path));
+  if (!exists) RETURN_IF_ERROR(WriteHeader(*store, clock, random, options));
+  return OpenStore(std::move(store), std::move(lock), clock, random, options);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Repository>> Repository::Create(base::Filesystem& fs, base::Clock& clock, base::Random& random,
+                                                               const std::string& path, const RepositoryOptions& options) {
+  return OpenFolder(fs, clock, random, path, options, When::kMustNotExist);
+}
+
+absl::StatusOr<std::unique_ptr<Repository>> Repository::Open(base::Filesystem& fs, base::Clock& clock, base::Random& random,
+                                                             const std::string& path, const RepositoryOptions& options) {
+  return OpenFolder(fs, clock, random, path, options, When::kMustExist);
+}
+
+absl::StatusOr<std::unique_ptr<Repository>> Repository::OpenOrCreate(base::Filesystem& fs, base::Clock& clock,
+                                                                     base::Random& random, const std::string& path,
+                                                                     const RepositoryOptions& options) {
+  return OpenFolder(fs, clock, random, path, options, When::kEither);
+}
+
+absl::StatusOr<std::unique_ptr<Repository>> Repository::OpenOrCreateIn(std::unique_ptr<BlobStore> store, base::Clock& clock,
+                                                                       base::Random& random, const RepositoryOptions& options) {
+  const auto header = store->Open(kHeaderName);
+  if (header.status().code() == absl::StatusCode::kNotFound) {
+    RETURN_IF_ERROR(WriteHeader(*store, clock, random, options));
+  }
+  return OpenStore(std::move(store), nullptr, clock, random, options);
+}
+
+}  // namespace umbra::repo

@@ -1,0 +1,99 @@
+// The UploadSession of a repository: checks chunks, fills packs, seals them in the background.
+#ifndef UMBRA_STORAGE_REPO_UPLOAD_SESSION_H_
+#define UMBRA_STORAGE_REPO_UPLOAD_SESSION_H_
+
+#include <atomic>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "storage/repo/core.h"
+#include "storage/repo/disk_map.h"
+#include "storage/repo/pack.h"
+
+namespace umbra::repo {
+
+class PackingSession final : public UploadSession {
+ public:
+  explicit PackingSession(Core& core);
+  ~PackingSession() override;
+
+  absl::StatusOr<std::vector<uint8_t>> Wanted(std::span<const ChunkId> ids) override;
+  absl::StatusOr<uint64_t> Put(const ChunkView& chunk) override;
+  absl::StatusOr<std::unique_ptr<DiskMapWriter>> AddDiskMap(const std::string& vm_uuid, const std::string& disk,
+                                                            uint64_t capacity_bytes) override;
+  absl::StatusOr<std::vector<Manifest>> Commit(std::vector<Manifest> manifests) override;
+  void Abort() override;
+  uint64_t stored_bytes() const override { return stored_bytes_; }
+
+ private:
+  friend class PackingDiskMapWriter;
+
+  using DiskKey = std::pair<std::string, std::string>;  // vm_uuid, disk
+
+  struct DiskMap {
+    bool finished = false;
+    DiskRoot root;
+    std::string map_hash;
+    uint64_t data_bytes = 0;
+  };
+
+  // A call that uses the session. Commit and Abort wait until none is left.
+  class Call {
+   public:
+    explicit Call(PackingSession& session);
+    ~Call();
+    Call(const Call&) = delete;
+    const absl::Status& status() const { return status_; }
+
+   private:
+    PackingSession& session_;
+    absl::Status status_;
+  };
+
+  // The plain length of a chunk that may be referred to; 0 when it isn't known.
+  absl::StatusOr<uint32_t> KnownLength(const ChunkId& id);
+  // Stores a checked chunk or page, unless another thread was faster. Returns the bytes stored.
+  absl::StatusOr<uint64_t> Store(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored);
+  absl::StatusOr<ChunkId> StorePage(std::span<const ChunkId> ids);
+  absl::Status FinishDiskMap(const DiskKey& key, DiskMap map);
+
+  absl::Status AppendLocked(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored, const Hash& hash)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void QueueSealLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SealLoop(std::stop_token stop);
+  absl::Status Seal(PackWriter& pack);
+  absl::Status SealEverything();
+
+  // Ends the session for other calls; false when it has ended already.
+  bool Close();
+  absl::StatusOr<std::vector<Point>> BuildPoints(std::vector<Manifest> manifests);
+  absl::StatusOr<std::vector<Manifest>> CommitClosed(std::vector<Manifest> manifests);
+  void StopSealing();
+
+  Core& core_;
+  std::atomic<uint64_t> stored_bytes_{0};
+
+  absl::Mutex mu_;
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;
+  int calls_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::Status failure_ ABSL_GUARDED_BY(mu_);  // the first I/O error; what it hit is lost
+  std::unique_ptr<PackWriter> open_pack_ ABSL_GUARDED_BY(mu_);
+  // Plain lengths of the chunks in packs that aren't sealed yet. A chunk leaves when the index has it.
+  absl::flat_hash_map<ChunkId, uint32_t, ChunkIdHash> pending_ ABSL_GUARDED_BY(mu_);
+  std::deque<std::unique_ptr<PackWriter>> to_seal_ ABSL_GUARDED_BY(mu_);  // the front is being sealed
+  std::map<DiskKey, DiskMap> maps_ ABSL_GUARDED_BY(mu_);
+  std::jthread sealer_;
+};
+
+}  // namespace umbra::repo
+
+#endif  // UMBRA_STORAGE_REPO_UPLOAD_SESSION_H_
