@@ -1,0 +1,226 @@
+#include "agent/hypervisor/libvirt/nbd_reader.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <tuple>
+#include <utility>
+
+#include "storage/base/status.h"
+
+namespace umbra::hypervisor {
+namespace {
+
+using absl::StatusCode;
+
+// Enough to keep QEMU's disk busy while one answer is looked at; with kRequestBytes this is the reader's memory.
+constexpr size_t kRequestsInFlight = 16;
+// Requests of this size cost little to send and answer, and 16 buffers of it still fit in a CPU's cache.
+constexpr uint32_t kRequestBytes = 512 * base::kKiB;
+// QEMU's server refuses more.
+constexpr uint32_t kPieceBytesMax = 32 * base::kMiB;
+// The protocol has 32 bits for it.
+constexpr uint64_t kBlockStatusBytes = 2 * base::kGiB;
+constexpr char kAllocation[] = "base:allocation";
+constexpr uint32_t kZeroFlag = 2;  // NBD_STATE_ZERO
+constexpr absl::Duration kHealthInterval = absl::Seconds(1);
+constexpr int kPollMs = 1000;  // so that health is looked at although nothing arrives
+
+// Collects (length, flags) pairs from `offset` on.
+struct ExtentCollector {
+  std::vector<Extent>& extents;
+  uint64_t offset;
+  uint64_t end;
+
+  void Add(uint64_t length, bool zero) {
+    length = std::min(length, end - offset);  // an answer may reach beyond what was asked
+    if (length == 0) return;
+    if (extents.empty() || extents.back().zero != zero) extents.push_back({offset, 0, zero});
+    extents.back().length_bytes += length;
+    offset += length;
+  }
+};
+
+int OnExtents(void* user_data, const char* context, uint64_t offset, uint32_t* entries, size_t count, int*) {
+  auto* collector = static_cast<ExtentCollector*>(user_data);
+  if (std::string_view(context) != kAllocation || offset != collector->offset) return 0;
+  for (size_t i = 0; i + 1 < count; i += 2) collector->Add(entries[i], (entries[i + 1] & kZeroFlag) != 0);
+  return 0;
+}
+
+}  // namespace
+
+struct NbdReader::Slot {
+  std::vector<std::byte> buffer;
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  int64_t cookie = -1;  // of the request in flight; -1: free
+};
+
+// Cuts extents into requests that never cross a multiple of the request's size.
+class NbdReader::Requests {
+ public:
+  Requests(const std::vector<Extent>& extents, uint64_t request_bytes)
+      : next_(extents.begin()), end_(extents.end()), request_bytes_(request_bytes) {}
+
+  // Offset and length.
+  std::optional<std::pair<uint64_t, uint64_t>> Next() {
+    while (next_ != end_ && (next_->zero || done_ == next_->length_bytes)) {
+      ++next_;
+      done_ = 0;
+    }
+    if (next_ == end_) return std::nullopt;
+    const uint64_t offset = next_->offset_bytes + done_;
+    const uint64_t length = std::min(next_->length_bytes - done_, request_bytes_ - offset % request_bytes_);
+    done_ += length;
+    return std::pair(offset, length);
+  }
+
+ private:
+  std::vector<Extent>::const_iterator next_;
+  const std::vector<Extent>::const_iterator end_;
+  const uint64_t request_bytes_;
+  uint64_t done_ = 0;  // of *next_
+};
+
+NbdReader::NbdReader(std::string export_name, base::Clock& clock, std::function<absl::Status()> health)
+    : export_name_(std::move(export_name)), clock_(clock), health_(std::move(health)), nbd_(nbd_create()) {}
+
+NbdReader::~NbdReader() = default;
+
+absl::StatusOr<std::unique_ptr<BlockReader>> NbdReader::Open(const std::string& socket, const std::string& export_name,
+                                                             base::Clock& clock, std::function<absl::Status()> health) {
+  std::unique_ptr<NbdReader> reader(new NbdReader(export_name, clock, std::move(health)));
+  RETURN_IF_ERROR(reader->Connect(socket));
+  return reader;
+}
+
+absl::Status NbdReader::Connect(const std::string& socket) {
+  nbd_handle* h = nbd_.get();
+  if (h == nullptr) return base::Error(StatusCode::kInternal, "HYPERVISOR_ERROR", "libnbd: {}", nbd_get_error());
+  // Every byte of a buffer is either written by an answer or not looked at, so libnbd needn't clear it first.
+  if (nbd_set_pread_initialize(h, false) != 0 || nbd_set_export_name(h, export_name_.c_str()) != 0 ||
+      nbd_add_meta_context(h, kAllocation) != 0 || nbd_connect_unix(h, socket.c_str()) != 0) {
+    return Error("open");
+  }
+  const int64_t size = nbd_get_size(h);
+  if (size < 0) return Error("get the size of");
+  capacity_bytes_ = static_cast<uint64_t>(size);
+  return absl::OkStatus();
+}
+
+// libnbd's last error in this thread.
+absl::Status NbdReader::Error(const char* what) const {
+  const int error = nbd_get_errno();
+  const char* words = nbd_get_error();
+  const std::string text = fmt::format("{} the view of disk '{}': {}", what, export_name_, words ? words : "lost before");
+  const bool lost = nbd_ == nullptr || nbd_aio_is_dead(nbd_.get()) == 1 || nbd_aio_is_closed(nbd_.get()) == 1 ||
+                    error == ENOTCONN || error == ESHUTDOWN || error == EPIPE || error == ECONNRESET ||
+                    error == ECONNREFUSED || error == ENOENT;
+  if (lost) return base::MakeError(StatusCode::kAborted, "GUEST_STOPPED", text);
+  return base::MakeError(StatusCode::kInternal, "HYPERVISOR_ERROR", text);
+}
+
+absl::StatusOr<std::vector<Extent>> NbdReader::Extents() {
+  if (nbd_ == nullptr) return Error("use");
+  std::vector<Extent> extents;
+  if (nbd_can_meta_context(nbd_.get(), kAllocation) != 1) {
+    extents.push_back({0, capacity_bytes_, false});
+    return extents;
+  }
+  for (uint64_t offset = 0; offset < capacity_bytes_;) {
+    ExtentCollector collector{extents, offset, capacity_bytes_};
+    const uint64_t count = std::min(kBlockStatusBytes, capacity_bytes_ - offset);
+    const nbd_extent_callback callback{OnExtents, &collector, nullptr};
+    if (nbd_block_status(nbd_.get(), count, offset, callback, 0) != 0) return Error("ask for the allocation of");
+    if (collector.offset == offset) {
+      return base::Error(StatusCode::kInternal, "HYPERVISOR_ERROR", "no allocation given for disk '{}' at {}", export_name_,
+                         offset);
+    }
+    offset = collector.offset;
+  }
+  return extents;
+}
+
+absl::Status NbdReader::ReadAt(uint64_t offset, base::MutableBytes out) {
+  if (offset > capacity_bytes_ || out.size() > capacity_bytes_ - offset) {
+    return base::Error(StatusCode::kOutOfRange, "INVALID_REQUEST", "read beyond the disk's end");
+  }
+  if (nbd_ == nullptr) return Error("use");
+  while (!out.empty()) {
+    const size_t size = std::min<size_t>(out.size(), kPieceBytesMax);
+    if (nbd_pread(nbd_.get(), out.data(), size, offset, 0) != 0) return Error("read");
+    out = out.subspan(size);
+    offset += size;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NbdReader::ReadExtents(const std::vector<Extent>& extents, uint32_t piece_bytes, const BlockSink& sink) {
+  if (piece_bytes == 0 || piece_bytes > kPieceBytesMax) {
+    return base::Error(StatusCode::kInvalidArgument, "INVALID_REQUEST", "pieces of {} bytes", piece_bytes);
+  }
+  for (const Extent& extent : extents) {
+    if (extent.offset_bytes > capacity_bytes_ || extent.length_bytes > capacity_bytes_ - extent.offset_bytes) {
+      return base::Error(StatusCode::kOutOfRange, "INVALID_REQUEST", "a stretch is beyond the disk's end");
+    }
+  }
+  if (nbd_ == nullptr) return Error("use");
+  const uint64_t request_bytes = piece_bytes * std::max<uint64_t>(1, kRequestBytes / piece_bytes);
+  Requests requests(extents, request_bytes);
+  std::vector<Slot> slots(kRequestsInFlight);
+  for (Slot& slot : slots) slot.buffer.resize(request_bytes);
+  absl::Status status = Pump(slots, requests, piece_bytes, sink);
+  // The buffers go with this call, so nothing may be in flight into them any more.
+  for (Slot& slot : slots) {
+    while (nbd_ != nullptr && slot.cookie != -1 && nbd_aio_command_completed(nbd_.get(), slot.cookie) == 0) {
+      if (nbd_poll(nbd_.get(), kPollMs) <= 0) nbd_.reset();  // closing ends them too
+    }
+  }
+  return status;
+}
+
+absl::Status NbdReader::Pump(std::vector<Slot>& slots, Requests& requests, uint32_t piece_bytes, const BlockSink& sink) {
+  for (Slot& slot : slots) RETURN_IF_ERROR(Submit(slot, requests));
+  while (std::any_of(slots.begin(), slots.end(), [](const Slot& s) { return s.cookie != -1; })) {
+    if (nbd_poll(nbd_.get(), kPollMs) < 0) return Error("read");
+    RETURN_IF_ERROR(CheckHealth());
+    for (Slot& slot : slots) {
+      if (slot.cookie == -1) continue;
+      const int completed = nbd_aio_command_completed(nbd_.get(), slot.cookie);
+      if (completed == 0) continue;
+      slot.cookie = -1;
+      if (completed < 0) return Error("read");
+      RETURN_IF_ERROR(Deliver(slot, piece_bytes, sink));
+      RETURN_IF_ERROR(Submit(slot, requests));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NbdReader::Submit(Slot& slot, Requests& requests) {
+  const auto request = requests.Next();
+  if (!request.has_value()) return absl::OkStatus();
+  std::tie(slot.offset, slot.length) = *request;
+  slot.cookie = nbd_aio_pread(nbd_.get(), slot.buffer.data(), slot.length, slot.offset, NBD_NULL_COMPLETION, 0);
+  return slot.cookie == -1 ? Error("read") : absl::OkStatus();
+}
+
+absl::Status NbdReader::Deliver(const Slot& slot, uint32_t piece_bytes, const BlockSink& sink) const {
+  for (uint64_t done = 0; done < slot.length;) {
+    const uint64_t offset = slot.offset + done;
+    const uint64_t size = std::min(slot.length - done, piece_bytes - offset % piece_bytes);
+    RETURN_IF_ERROR(sink(offset, base::Bytes(slot.buffer.data() + done, size)));
+    done += size;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NbdReader::CheckHealth() {
+  const absl::Duration now = clock_.Monotonic();
+  if (now - health_checked_ < kHealthInterval) return absl::OkStatus();
+  health_checked_ = now;
+  return health_ ? health_() : absl::OkStatus();
+}
+
+}  // namespace umbra::hypervisor
