@@ -1,0 +1,57 @@
+"""Results of tests as JUnit files: written by the end-to-end tests, and summed over every kind of test for the last line."""
+import pathlib
+import sys
+import xml.etree.ElementTree as ElementTree
+
+
+def write(path, suite, cases):
+    """`cases`: (name, seconds, failure text or None)."""
+    root = ElementTree.Element("testsuite", name=suite, tests=str(len(cases)),
+                               failures=str(sum(1 for case in cases if case[2] is not None)))
+    for name, seconds, failure in cases:
+        node = ElementTree.SubElement(root, "testcase", name=name, classname=suite, time=f"{seconds:.3f}")
+        if failure is not None:
+            ElementTree.SubElement(node, "failure", message=failure.strip().splitlines()[-1]).text = failure
+    ElementTree.ElementTree(root).write(path, encoding="unicode")
+
+
+def cases_in(path):
+    """(name, failure or None) of every test that ran, in a JUnit file of GoogleTest, ctest or `write`."""
+    for case in ElementTree.parse(path).getroot().iter("testcase"):
+        if case.get("status") in ("notrun", "disabled") or case.find("skipped") is not None:
+            continue
+        failure = case.find("failure")
+        name = f"{case.get('classname')}.{case.get('name')}" if case.get("classname") != case.get("name") else case.get("name")
+        yield name, None if failure is None else failure.get("message", "")
+
+
+def sum_folder(folder):
+    """Passed and failed (stage, name) of a results folder with one sub-folder a stage.
+
+    A stage run by ctest has ctest.xml, which counts test programs, and gtest/PROGRAM.xml for each that is a GoogleTest: that one
+    counts its cases instead, unless all of them passed although ctest says that the program failed (it crashed at the end).
+    """
+    passed, failed = [], []
+    for file in sorted(pathlib.Path(folder).glob("*/*.xml")):
+        stage = file.parent.name
+        for name, failure in cases_in(file):
+            program = file.parent / "gtest" / f"{name}.xml"
+            inner = list(cases_in(program)) if file.name == "ctest.xml" and program.exists() else []
+            bad = [case for case, text in inner if text is not None]
+            passed += [(stage, case) for case, text in inner if text is None]
+            failed += [(stage, case) for case in bad]
+            if not inner or (failure is not None and not bad):
+                (passed if failure is None else failed).append((stage, name))
+    return passed, failed
+
+
+def main():
+    passed, failed = sum_folder(sys.argv[1])
+    for stage, name in failed:
+        print(f"FAILED {stage}: {name}")
+    print(f"{len(passed)} passed, {len(failed)} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
