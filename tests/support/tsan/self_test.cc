@@ -19,8 +19,8 @@ void Count(Counter& counter, int parity, bool race) {
     counter.mutex.Await(absl::Condition(&my_turn));
     ++counter.guarded;
     counter.mutex.Unlock();
-    if (race) ++counter.unguarded;
   }
+  if (race) ++counter.unguarded;  // after the last release, so nothing orders it with the other thread's
 }
 
 }  // namespace
