@@ -85,12 +85,12 @@ class BackupRequester {
   absl::Status SelectStep(const std::vector<ComponentChoice>& components);
   absl::Status PrepareStep();
   absl::StatusOr<SnapshotSet> SnapshotStep();
-  absl::Status CompleteStep();
 
   const std::unique_ptr<Session> session_;
   const BackupSettings settings_;
   RequesterState state_ = RequesterState::kNew;
   std::vector<ComponentChoice> chosen_;
+  std::vector<ComponentId> unmarked_;  // neither succeeded nor failed
   Guid set_id_;
   std::vector<Guid> snapshot_ids_;
 };

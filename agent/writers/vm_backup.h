@@ -80,9 +80,9 @@ class VmBackup {
 
   // Whether all data of the virtual machine was stored.
   absl::Status SetSucceeded(const std::string& vm_uuid, bool succeeded);
-  // What a restore needs beside the data: store it with every recovery point of the set. First the Writer Metadata
-  // Document, then the Backup Components Document. Call after SetSucceeded.
-  absl::StatusOr<std::vector<std::string>> Documents();
+  // What a restore needs beside the data and VmSnapshot::configuration: store it with every recovery point of the set.
+  // Call after SetSucceeded.
+  absl::StatusOr<vss::BackupDocuments> Documents();
 
   // The recovery points are durable: tells the writers and ends the views. An error leaves a good backup; it is a
   // warning.

@@ -113,6 +113,14 @@ absl::Status Filesystem::WriteFileAtomic(const std::string& path, std::string_vi
   return SyncDirectory(DirectoryOf(path));
 }
 
+absl::Status Filesystem::Symlink(const std::string&, const std::string& link) {
+  return Error(absl::StatusCode::kUnimplemented, "IO_ERROR", "link {}: this file system makes no links", link);
+}
+
+absl::StatusOr<std::string> Filesystem::VolumeOf(const std::string& path) {
+  return Error(absl::StatusCode::kUnimplemented, "IO_ERROR", "{}: this file system names no volumes", path);
+}
+
 absl::StatusOr<std::unique_ptr<File>> PosixFilesystem::Open(const std::string& path, OpenMode mode) {
   const int fd = open(path.c_str(), OpenFlags(mode) | O_CLOEXEC, 0600);
   if (fd < 0) return ErrnoError(errno, "open " + path);
@@ -182,6 +190,23 @@ absl::StatusOr<uint64_t> PosixFilesystem::FreeSpace(const std::string& path) {
   struct statvfs st;
   if (statvfs(path.c_str(), &st) != 0) return ErrnoError(errno, "statvfs " + path);
   return static_cast<uint64_t>(st.f_bavail) * st.f_frsize;
+}
+
+absl::Status PosixFilesystem::Symlink(const std::string& target, const std::string& link) {
+  struct stat st;
+  if (lstat(link.c_str(), &st) == 0 && !S_ISLNK(st.st_mode)) return ErrnoError(EEXIST, "link " + link);
+  const std::string temporary = link + ".tmp";
+  if (unlink(temporary.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, "remove " + temporary);
+  if (symlink(target.c_str(), temporary.c_str()) != 0) return ErrnoError(errno, "link " + link + " to " + target);
+  return Rename(temporary, link);
+}
+
+absl::StatusOr<std::string> PosixFilesystem::VolumeOf(const std::string& path) {
+  struct stat st;
+  for (std::string at = path;; at = DirectoryOf(at)) {
+    if (stat(at.c_str(), &st) == 0) return fmt::format("dev{}", st.st_dev);
+    if (errno != ENOENT || at == "/" || at == ".") return ErrnoError(errno, "stat " + at);
+  }
 }
 
 }  // namespace umbra::base

@@ -61,6 +61,12 @@ class Filesystem {
   // Free bytes for this process on the file system that holds `path`.
   virtual absl::StatusOr<uint64_t> FreeSpace(const std::string& path) = 0;
 
+  // Makes the symbolic link `link`, or replaces the link that is there (by a rename, so it never disappears).
+  // ALREADY_EXISTS / FILE_EXISTS when `link` is there and no link.
+  virtual absl::Status Symlink(const std::string& target, const std::string& link);
+  // Names the mounted file system that holds `path` (or its nearest existing parent); equal names, same file system.
+  virtual absl::StatusOr<std::string> VolumeOf(const std::string& path);
+
   // Whole file, at most `limit_bytes` (RESOURCE_EXHAUSTED / FILE_TOO_LARGE beyond).
   absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t limit_bytes = 64 * kMiB);
   // Durable all-or-nothing replacement: write `path`.tmp, sync, rename, sync the folder.
@@ -78,6 +84,8 @@ class PosixFilesystem final : public Filesystem {
   absl::Status SyncDirectory(const std::string& path) override;
   absl::StatusOr<std::unique_ptr<File>> Lock(const std::string& path) override;
   absl::StatusOr<uint64_t> FreeSpace(const std::string& path) override;
+  absl::Status Symlink(const std::string& target, const std::string& link) override;
+  absl::StatusOr<std::string> VolumeOf(const std::string& path) override;
 };
 
 // The folder part of `path` ("." when it has none).

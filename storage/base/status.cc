@@ -25,7 +25,9 @@ std::string ReasonOf(const absl::Status& status) {
 
 absl::Status AnnotateWith(const absl::Status& status, std::string_view context) {
   if (status.ok()) return status;
-  return MakeError(status.code(), ReasonOf(status), fmt::format("{}: {}", context, MessageOf(status)));
+  absl::Status annotated(status.code(), fmt::format("{}: {}", context, MessageOf(status)));
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { annotated.SetPayload(url, payload); });
+  return annotated;
 }
 
 std::string MessageOf(const absl::Status& status) {

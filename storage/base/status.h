@@ -31,7 +31,7 @@ absl::Status Error(absl::StatusCode code, std::string_view reason, fmt::format_s
 // The stable reason of `status`; empty when OK or when none was set.
 std::string ReasonOf(const absl::Status& status);
 
-// `status` with `context: ` before its message; code and reason are kept. OK stays OK.
+// `status` with `context: ` before its message; code, reason and other payloads are kept. OK stays OK.
 absl::Status AnnotateWith(const absl::Status& status, std::string_view context);
 
 template <typename... Args>

@@ -1,0 +1,71 @@
+#include "agent/vss/coordinator.h"
+
+#include <algorithm>
+
+#include "agent/vss/engine_session.h"
+
+namespace umbra::vss {
+namespace {
+
+// Hardware is asked before software before the system's own.
+int Precedence(ProviderType type) {
+  switch (type) {
+    case ProviderType::kHardware:
+      return 0;
+    case ProviderType::kSoftware:
+      return 1;
+    default:
+      return 2;
+  }
+}
+
+}  // namespace
+
+Coordinator::Coordinator(base::Clock& clock, base::Random& random, ProviderLimits limits)
+    : clock_(clock), random_(random), limits_(limits) {}
+
+Coordinator::~Coordinator() = default;
+
+void Coordinator::AddWriter(Writer& writer) {
+  writers_.push_back({&writer, std::make_unique<Lane>(clock_)});
+  absl::MutexLock lock(&mu_);
+  last_status_.push_back({writer.identity(), WriterState::kStable, absl::OkStatus(), 0});
+}
+
+void Coordinator::AddProvider(Provider& provider) {
+  const int precedence = Precedence(provider.identity().type);
+  const auto place = std::find_if(providers_.begin(), providers_.end(), [&](const ProviderSlot& slot) {
+    return Precedence(slot.provider->identity().type) > precedence;
+  });
+  providers_.insert(place, {&provider, std::make_unique<Lane>(clock_)});
+}
+
+std::unique_ptr<Session> Coordinator::NewSession() {
+  return std::make_unique<EngineSession>(*this, Guid::Literal(random_.Uuid()));
+}
+
+std::vector<WriterStatus> Coordinator::LastWriterStatus() const {
+  absl::MutexLock lock(&mu_);
+  return last_status_;
+}
+
+bool Coordinator::TakeCreation(const Guid& session_id) {
+  absl::MutexLock lock(&mu_);
+  if (!creating_.is_null()) return false;
+  creating_ = session_id;
+  return true;
+}
+
+void Coordinator::EndCreation(const Guid& session_id) {
+  absl::MutexLock lock(&mu_);
+  if (creating_ == session_id) creating_ = Guid();
+}
+
+void Coordinator::RememberStatus(const WriterStatus& status) {
+  absl::MutexLock lock(&mu_);
+  for (WriterStatus& known : last_status_) {
+    if (known.identity.instance_id == status.identity.instance_id) known = status;
+  }
+}
+
+}  // namespace umbra::vss
