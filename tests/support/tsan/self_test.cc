@@ -27,7 +27,7 @@ void Count(Counter& counter, int parity, bool race) {
 
 int main(int argc, char** argv) {
   const bool race = argc > 1 && std::strcmp(argv[1], "race") == 0;
-  Counter counter;
+  static Counter counter;
   std::thread other([&] { Count(counter, 1, race); });
   Count(counter, 0, race);
   other.join();
