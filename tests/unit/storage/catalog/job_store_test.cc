@@ -1,0 +1,169 @@
+// Proves that a job of every kind comes back as it was stored, with bounded lists, and that lists page newest first.
+#include "tests/unit/storage/catalog/fixture.h"
+
+namespace umbra::catalog {
+namespace {
+
+const BackupSpec kBackup = {.vms = {{HostId("h1"), "u2"}, {HostId("h1"), "u1"}},
+                            .repository = RepositoryId("main"),
+                            .allow_crash_consistent = true,
+                            .freeze_timeout = absl::Seconds(10)};
+const RestoreSpec kInPlace = {.recovery_point = RecoveryPointId("p1"),
+                              .repository = RepositoryId("main"),
+                              .mode = RestoreMode::kInPlace,
+                              .target_host = HostId("h2"),
+                              .replaced_vm = {HostId("h2"), "u7"},
+                              .target_folder = "/disks",
+                              .power_on = true};
+const RestoreSpec kNew = {.recovery_point = RecoveryPointId("p1"),
+                          .repository = RepositoryId("main"),
+                          .mode = RestoreMode::kNew,
+                          .target_host = HostId("h2"),
+                          .display_name = "copy"};
+const VerifySpec kVerify = {.repository = RepositoryId("main"), .recovery_point = RecoveryPointId("p1")};
+
+class JobStoreTest : public CatalogTest {
+ protected:
+  int64_t Insert(const std::string& id, const JobSpec& spec) {
+    return *catalog_->Write(
+        [&](Stores& s) { return s.jobs.Insert({.id = JobId(id), .spec = spec, .create_time = At(1), .revision = 5}); });
+  }
+  Job Get(const std::string& id) {
+    return *catalog_->Read([&](const Stores& s) { return s.jobs.Get(JobId(id)); });
+  }
+  absl::Status Update(const Job& job) {
+    return catalog_->Write([&](Stores& s) { return s.jobs.Update(job); });
+  }
+  std::vector<int64_t> List(const JobStore::Filter& filter) {
+    std::vector<int64_t> numbers;
+    ListOptions<int64_t> options{.page_size = 2};
+    do {
+      const auto page = catalog_->Read([&](const Stores& s) { return s.jobs.List(filter, options); });
+      for (const Job& job : page->items) numbers.push_back(job.number);
+      options.after_key = page->next_key;
+    } while (options.after_key.has_value());
+    return numbers;
+  }
+};
+
+TEST_F(JobStoreTest, EveryKindOfSpecRoundTrips) {
+  int64_t number = 0;
+  for (const JobSpec& spec : {JobSpec(kBackup), JobSpec(kInPlace), JobSpec(kNew), JobSpec(kVerify)}) {
+    const std::string id = fmt::format("j{}", ++number);
+    EXPECT_EQ(Insert(id, spec), number);
+    const Job job = Get(id);
+    EXPECT_EQ(job.spec, spec);
+    EXPECT_EQ(job.number, number);
+    EXPECT_EQ(job.state, JobState::kQueued);
+    EXPECT_EQ(job.create_time, At(1));
+    EXPECT_EQ(job.revision, 5);
+    EXPECT_EQ(job.attempt, 0);
+  }
+}
+
+TEST_F(JobStoreTest, WhatChangesRoundTrips) {
+  Insert("j1", kBackup);
+  Job job = Get("j1");
+  job.state = JobState::kFailed;
+  job.phase = JobPhase::kTransferring;
+  job.wait_reason = "VM_BUSY";
+  job.error = {"AGENT_LOST", "gone"};
+  job.progress = {.done_bytes = 1,
+                  .total_bytes = 2,
+                  .read_bytes = 3,
+                  .new_bytes = 4,
+                  .stored_bytes = 5,
+                  .rate_bytes_per_second = 6,
+                  .eta = absl::Seconds(7),
+                  .disks = {{{HostId("h1"), "u1"}, "vda", 1, 2}, {{HostId("h1"), "u2"}, "vda", 0, 9}}};
+  job.attempt = 3;
+  job.start_time = At(2);
+  job.end_time = At(3);
+  job.freeze_duration = absl::Milliseconds(150);
+  job.restored_vm_uuid = "u9";
+  job.revision = 77;
+  ASSERT_TRUE(Update(job).ok());
+  const Job after = Get("j1");
+  EXPECT_EQ(after.state, job.state);
+  EXPECT_EQ(after.phase, job.phase);
+  EXPECT_EQ(after.wait_reason, job.wait_reason);
+  EXPECT_EQ(after.error, job.error);
+  EXPECT_EQ(after.progress, job.progress);
+  EXPECT_EQ(after.attempt, 3);
+  EXPECT_EQ(after.start_time, At(2));
+  EXPECT_EQ(after.end_time, At(3));
+  EXPECT_EQ(after.freeze_duration, absl::Milliseconds(150));
+  EXPECT_EQ(after.restored_vm_uuid, "u9");
+  EXPECT_EQ(after.revision, 77);
+  job.progress.disks.pop_back();
+  ASSERT_TRUE(Update(job).ok());
+  EXPECT_EQ(Get("j1").progress.disks.size(), 1u);
+}
+
+TEST_F(JobStoreTest, TheSchemaKnowsThatOnlyEndedJobsHaveAnEnd) {
+  Insert("j1", kVerify);
+  Job job = Get("j1");
+  job.state = JobState::kSucceeded;
+  EXPECT_EQ(base::ReasonOf(Update(job)), "CATALOG_CONSTRAINT");
+  job.state = static_cast<JobState>(9);
+  EXPECT_EQ(base::ReasonOf(Update(job)), "CATALOG_CONSTRAINT");
+  job.id = JobId("j9");
+  job.state = JobState::kQueued;
+  EXPECT_EQ(base::ReasonOf(Update(job)), "JOB_NOT_FOUND");
+}
+
+TEST_F(JobStoreTest, WarningsAndDamageAreBounded) {
+  Insert("j1", kVerify);
+  ASSERT_TRUE(catalog_
+                  ->Write([](Stores& s) -> absl::Status {
+                    for (int i = 0; i < kJobDamageMax + 5; ++i) {
+                      RETURN_IF_ERROR(s.jobs.AddWarning(JobId("j1"), {"R", fmt::format("warning {}", i)}));
+                      RETURN_IF_ERROR(s.jobs.AddDamage(
+                          JobId("j1"), {fmt::format("c{}", i), RecoveryPointId("p1"), "vda", i, "flipped"}));
+                    }
+                    return absl::OkStatus();
+                  })
+                  .ok());
+  const Job job = Get("j1");
+  ASSERT_EQ(job.warnings.size(), size_t{kJobWarningsMax});
+  EXPECT_EQ(job.warnings[7], (JobMessage{"R", "warning 7"}));
+  ASSERT_EQ(job.damage.size(), size_t{kJobDamageMax});
+  EXPECT_EQ(job.damage[9], (DamagedChunk{"c9", RecoveryPointId("p1"), "vda", 9, "flipped"}));
+}
+
+TEST_F(JobStoreTest, AJobKnowsItsRecoveryPoints) {
+  Insert("j1", kBackup);
+  ASSERT_TRUE(catalog_->Write([](Stores& s) { return s.recovery_points.Insert(MakePoint("p1", 1)); }).ok());
+  EXPECT_THAT(Get("j1").recovery_points, ::testing::ElementsAre(RecoveryPointId("p1")));
+}
+
+TEST_F(JobStoreTest, ListsNewestFirstAndFiltered) {
+  for (int i = 1; i <= 5; ++i) Insert(fmt::format("j{}", i), i % 2 == 0 ? JobSpec(kVerify) : JobSpec(kBackup));
+  Job ended = Get("j3");
+  ended.state = JobState::kCancelled;
+  ended.end_time = At(9);
+  ASSERT_TRUE(Update(ended).ok());
+  EXPECT_THAT(List({}), ::testing::ElementsAre(5, 4, 3, 2, 1));
+  EXPECT_THAT(List({.active_only = true}), ::testing::ElementsAre(5, 4, 2, 1));
+  EXPECT_THAT(List({.kind = JobKind::kBackup}), ::testing::ElementsAre(5, 3, 1));
+  EXPECT_THAT(List({.active_only = true, .kind = JobKind::kBackup}), ::testing::ElementsAre(5, 1));
+}
+
+TEST_F(JobStoreTest, ActiveTellsHostAndMachinesInOrderOfSubmission) {
+  Insert("b", kBackup);
+  Insert("a", kInPlace);
+  Insert("v", kVerify);
+  const auto active = catalog_->Read([](const Stores& s) { return s.jobs.Active(); });
+  ASSERT_EQ(active->size(), 3u);
+  EXPECT_EQ((*active)[0].id.value, "b");
+  EXPECT_EQ((*active)[0].host.value, "h1");
+  EXPECT_THAT((*active)[0].vms, ::testing::ElementsAreArray(kBackup.vms));
+  EXPECT_EQ((*active)[1].host.value, "h2");
+  EXPECT_THAT((*active)[1].vms, ::testing::ElementsAre(kInPlace.replaced_vm));
+  EXPECT_TRUE((*active)[2].host.empty());
+  EXPECT_TRUE((*active)[2].vms.empty());
+  EXPECT_EQ(*catalog_->Read([](const Stores& s) { return s.jobs.CountQueued(); }), 3);
+}
+
+}  // namespace
+}  // namespace umbra::catalog
