@@ -1,0 +1,88 @@
+#include "server/api/agent/inbound_stream.h"
+
+#include <utility>
+
+#include "server/api/agent/rpc_status.h"
+
+namespace umbra::api {
+
+InboundStream* InboundStream::Start(Executor& executor, StreamSet& streams, std::unique_ptr<StreamSink> sink,
+                                    grpc::ByteBuffer* response) {
+  auto stream = std::make_shared<InboundStream>(executor, streams, std::move(sink), response);
+  stream->self_ = stream;
+  const absl::Status admitted = streams.Add(stream.get());
+  absl::MutexLock lock(&stream->mu_);
+  stream->failed_ = admitted;
+  stream->PumpLocked();
+  return stream.get();
+}
+
+void InboundStream::Stop(const absl::Status& status) {
+  absl::MutexLock lock(&mu_);
+  if (failed_.ok()) failed_ = status;
+  PumpLocked();
+}
+
+void InboundStream::OnReadDone(bool ok) {
+  absl::MutexLock lock(&mu_);
+  reading_ = false;
+  if (ok) {
+    ready_ = std::exchange(incoming_, grpc::ByteBuffer());
+  } else {
+    ended_ = true;
+  }
+  PumpLocked();
+}
+
+void InboundStream::OnCancel() { Stop(absl::CancelledError("the sender went away")); }
+
+void InboundStream::OnDone() {
+  streams_.Remove(this);
+  self_.reset();  // may delete this
+}
+
+// gRPC runs no reaction inside StartRead or Finish, so they may be called with the lock held.
+void InboundStream::PumpLocked() {
+  if (finished_) return;
+  if (!failed_.ok()) {
+    ready_.reset();
+    if (!working_) FinishLocked(failed_);
+    return;
+  }
+  if (!working_ && ready_) {
+    working_ = true;
+    executor_.Submit([self = self_, message = *std::exchange(ready_, std::nullopt)]() mutable {
+      self->Work(std::move(message));
+    });
+  }
+  if (!reading_ && !ended_ && !ready_) {
+    reading_ = true;
+    StartRead(&incoming_);
+  }
+  if (ended_ && !working_ && !ready_) {
+    working_ = true;
+    executor_.Submit([self = self_] { self->WorkLast(); });
+  }
+}
+
+void InboundStream::Work(grpc::ByteBuffer message) {
+  const absl::Status s = sink_->Take(message);
+  absl::MutexLock lock(&mu_);
+  working_ = false;
+  if (failed_.ok()) failed_ = s;
+  PumpLocked();
+}
+
+void InboundStream::WorkLast() {
+  const absl::Status s = sink_->Finish(*response_);
+  absl::MutexLock lock(&mu_);
+  working_ = false;
+  if (!finished_) FinishLocked(failed_.ok() ? s : failed_);
+}
+
+void InboundStream::FinishLocked(const absl::Status& status) {
+  finished_ = true;
+  grpc::ServerReadReactor<grpc::ByteBuffer>::Finish(ToRpcStatus(status));
+}
+
+}  // namespace umbra::api

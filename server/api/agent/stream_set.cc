@@ -1,0 +1,38 @@
+#include "server/api/agent/stream_set.h"
+
+#include "storage/base/status.h"
+
+namespace umbra::api {
+namespace {
+
+absl::Status Stopping() {
+  return base::Error(absl::StatusCode::kUnavailable, "SERVER_STOPPING", "the daemon is stopping; try again later");
+}
+
+}  // namespace
+
+absl::Status StreamSet::Add(Stoppable* stream) {
+  absl::MutexLock lock(&mu_);
+  if (stopped_) return Stopping();
+  if (count_max_ != 0 && streams_.size() >= count_max_) {
+    return base::Error(absl::StatusCode::kUnavailable, "SERVER_BUSY", "{} streams are open already; try again soon",
+                       streams_.size());
+  }
+  streams_.insert(stream);
+  return absl::OkStatus();
+}
+
+void StreamSet::Remove(Stoppable* stream) {
+  absl::MutexLock lock(&mu_);
+  streams_.erase(stream);
+}
+
+void StreamSet::StopAll() {
+  absl::MutexLock lock(&mu_);
+  stopped_ = true;
+  for (Stoppable* stream : streams_) stream->Stop(Stopping());
+  const auto empty = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return streams_.empty(); };
+  mu_.AwaitWithTimeout(absl::Condition(&empty), kStopTimeout);
+}
+
+}  // namespace umbra::api

@@ -1,0 +1,89 @@
+#include "server/api/agent/upload_sink.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "server/api/agent/wire.h"
+#include "storage/base/bytes.h"
+#include "storage/base/status.h"
+
+namespace umbra::api {
+namespace {
+
+template <typename... Args>
+absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
+  return base::Error(absl::StatusCode::kInvalidArgument, "UPLOAD_INVALID", format, std::forward<Args>(args)...);
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<repo::ChunkId>> ParseIds(const std::string& raw, size_t count_max) {
+  if (raw.size() % repo::kChunkIdSize != 0) return Invalid("chunk_ids: {} bytes are no whole number of ids", raw.size());
+  std::vector<repo::ChunkId> ids(raw.size() / repo::kChunkIdSize);
+  if (ids.size() > count_max) return Invalid("chunk_ids: {} ids, at most {} are taken at once", ids.size(), count_max);
+  std::memcpy(ids.data(), raw.data(), raw.size());
+  return ids;
+}
+
+absl::Status UploadSink::Take(grpc::ByteBuffer& message) {
+  RETURN_IF_ERROR(Parse(message, request_));
+  message.Clear();
+  if (!session_) {
+    ASSIGN_OR_RETURN(session_, find_(request_.session_id()));
+  }
+  for (const store::v1::Chunk& chunk : request_.chunks()) RETURN_IF_ERROR(Put(chunk));
+  return absl::OkStatus();
+}
+
+absl::Status UploadSink::Put(const store::v1::Chunk& chunk) {
+  if (chunk.id().size() != repo::kChunkIdSize) return Invalid("chunk id of {} bytes", chunk.id().size());
+  const std::optional<repo::Codec> codec = repo::ToCodec(chunk.codec());
+  if (!codec) return Invalid("chunk {}: unknown codec {}", base::ToHex(base::AsBytes(chunk.id())), chunk.codec());
+  repo::ChunkView view;
+  view.id = repo::ChunkId::FromBytes(base::AsBytes(chunk.id()));
+  view.plain_length = chunk.plain_length();
+  view.codec = *codec;
+  view.data = base::AsBytes(chunk.data());
+  ASSIGN_OR_RETURN(const uint64_t stored_bytes, session_->upload->Put(view));
+  result_.set_chunk_count(result_.chunk_count() + 1);
+  result_.set_stored_bytes(result_.stored_bytes() + static_cast<int64_t>(stored_bytes));
+  return absl::OkStatus();
+}
+
+absl::Status UploadSink::Finish(grpc::ByteBuffer& response) {
+  Print(result_, response);
+  return absl::OkStatus();
+}
+
+absl::Status DiskMapSink::Take(grpc::ByteBuffer& message) {
+  RETURN_IF_ERROR(Parse(message, request_));
+  message.Clear();
+  if (!writer_) RETURN_IF_ERROR(Begin());
+  ASSIGN_OR_RETURN(const std::vector<repo::ChunkId> ids, ParseIds(request_.chunk_ids(), kMapIdsMax));
+  return writer_->Append(ids);
+}
+
+absl::Status DiskMapSink::Begin() {
+  ASSIGN_OR_RETURN(session_, find_(request_.session_id()));
+  const std::vector<std::string>& vms = session_->assignment.vm_uuids;
+  if (std::find(vms.begin(), vms.end(), request_.vm_uuid()) == vms.end()) {
+    return Invalid("vm_uuid: {} is not part of the assignment", request_.vm_uuid());
+  }
+  if (request_.disk().empty()) return Invalid("disk: missing");
+  if (request_.capacity_bytes() <= 0) return Invalid("capacity_bytes: {}", request_.capacity_bytes());
+  ASSIGN_OR_RETURN(writer_, session_->upload->AddDiskMap(request_.vm_uuid(), request_.disk(),
+                                                         static_cast<uint64_t>(request_.capacity_bytes())));
+  return absl::OkStatus();
+}
+
+absl::Status DiskMapSink::Finish(grpc::ByteBuffer& response) {
+  if (!writer_) return Invalid("a disk map without a message");
+  ASSIGN_OR_RETURN(const uint64_t data_bytes, writer_->Finish());
+  store::v1::PutDiskMapResponse result;
+  result.set_data_bytes(static_cast<int64_t>(data_bytes));
+  Print(result, response);
+  return absl::OkStatus();
+}
+
+}  // namespace umbra::api

@@ -1,0 +1,62 @@
+// What the two upload streams of a session do with their messages.
+#ifndef UMBRA_SERVER_API_AGENT_UPLOAD_SINK_H_
+#define UMBRA_SERVER_API_AGENT_UPLOAD_SINK_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/api/agent/inbound_stream.h"
+#include "server/api/agent/upload_sessions.h"
+#include "storage/repo/repository.h"
+#include "umbra/store/v1/store.pb.h"
+
+namespace umbra::api {
+
+inline constexpr size_t kNegotiateIdsMax = 8192;  // as umbra.store.v1 says
+inline constexpr size_t kMapIdsMax = 65536;       // as umbra.store.v1 says
+
+// INVALID_ARGUMENT / UPLOAD_INVALID when `raw` isn't a whole number of ids, or more than `count_max`.
+absl::StatusOr<std::vector<repo::ChunkId>> ParseIds(const std::string& raw, size_t count_max);
+
+// Finds a session of the calling host by its id.
+using FindSession = std::function<absl::StatusOr<UploadSessions::Handle>(const std::string& session_id)>;
+
+// StoreService.Upload.
+class UploadSink final : public StreamSink {
+ public:
+  explicit UploadSink(FindSession find) : find_(std::move(find)) {}
+  absl::Status Take(grpc::ByteBuffer& message) override;
+  absl::Status Finish(grpc::ByteBuffer& response) override;
+
+ private:
+  absl::Status Put(const store::v1::Chunk& chunk);
+
+  const FindSession find_;
+  UploadSessions::Handle session_;
+  store::v1::UploadRequest request_;  // its buffers are used again for each message
+  store::v1::UploadResponse result_;
+};
+
+// StoreService.PutDiskMap.
+class DiskMapSink final : public StreamSink {
+ public:
+  explicit DiskMapSink(FindSession find) : find_(std::move(find)) {}
+  absl::Status Take(grpc::ByteBuffer& message) override;
+  absl::Status Finish(grpc::ByteBuffer& response) override;
+
+ private:
+  absl::Status Begin();
+
+  const FindSession find_;
+  UploadSessions::Handle session_;  // before writer_, which must not outlive it
+  std::unique_ptr<repo::DiskMapWriter> writer_;
+  store::v1::PutDiskMapRequest request_;
+};
+
+}  // namespace umbra::api
+
+#endif  // UMBRA_SERVER_API_AGENT_UPLOAD_SINK_H_
