@@ -1,0 +1,194 @@
+#include "agent/runner/convert.h"
+
+#include <utility>
+
+#include "agent/vss/errors.h"
+#include "storage/base/status.h"
+
+namespace umbra::runner {
+namespace {
+
+v1::VirtualMachineState ToProto(hypervisor::VmState state) {
+  switch (state) {
+    case hypervisor::VmState::kRunning:
+      return v1::VIRTUAL_MACHINE_STATE_RUNNING;
+    case hypervisor::VmState::kPaused:
+      return v1::VIRTUAL_MACHINE_STATE_PAUSED;
+    case hypervisor::VmState::kSaved:
+      return v1::VIRTUAL_MACHINE_STATE_SAVED;
+    case hypervisor::VmState::kOff:
+      return v1::VIRTUAL_MACHINE_STATE_OFF;
+    case hypervisor::VmState::kCrashed:
+      return v1::VIRTUAL_MACHINE_STATE_CRASHED;
+    case hypervisor::VmState::kUnknown:
+      break;
+  }
+  return v1::VIRTUAL_MACHINE_STATE_UNSPECIFIED;
+}
+
+v1::GuestAgent::State ToProto(hypervisor::GuestAgentState state) {
+  switch (state) {
+    case hypervisor::GuestAgentState::kRunning:
+      return v1::GuestAgent::STATE_RUNNING;
+    case hypervisor::GuestAgentState::kNotResponding:
+      return v1::GuestAgent::STATE_NOT_RESPONDING;
+    case hypervisor::GuestAgentState::kNotConfigured:
+      return v1::GuestAgent::STATE_NOT_CONFIGURED;
+    case hypervisor::GuestAgentState::kGuestOff:
+      return v1::GuestAgent::STATE_GUEST_OFF;
+    case hypervisor::GuestAgentState::kUnknown:
+      break;
+  }
+  return v1::GuestAgent::STATE_UNSPECIFIED;
+}
+
+}  // namespace
+
+google::protobuf::Duration ToProto(absl::Duration duration) {
+  google::protobuf::Duration proto;
+  proto.set_seconds(absl::ToInt64Seconds(duration));
+  proto.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration - absl::Seconds(proto.seconds()))));
+  return proto;
+}
+
+google::protobuf::Timestamp ToProto(absl::Time time) {
+  google::protobuf::Timestamp proto;
+  proto.set_seconds(absl::ToUnixSeconds(time));
+  proto.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(proto.seconds()))));
+  return proto;
+}
+
+absl::Duration FromProto(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+v1::JobProgress ToProto(const transfer::TransferFigures& figures) {
+  v1::JobProgress proto;
+  proto.set_done_bytes(static_cast<int64_t>(figures.done_bytes));
+  proto.set_total_bytes(static_cast<int64_t>(figures.total_bytes));
+  proto.set_read_bytes(static_cast<int64_t>(figures.read_bytes));
+  proto.set_new_bytes(static_cast<int64_t>(figures.new_bytes));
+  proto.set_stored_bytes(static_cast<int64_t>(figures.stored_bytes));
+  proto.set_rate_bytes_per_second(static_cast<int64_t>(figures.rate_bytes_per_second));
+  if (figures.eta) *proto.mutable_eta() = ToProto(*figures.eta);
+  for (const transfer::DiskFigures& disk : figures.disks) {
+    v1::DiskProgress* d = proto.add_disks();
+    d->set_virtual_machine(disk.vm_uuid);
+    d->set_disk(disk.disk);
+    d->set_done_bytes(static_cast<int64_t>(disk.done_bytes));
+    d->set_total_bytes(static_cast<int64_t>(disk.total_bytes));
+  }
+  return proto;
+}
+
+v1::BackupMechanism ToProto(writers::BackupMechanism mechanism) {
+  switch (mechanism) {
+    case writers::BackupMechanism::kSavedState:
+      return v1::BACKUP_MECHANISM_SAVED_STATE;
+    case writers::BackupMechanism::kChildSnapshot:
+      return v1::BACKUP_MECHANISM_CHILD_SNAPSHOT;
+    case writers::BackupMechanism::kCrashConsistent:
+      return v1::BACKUP_MECHANISM_CRASH_CONSISTENT;
+    case writers::BackupMechanism::kOffline:
+      return v1::BACKUP_MECHANISM_OFFLINE;
+  }
+  return v1::BACKUP_MECHANISM_UNSPECIFIED;
+}
+
+v1::VirtualMachine ToProto(const writers::VmDescription& description) {
+  const hypervisor::VmInfo& vm = description.vm;
+  v1::VirtualMachine proto;
+  proto.set_name(vm.uuid);
+  proto.set_uuid(vm.uuid);
+  proto.set_display_name(vm.name);
+  proto.set_state(ToProto(vm.state));
+  proto.set_memory_bytes(static_cast<int64_t>(vm.memory_bytes));
+  for (const hypervisor::Disk& disk : writers::IncludedDisks(vm)) {
+    v1::VirtualDisk* d = proto.add_disks();
+    d->set_name(disk.name);
+    d->set_path(disk.path);
+    d->set_format(disk.format);
+    d->set_capacity_bytes(static_cast<int64_t>(disk.capacity_bytes));
+    d->set_allocated_bytes(static_cast<int64_t>(disk.allocated_bytes));
+  }
+  for (const writers::ExcludedDisk& disk : description.excluded_disks) {
+    v1::ExcludedDisk* d = proto.add_excluded_disks();
+    d->set_name(disk.name);
+    d->set_reason(disk.reason);
+    d->set_message(disk.message);
+  }
+  proto.mutable_guest_agent()->set_state(ToProto(description.agent.state));
+  proto.mutable_guest_agent()->set_version(description.agent.version);
+  proto.set_mechanism(ToProto(description.choice.mechanism));
+  proto.set_mechanism_reason(description.choice.reason());
+  proto.set_mechanism_message(description.choice.message());
+  return proto;
+}
+
+v1::Writer ToProto(const vss::WriterStatus& writer) {
+  v1::Writer proto;
+  proto.set_name(writer.identity.writer_id.ToString());
+  proto.set_display_name(writer.identity.name);
+  proto.set_writer_id(writer.identity.writer_id.ToString());
+  proto.set_instance_id(writer.identity.instance_id.ToString());
+  proto.set_state(std::string(vss::NameOf(writer.state)));
+  if (!writer.failure.ok()) {
+    proto.set_last_failure_code(static_cast<uint32_t>(vss::CodeOf(writer.failure)));
+    proto.set_last_failure(
+        fmt::format("{}: {}", vss::Describe(vss::CodeOf(writer.failure)), base::MessageOf(writer.failure)));
+  }
+  proto.set_component_count(writer.component_count);
+  return proto;
+}
+
+v1::JobMessage ToJobMessage(const absl::Status& status) {
+  v1::JobMessage message;
+  message.set_reason(base::ReasonOf(status));
+  if (message.reason().empty()) message.set_reason(absl::IsCancelled(status) ? "CANCELLED" : "INTERNAL");
+  message.set_message(base::MessageOf(status));
+  return message;
+}
+
+store::v1::Manifest ToManifest(const writers::VmSnapshot& snapshot, const vss::BackupDocuments& documents, uint64_t read_bytes) {
+  store::v1::Manifest manifest;
+  manifest.set_vm_uuid(snapshot.vm.uuid);
+  manifest.set_vm_display_name(snapshot.vm.name);
+  *manifest.mutable_point_time() = ToProto(snapshot.point_time);
+  manifest.set_mechanism(ToProto(snapshot.mechanism));
+  manifest.set_mechanism_reason(snapshot.mechanism_reason);
+  *manifest.mutable_freeze_duration() = ToProto(snapshot.freeze_duration);
+  for (const hypervisor::Disk& disk : snapshot.disks) {
+    store::v1::ManifestDisk* d = manifest.add_disks();
+    d->set_name(disk.name);
+    d->set_capacity_bytes(static_cast<int64_t>(disk.capacity_bytes));
+    d->set_format(disk.format);
+    d->set_path(disk.path);
+  }
+  for (const writers::ExcludedDisk& disk : snapshot.excluded_disks) {
+    store::v1::ManifestExcludedDisk* d = manifest.add_excluded_disks();
+    d->set_name(disk.name);
+    d->set_reason(disk.reason);
+    d->set_message(disk.message);
+  }
+  const auto add = [&manifest](const char* kind, const std::string& content) {
+    store::v1::ManifestDocument* document = manifest.add_documents();
+    document->set_kind(kind);
+    document->set_content(content);
+  };
+  add("vm.configuration", snapshot.configuration);
+  for (const std::string& metadata : documents.writer_metadata) add("vss.writer-metadata", metadata);
+  add("vss.backup-components", documents.backup_components);
+  manifest.set_read_bytes(static_cast<int64_t>(read_bytes));
+  return manifest;
+}
+
+vss::BackupDocuments ToBackupDocuments(const v1::RecoveryPoint& point) {
+  vss::BackupDocuments documents;
+  documents.writer_metadata.assign(point.vss_documents().begin(), point.vss_documents().end());
+  if (documents.writer_metadata.empty()) return documents;
+  documents.backup_components = std::move(documents.writer_metadata.back());
+  documents.writer_metadata.pop_back();
+  return documents;
+}
+
+}  // namespace umbra::runner

@@ -1,0 +1,46 @@
+// The agent's structs as messages.
+#ifndef UMBRA_AGENT_RUNNER_CONVERT_H_
+#define UMBRA_AGENT_RUNNER_CONVERT_H_
+
+#include <google/protobuf/duration.pb.h>
+#include <google/protobuf/timestamp.pb.h>
+
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "agent/transfer/progress_meter.h"
+#include "agent/vss/requester.h"
+#include "agent/vss/writer.h"
+#include "agent/writers/mechanism.h"
+#include "agent/writers/vm_backup.h"
+#include "agent/writers/vss_host.h"
+#include "umbra/agent/v1/agent_link.pb.h"
+#include "umbra/store/v1/store.pb.h"
+#include "umbra/v1/common.pb.h"
+#include "umbra/v1/job.pb.h"
+#include "umbra/v1/recovery_point.pb.h"
+
+namespace umbra::runner {
+
+google::protobuf::Duration ToProto(absl::Duration duration);
+google::protobuf::Timestamp ToProto(absl::Time time);
+absl::Duration FromProto(const google::protobuf::Duration& duration);
+
+v1::JobProgress ToProto(const transfer::TransferFigures& figures);
+v1::BackupMechanism ToProto(writers::BackupMechanism mechanism);
+v1::VirtualMachine ToProto(const writers::VmDescription& description);
+v1::Writer ToProto(const vss::WriterStatus& writer);
+
+// A status without a reason becomes INTERNAL, but for a cancelled one.
+v1::JobMessage ToJobMessage(const absl::Status& status);
+
+// One recovery point of a snapshot set; `documents` are those of the set.
+store::v1::Manifest ToManifest(const writers::VmSnapshot& snapshot, const vss::BackupDocuments& documents, uint64_t read_bytes);
+
+// The VSS documents of a recovery point, which come back in the order of the manifest: the components are the last.
+vss::BackupDocuments ToBackupDocuments(const v1::RecoveryPoint& point);
+
+}  // namespace umbra::runner
+
+#endif  // UMBRA_AGENT_RUNNER_CONVERT_H_
