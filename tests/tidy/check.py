@@ -21,7 +21,7 @@ LAYERS = {
     "agent/writers": ["agent/vss", "agent/providers", "agent/journal", "agent/hypervisor/hypervisor.h", "storage/base"],
     "agent/providers": ["agent/vss", "agent/journal", "agent/hypervisor/hypervisor.h", "storage/base"],
     "agent/transfer": ["agent/hypervisor/hypervisor.h", "storage/repo/chunk.h", "storage/base", "umbra/store"],
-    "agent/link": ["agent/transfer", "storage/repo/chunk.h", "storage/tls", "storage/base", "umbra/"],
+    "agent/link": ["agent/transfer", "storage/repo/chunk.h", "storage/tls", "storage/base", "umbra/", "google/"],
     "agent/runner": ["agent/vss", "agent/writers", "agent/providers", "agent/journal", "agent/transfer", "agent/link",
                      "agent/hypervisor/hypervisor.h", "storage/repo/chunk.h", "storage/base", "umbra/"],
     "agent": ["agent/", "storage/base", "storage/tls", "umbra/"],
