@@ -1,0 +1,95 @@
+"""Storage that fails: a full repository, a full scratch folder, a flipped bit in a stored chunk."""
+import pathlib
+import time
+
+import repository_files
+from stack import Stack, number
+from world import GUEST, EndToEndTest
+
+
+class StorageFaults(EndToEndTest):
+    def test_flipped_bit_is_named_by_verify_and_restore(self):
+        self.assert_succeeded(self.world.backup())
+        repository = self.stack.umbra("repository", "list").last
+        pack, chunk_id, offset, stored = repository_files.some_chunk(
+            repository["location"], number(repository, "chunkSizeBytes"))
+        repository_files.flip_bit(pack, offset + stored // 2)
+        try:
+            self.check_verify(chunk_id)
+            self.check_restore(chunk_id)
+        finally:
+            repository_files.flip_bit(pack, offset + stored // 2)
+        sound = self.stack.umbra("repository", "verify", "--watch")
+        self.assertEqual(sound.status, 0, str(sound))
+
+    def check_verify(self, chunk_id):
+        verified = self.stack.umbra("repository", "verify", "--watch")
+        self.assertEqual(verified.status, 7, str(verified))
+        damage = verified.last["damage"]
+        self.assertEqual({entry["chunkId"] for entry in damage}, {chunk_id})
+        newest = self.stack.points()[0]["name"]
+        self.damaged_at = {number(entry, "offsetBytes") for entry in damage if entry["recoveryPoint"] == newest}
+        self.assertTrue(self.damaged_at, "the newest point needs the chunk too")
+        self.assertEqual({entry["disk"] for entry in damage}, {"vda"})
+
+    def check_restore(self, chunk_id):
+        folder = self.world.root / "damaged-restore"
+        restored = self.stack.umbra("restore", "run", "latest", "--vm", GUEST, "--name", "db-damaged", "--target-folder", folder,
+                                    "--power-on", "--watch")
+        self.addCleanup(self.remove_machine, "db-damaged")
+        self.assertEqual(restored.last.get("state"), "STATE_FAILED", str(restored))
+        self.assertEqual(restored.reason, "CHUNK_DAMAGED", str(restored))
+        self.assertIn(chunk_id[:16], restored.message)
+        self.assertIn("vda", restored.message)
+        self.assertTrue(any(str(at) in restored.message for at in self.damaged_at), restored.message)
+        self.assertFalse(self.lab.exists("db-damaged"), "a machine with wrong bytes must not be registered")
+        left = [path for path in folder.rglob("*") if path.is_file()] if folder.exists() else []
+        self.assertEqual(left, [], "no partial file may stay")
+
+    def test_repository_full(self):
+        full = Stack(self.world.root / "full", self.world.build, self.lab.uri)
+        self.addCleanup(full.stop)
+        self.stack.agent.stop()  # two agents must not drive one host at a time
+        full.start_daemon(*self.repository_flags(self.world.small_repository))
+        full.start_agent()
+        full.wait_vm(GUEST, lambda vm: vm.get("mechanism") == "BACKUP_MECHANISM_CHILD_SNAPSHOT")
+        result = full.umbra("backup", "run", GUEST, "--watch")
+        self.assertEqual(result.last.get("state"), "STATE_FAILED", str(result))
+        self.assertEqual(result.reason, "STORAGE_FULL", str(result))
+        self.assertEqual(full.points(), [])
+        self.assertEqual(full.umbra("repository", "list").status, 0, "the daemon goes on")
+        scratch = [path for path in (full.agent_data / "scratch").rglob("*") if not path.is_dir()]
+        self.assertEqual(scratch, [])
+        self.assertFalse(self.lab.frozen(GUEST))
+        full.stop()
+
+    def repository_flags(self, folder):
+        return ["--repository", folder]
+
+    def test_scratch_folder_full(self):
+        self.world.restart_agent("--scratch-dir", self.world.small_scratch)
+        job = self.world.hold_mid_copy()
+        # What the guest overwrites while the view is open is kept in the scratch folder, until that is full and QEMU pauses the guest.
+        self.lab.virsh("qemu-agent-command", GUEST, '{"execute":"guest-exec","arguments":{"path":"sh","arg":["-c",'
+                       '"for f in $(find /data/fill -type f | head -n 2000); do dd if=/dev/urandom of=$f bs=64k count=64 conv=notrunc,fsync; done"]}}')
+        deadline = time.monotonic() + 60
+        while self.lab.state(GUEST) == "running" and time.monotonic() < deadline:
+            time.sleep(0.2)
+        self.assertEqual(self.lab.state(GUEST), "paused", "the scratch folder was to become full")
+        self.world.resume_daemon()
+        self.assert_failed(self.world.ended(job), "SCRATCH_FULL")
+        self.assert_nothing_visible()
+        self.assertEqual(self.lab.state(GUEST), "running")
+        self.lab.wait_agent(GUEST)
+        self.assertTrue(self.world.writes())
+        self.world.restart_agent()
+
+    def test_restore_to_a_full_folder(self):
+        self.assert_succeeded(self.world.backup())
+        folder = self.world.small_scratch / "target"
+        self.addCleanup(self.remove_machine, "db-full")
+        restored = self.stack.umbra("restore", "run", "latest", "--vm", GUEST, "--name", "db-full", "--target-folder", folder, "--watch")
+        self.assertEqual(restored.reason, "TARGET_FULL", str(restored))
+        self.assertFalse(self.lab.exists("db-full"))
+        left = [path for path in pathlib.Path(folder).rglob("*") if path.is_file()]
+        self.assertEqual(left, [], "no partial file may stay")
