@@ -1,0 +1,236 @@
+#include "server/api/convert.h"
+
+#include <algorithm>
+
+#include "server/api/names.h"
+#include "storage/base/status.h"
+
+namespace umbra::api {
+namespace {
+
+// The catalog stores numbers; they must mean the same here.
+template <typename A, typename B>
+constexpr bool Same(A a, B b) {
+  return static_cast<int>(a) == static_cast<int>(b);
+}
+static_assert(Same(catalog::VmState::kCrashed, v1::VIRTUAL_MACHINE_STATE_CRASHED) &&
+              Same(catalog::VmState::kOff, v1::VIRTUAL_MACHINE_STATE_OFF) &&
+              Same(catalog::VmState::kRunning, v1::VIRTUAL_MACHINE_STATE_RUNNING));
+static_assert(Same(catalog::GuestAgentState::kGuestOff, v1::GuestAgent::STATE_GUEST_OFF) &&
+              Same(catalog::GuestAgentState::kRunning, v1::GuestAgent::STATE_RUNNING));
+static_assert(Same(catalog::BackupMechanism::kSavedState, v1::BACKUP_MECHANISM_SAVED_STATE) &&
+              Same(catalog::BackupMechanism::kChildSnapshot, v1::BACKUP_MECHANISM_CHILD_SNAPSHOT) &&
+              Same(catalog::BackupMechanism::kCrashConsistent, v1::BACKUP_MECHANISM_CRASH_CONSISTENT) &&
+              Same(catalog::BackupMechanism::kOffline, v1::BACKUP_MECHANISM_OFFLINE));
+static_assert(Same(catalog::JobState::kQueued, v1::Job::STATE_QUEUED) &&
+              Same(catalog::JobState::kDispatching, v1::Job::STATE_DISPATCHING) &&
+              Same(catalog::JobState::kRunning, v1::Job::STATE_RUNNING) &&
+              Same(catalog::JobState::kCommitting, v1::Job::STATE_COMMITTING) &&
+              Same(catalog::JobState::kSucceeded, v1::Job::STATE_SUCCEEDED) &&
+              Same(catalog::JobState::kFailed, v1::Job::STATE_FAILED) &&
+              Same(catalog::JobState::kCancelled, v1::Job::STATE_CANCELLED) &&
+              Same(catalog::JobState::kCancelling, v1::Job::STATE_CANCELLING));
+static_assert(Same(catalog::JobPhase::kGathering, v1::Job::PHASE_GATHERING) &&
+              Same(catalog::JobPhase::kCompleting, v1::Job::PHASE_COMPLETING));
+static_assert(Same(catalog::RestoreMode::kNew, v1::RestoreSpec::MODE_NEW) &&
+              Same(catalog::RestoreMode::kInPlace, v1::RestoreSpec::MODE_IN_PLACE));
+static_assert(Same(catalog::Severity::kInfo, v1::Event::SEVERITY_INFO) &&
+              Same(catalog::Severity::kError, v1::Event::SEVERITY_ERROR));
+
+template <typename To, typename From>
+To As(From value) {
+  return static_cast<To>(static_cast<int>(value));
+}
+
+void ToProto(const catalog::ExcludedDisk& disk, v1::ExcludedDisk* out) {
+  out->set_name(disk.name);
+  out->set_reason(disk.reason);
+  out->set_message(disk.message);
+}
+
+void ToProto(const catalog::JobMessage& message, v1::JobMessage* out) {
+  out->set_reason(message.reason);
+  out->set_message(message.message);
+}
+
+void ToProto(const catalog::JobProgress& progress, v1::JobProgress* out) {
+  out->set_done_bytes(progress.done_bytes);
+  out->set_total_bytes(progress.total_bytes);
+  out->set_read_bytes(progress.read_bytes);
+  out->set_new_bytes(progress.new_bytes);
+  out->set_stored_bytes(progress.stored_bytes);
+  out->set_rate_bytes_per_second(progress.rate_bytes_per_second);
+  if (progress.eta) api::ToProto(*progress.eta, out->mutable_eta());
+  for (const catalog::DiskProgress& disk : progress.disks) {
+    v1::DiskProgress* to = out->add_disks();
+    to->set_virtual_machine(NameOf(disk.vm));
+    to->set_disk(disk.disk);
+    to->set_done_bytes(disk.done_bytes);
+    to->set_total_bytes(disk.total_bytes);
+  }
+}
+
+void ToProto(const catalog::DamagedChunk& chunk, v1::DamagedChunk* out) {
+  out->set_chunk_id(chunk.chunk_id);
+  if (!chunk.recovery_point.empty()) out->set_recovery_point(NameOf(chunk.recovery_point));
+  out->set_disk(chunk.disk);
+  out->set_offset_bytes(chunk.offset_bytes);
+  out->set_message(chunk.message);
+}
+
+void ToProto(const catalog::BackupSpec& spec, v1::BackupSpec* out) {
+  for (const catalog::VmKey& vm : spec.vms) out->add_virtual_machines(NameOf(vm));
+  out->set_repository(NameOf(spec.repository));
+  out->set_allow_crash_consistent(spec.allow_crash_consistent);
+  api::ToProto(spec.freeze_timeout, out->mutable_freeze_timeout());
+}
+
+void ToProto(const catalog::RestoreSpec& spec, v1::RestoreSpec* out) {
+  out->set_recovery_point(NameOf(spec.recovery_point));
+  out->set_mode(As<v1::RestoreSpec::Mode>(spec.mode));
+  out->set_target_host(NameOf(spec.target_host));
+  out->set_display_name(spec.display_name);
+  out->set_target_folder(spec.target_folder);
+  out->set_power_on(spec.power_on);
+}
+
+void ToProto(const catalog::VerifySpec& spec, v1::VerifySpec* out) {
+  out->set_repository(NameOf(spec.repository));
+  if (!spec.recovery_point.empty()) out->set_recovery_point(NameOf(spec.recovery_point));
+}
+
+void ResultToProto(const catalog::Job& job, v1::Job* out) {
+  if (!job.error.reason.empty() || !job.error.message.empty()) ToProto(job.error, out->mutable_error());
+  for (const catalog::JobMessage& warning : job.warnings) ToProto(warning, out->add_warnings());
+  for (const catalog::RecoveryPointId& id : job.recovery_points) out->add_recovery_points(NameOf(id));
+  for (const catalog::DamagedChunk& chunk : job.damage) ToProto(chunk, out->add_damage());
+  if (!job.restored_vm_uuid.empty()) {
+    out->set_restored_virtual_machine(NameOf(catalog::VmKey{catalog::HostOf(job.spec), job.restored_vm_uuid}));
+  }
+  if (job.freeze_duration > absl::ZeroDuration()) api::ToProto(job.freeze_duration, out->mutable_freeze_duration());
+}
+
+}  // namespace
+
+void ToProto(absl::Time time, google::protobuf::Timestamp* out) {
+  const int64_t seconds = absl::ToUnixSeconds(time);
+  out->set_seconds(seconds);
+  out->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+}
+
+void ToProto(absl::Duration duration, google::protobuf::Duration* out) {
+  const int64_t seconds = absl::IDivDuration(duration, absl::Seconds(1), &duration);
+  out->set_seconds(seconds);
+  out->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
+}
+
+absl::Duration FromProto(const google::protobuf::Duration& duration) {
+  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+}
+
+void ToProto(const catalog::Host& host, bool online, v1::Host* out) {
+  out->set_name(NameOf(host.id));
+  out->set_display_name(host.display_name);
+  out->set_state(online ? v1::Host::STATE_ONLINE : v1::Host::STATE_OFFLINE);
+  out->set_agent_version(host.agent_version);
+  out->set_hypervisor(host.hypervisor);
+  ToProto(host.create_time, out->mutable_create_time());
+  ToProto(host.last_seen_time, out->mutable_last_seen_time());
+  out->set_virtual_machine_count(host.vm_count);
+  out->set_etag(std::to_string(host.revision));
+  out->set_hypervisor_error(host.hypervisor_error);
+}
+
+void ToProto(const catalog::Vm& vm, v1::VirtualMachine* out) {
+  out->set_name(NameOf(vm.key));
+  out->set_display_name(vm.display_name);
+  out->set_uuid(vm.key.uuid);
+  out->set_state(As<v1::VirtualMachineState>(vm.state));
+  for (const catalog::VmDisk& disk : vm.disks) {
+    v1::VirtualDisk* to = out->add_disks();
+    to->set_name(disk.name);
+    to->set_path(disk.path);
+    to->set_format(disk.format);
+    to->set_capacity_bytes(disk.capacity_bytes);
+    to->set_allocated_bytes(disk.allocated_bytes);
+  }
+  for (const catalog::ExcludedDisk& disk : vm.excluded_disks) ToProto(disk, out->add_excluded_disks());
+  out->mutable_guest_agent()->set_state(As<v1::GuestAgent::State>(vm.guest_agent_state));
+  out->mutable_guest_agent()->set_version(vm.guest_agent_version);
+  out->set_mechanism(As<v1::BackupMechanism>(vm.mechanism));
+  out->set_mechanism_reason(vm.mechanism_reason);
+  out->set_mechanism_message(vm.mechanism_message);
+  out->set_memory_bytes(vm.memory_bytes);
+  ToProto(vm.update_time, out->mutable_update_time());
+  if (!vm.last_recovery_point.empty()) out->set_last_recovery_point(NameOf(vm.last_recovery_point));
+}
+
+void ToProto(const catalog::HostId& host, const catalog::Writer& writer, v1::Writer* out) {
+  out->set_name(NameOf(host) + "/writers/" + writer.writer_id);
+  out->set_display_name(writer.display_name);
+  out->set_writer_id(writer.writer_id);
+  out->set_instance_id(writer.instance_id);
+  out->set_state(writer.state);
+  out->set_last_failure_code(writer.last_failure_code);
+  out->set_last_failure(writer.last_failure);
+  out->set_component_count(writer.component_count);
+}
+
+void ToProto(const catalog::RecoveryPoint& point, v1::RecoveryPoint* out) {
+  out->set_name(NameOf(point.id));
+  out->set_virtual_machine(NameOf(point.vm));
+  out->set_virtual_machine_display_name(point.vm_display_name);
+  out->set_repository(NameOf(point.repository));
+  out->set_job(NameOf(point.job));
+  ToProto(point.point_time, out->mutable_point_time());
+  ToProto(point.create_time, out->mutable_create_time());
+  out->set_mechanism(As<v1::BackupMechanism>(point.mechanism));
+  out->set_mechanism_reason(point.mechanism_reason);
+  ToProto(point.freeze_duration, out->mutable_freeze_duration());
+  for (const catalog::RecoveryPointDisk& disk : point.disks) {
+    v1::RecoveryPointDisk* to = out->add_disks();
+    to->set_name(disk.name);
+    to->set_capacity_bytes(disk.capacity_bytes);
+    to->set_data_bytes(disk.data_bytes);
+    to->set_format(disk.format);
+    to->set_path(disk.path);
+  }
+  for (const catalog::ExcludedDisk& disk : point.excluded_disks) ToProto(disk, out->add_excluded_disks());
+  out->set_read_bytes(point.read_bytes);
+  out->set_stored_bytes(point.stored_bytes);
+  out->set_configuration(point.configuration);
+  for (const catalog::Document& document : point.documents) out->add_vss_documents(document.content);
+}
+
+void ToProto(const catalog::Event& event, v1::Event* out) {
+  out->set_sequence(event.sequence);
+  ToProto(event.time, out->mutable_time());
+  out->set_type(event.type);
+  out->set_resource(event.resource);
+  out->set_severity(As<v1::Event::Severity>(event.severity));
+  out->set_message(event.message);
+}
+
+void ToProto(const catalog::JobSpec& spec, v1::Job* out) {
+  if (const auto* backup = std::get_if<catalog::BackupSpec>(&spec)) ToProto(*backup, out->mutable_backup());
+  if (const auto* restore = std::get_if<catalog::RestoreSpec>(&spec)) ToProto(*restore, out->mutable_restore());
+  if (const auto* verify = std::get_if<catalog::VerifySpec>(&spec)) ToProto(*verify, out->mutable_verify());
+  if (const catalog::HostId host = catalog::HostOf(spec); !host.empty()) out->set_host(NameOf(host));
+}
+
+void ToProto(const catalog::Job& job, v1::Job* out) {
+  out->set_name(NameOf(job.id));
+  ToProto(job.spec, out);
+  out->set_state(As<v1::Job::State>(job.state));
+  out->set_phase(As<v1::Job::Phase>(job.phase));
+  out->set_wait_reason(job.wait_reason);
+  ToProto(job.progress, out->mutable_progress());
+  out->set_attempt(job.attempt);
+  ToProto(job.create_time, out->mutable_create_time());
+  if (job.start_time) ToProto(*job.start_time, out->mutable_start_time());
+  if (job.end_time) ToProto(*job.end_time, out->mutable_end_time());
+  ResultToProto(job, out);
+  out->set_etag(std::to_string(job.revision));
+}
+
+}  // namespace umbra::api

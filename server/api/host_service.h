@@ -1,0 +1,58 @@
+// umbra.v1.HostService: hosts and enrolment tokens.
+#ifndef UMBRA_SERVER_API_HOST_SERVICE_H_
+#define UMBRA_SERVER_API_HOST_SERVICE_H_
+
+#include <string>
+
+#include "server/api/agent/executor.h"
+#include "server/auth/enrolment.h"
+#include "server/dispatch/agent_registry.h"
+#include "server/jobs/job_engine.h"
+#include "storage/base/clock.h"
+#include "storage/catalog/catalog.h"
+#include "umbra/v1/host.grpc.pb.h"
+
+namespace umbra::api {
+
+// Thread-safe. What it is given outlives it.
+class HostService final : public v1::HostService::CallbackService {
+ public:
+  HostService(Executor& executor, catalog::Catalog& catalog, base::Clock& clock, jobs::JobEngine& engine,
+              auth::Enrolment& enrolment, dispatch::AgentRegistry& agents, std::string enrolment_address)
+      : executor_(executor),
+        catalog_(catalog),
+        clock_(clock),
+        engine_(engine),
+        enrolment_(enrolment),
+        agents_(agents),
+        enrolment_address_(std::move(enrolment_address)) {}
+
+ private:
+  grpc::ServerUnaryReactor* ListHosts(grpc::CallbackServerContext* context, const v1::ListHostsRequest* request,
+                                      v1::ListHostsResponse* response) override;
+  grpc::ServerUnaryReactor* GetHost(grpc::CallbackServerContext* context, const v1::GetHostRequest* request,
+                                    v1::Host* response) override;
+  grpc::ServerUnaryReactor* DeleteHost(grpc::CallbackServerContext* context, const v1::DeleteHostRequest* request,
+                                       google::protobuf::Empty* response) override;
+  grpc::ServerUnaryReactor* CreateEnrolmentToken(grpc::CallbackServerContext* context,
+                                                 const v1::CreateEnrolmentTokenRequest* request,
+                                                 v1::EnrolmentToken* response) override;
+
+  absl::Status List(const v1::ListHostsRequest& request, v1::ListHostsResponse& response);
+  absl::Status Delete(const v1::DeleteHostRequest& request);
+  absl::Status CreateToken(const v1::CreateEnrolmentTokenRequest& request, v1::EnrolmentToken& response);
+  absl::Status Revoke(const catalog::HostId& id);
+  absl::Status CancelJobsOf(const catalog::HostId& id);
+
+  Executor& executor_;
+  catalog::Catalog& catalog_;
+  base::Clock& clock_;
+  jobs::JobEngine& engine_;
+  auth::Enrolment& enrolment_;
+  dispatch::AgentRegistry& agents_;
+  const std::string enrolment_address_;
+};
+
+}  // namespace umbra::api
+
+#endif  // UMBRA_SERVER_API_HOST_SERVICE_H_

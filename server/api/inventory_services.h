@@ -1,0 +1,47 @@
+// umbra.v1.VirtualMachineService and WriterService: inventories as the agents last reported them.
+#ifndef UMBRA_SERVER_API_INVENTORY_SERVICES_H_
+#define UMBRA_SERVER_API_INVENTORY_SERVICES_H_
+
+#include "absl/status/status.h"
+#include "server/api/agent/executor.h"
+#include "storage/catalog/catalog.h"
+#include "umbra/v1/virtual_machine.grpc.pb.h"
+#include "umbra/v1/writer.grpc.pb.h"
+
+namespace umbra::api {
+
+// Thread-safe. What it is given outlives it.
+class VirtualMachineService final : public v1::VirtualMachineService::CallbackService {
+ public:
+  VirtualMachineService(Executor& executor, catalog::Catalog& catalog) : executor_(executor), catalog_(catalog) {}
+
+ private:
+  grpc::ServerUnaryReactor* ListVirtualMachines(grpc::CallbackServerContext* context,
+                                                const v1::ListVirtualMachinesRequest* request,
+                                                v1::ListVirtualMachinesResponse* response) override;
+  grpc::ServerUnaryReactor* GetVirtualMachine(grpc::CallbackServerContext* context,
+                                              const v1::GetVirtualMachineRequest* request,
+                                              v1::VirtualMachine* response) override;
+  absl::Status List(const v1::ListVirtualMachinesRequest& request, v1::ListVirtualMachinesResponse& response);
+
+  Executor& executor_;
+  catalog::Catalog& catalog_;
+};
+
+// Thread-safe. What it is given outlives it.
+class WriterService final : public v1::WriterService::CallbackService {
+ public:
+  WriterService(Executor& executor, catalog::Catalog& catalog) : executor_(executor), catalog_(catalog) {}
+
+ private:
+  grpc::ServerUnaryReactor* ListWriters(grpc::CallbackServerContext* context, const v1::ListWritersRequest* request,
+                                        v1::ListWritersResponse* response) override;
+  absl::Status List(const v1::ListWritersRequest& request, v1::ListWritersResponse& response);
+
+  Executor& executor_;
+  catalog::Catalog& catalog_;
+};
+
+}  // namespace umbra::api
+
+#endif  // UMBRA_SERVER_API_INVENTORY_SERVICES_H_

@@ -1,0 +1,165 @@
+#include "server/api/job_request.h"
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "server/api/convert.h"
+#include "server/api/names.h"
+#include "storage/base/status.h"
+
+namespace umbra::api {
+namespace {
+
+using catalog::Stores;
+
+template <typename... Args>
+absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
+  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", format, std::forward<Args>(args)...);
+}
+
+// Text that ends up in a hypervisor's configuration or in a path.
+bool HasControlCharacter(const std::string& text) {
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+}
+
+class SpecReader {
+ public:
+  SpecReader(const Stores& stores, const maintenance::RepositorySet& repositories)
+      : stores_(stores), repositories_(repositories) {}
+
+  absl::StatusOr<catalog::JobSpec> Read(const v1::Job& job) const {
+    switch (job.spec_case()) {
+      case v1::Job::kBackup:
+        return Backup(job.backup());
+      case v1::Job::kRestore:
+        return Restore(job.restore());
+      case v1::Job::kVerify:
+        return Verify(job.verify());
+      case v1::Job::SPEC_NOT_SET:
+        break;
+    }
+    return Invalid("job: one of backup, restore, verify is needed");
+  }
+
+ private:
+  absl::StatusOr<catalog::JobSpec> Backup(const v1::BackupSpec& from) const {
+    catalog::BackupSpec spec;
+    ASSIGN_OR_RETURN(spec.vms, Vms(from));
+    ASSIGN_OR_RETURN(spec.repository, Repository(from.repository(), "backup.repository"));
+    spec.allow_crash_consistent = from.allow_crash_consistent();
+    spec.freeze_timeout = from.has_freeze_timeout() ? FromProto(from.freeze_timeout()) : absl::ZeroDuration();
+    if (spec.freeze_timeout == absl::ZeroDuration()) spec.freeze_timeout = kFreezeTimeoutDefault;
+    if (spec.freeze_timeout < absl::ZeroDuration() || spec.freeze_timeout > kFreezeTimeoutMax) {
+      return Invalid("backup.freeze_timeout: must be between 0 and {}", absl::FormatDuration(kFreezeTimeoutMax));
+    }
+    return spec;
+  }
+
+  absl::StatusOr<std::vector<catalog::VmKey>> Vms(const v1::BackupSpec& from) const {
+    if (from.virtual_machines().empty()) return Invalid("backup.virtual_machines: at least one is needed");
+    if (from.virtual_machines_size() > kVmsPerBackupMax) {
+      return Invalid("backup.virtual_machines: at most {} in one backup", kVmsPerBackupMax);
+    }
+    std::vector<catalog::VmKey> vms;
+    std::set<std::string> seen;
+    for (const std::string& name : from.virtual_machines()) {
+      ASSIGN_OR_RETURN(catalog::VmKey key, ParseVmName(name, "backup.virtual_machines"));
+      if (!seen.insert(name).second) return Invalid("backup.virtual_machines: {} is there twice", name);
+      if (!vms.empty() && vms.front().host != key.host) {
+        return Invalid("backup.virtual_machines: all must be on one host; make a backup for each host");
+      }
+      ASSIGN_OR_RETURN(const catalog::Vm vm, stores_.vms.Get(key));
+      if (vm.disks.empty()) {
+        return base::Error(absl::StatusCode::kFailedPrecondition, "NO_DISKS", "{} has no disk that can be backed up{}",
+                           vm.display_name, vm.excluded_disks.empty() ? "" : ": " + vm.excluded_disks.front().message);
+      }
+      vms.push_back(std::move(key));
+    }
+    return vms;
+  }
+
+  absl::StatusOr<catalog::JobSpec> Restore(const v1::RestoreSpec& from) const {
+    catalog::RestoreSpec spec;
+    ASSIGN_OR_RETURN(spec.recovery_point, ParseRecoveryPointName(from.recovery_point(), "restore.recovery_point"));
+    if (!v1::RestoreSpec::Mode_IsValid(from.mode()) || from.mode() == v1::RestoreSpec::MODE_UNSPECIFIED) {
+      return Invalid("restore.mode: must be MODE_NEW or MODE_IN_PLACE");
+    }
+    ASSIGN_OR_RETURN(const catalog::RecoveryPoint point, stores_.recovery_points.Get(spec.recovery_point));
+    RETURN_IF_ERROR(repositories_.Find(point.repository).status());
+    spec.repository = point.repository;
+    spec.mode = static_cast<catalog::RestoreMode>(from.mode());
+    spec.target_host = point.vm.host;
+    if (!from.target_host().empty()) {
+      ASSIGN_OR_RETURN(spec.target_host, ParseHostName(from.target_host(), "restore.target_host"));
+    }
+    RETURN_IF_ERROR(stores_.hosts.Get(spec.target_host).status());
+    RETURN_IF_ERROR(NameAndPlace(from, point, spec));
+    spec.power_on = from.power_on();
+    return spec;
+  }
+
+  static absl::Status NameAndPlace(const v1::RestoreSpec& from, const catalog::RecoveryPoint& point,
+                                   catalog::RestoreSpec& spec) {
+    spec.display_name = from.display_name();
+    spec.target_folder = from.target_folder();
+    if (spec.mode == catalog::RestoreMode::kInPlace) {
+      if (!spec.display_name.empty()) return Invalid("restore.display_name: only with MODE_NEW");
+      if (spec.target_host != point.vm.host) {
+        return Invalid("restore.target_host: MODE_IN_PLACE is only possible on the host of the backup");
+      }
+      spec.replaced_vm = point.vm;
+    } else if (spec.display_name.empty()) {
+      spec.display_name = point.vm_display_name + "-restored";
+    }
+    if (spec.display_name.size() > kDisplayNameSizeMax || HasControlCharacter(spec.display_name) ||
+        spec.display_name.find('/') != std::string::npos) {
+      return Invalid("restore.display_name: at most {} bytes, no '/', no control characters", kDisplayNameSizeMax);
+    }
+    const std::string& folder = spec.target_folder;
+    if (!folder.empty() && (folder.front() != '/' || folder.size() > kFolderSizeMax || HasControlCharacter(folder))) {
+      return Invalid("restore.target_folder: must be an absolute path of at most {} bytes", kFolderSizeMax);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<catalog::JobSpec> Verify(const v1::VerifySpec& from) const {
+    catalog::VerifySpec spec;
+    if (from.recovery_point().empty()) {
+      ASSIGN_OR_RETURN(spec.repository, Repository(from.repository(), "verify.repository"));
+      return spec;
+    }
+    ASSIGN_OR_RETURN(spec.recovery_point, ParseRecoveryPointName(from.recovery_point(), "verify.recovery_point"));
+    ASSIGN_OR_RETURN(const catalog::RecoveryPoint point, stores_.recovery_points.Get(spec.recovery_point));
+    ASSIGN_OR_RETURN(
+        spec.repository,
+        Repository(from.repository().empty() ? NameOf(point.repository) : from.repository(), "verify.repository"));
+    if (spec.repository != point.repository) {
+      return Invalid("verify.recovery_point: is in {}, not in {}", NameOf(point.repository), from.repository());
+    }
+    return spec;
+  }
+
+  absl::StatusOr<catalog::RepositoryId> Repository(const std::string& name, std::string_view field) const {
+    catalog::RepositoryId id;
+    if (!name.empty()) {
+      ASSIGN_OR_RETURN(id, ParseRepositoryName(name, field));
+    }
+    ASSIGN_OR_RETURN(const maintenance::OpenRepository* repository, repositories_.Find(id));
+    return repository->id;
+  }
+
+  const Stores& stores_;
+  const maintenance::RepositorySet& repositories_;
+};
+
+}  // namespace
+
+absl::StatusOr<catalog::JobSpec> ToSpec(const v1::Job& job, catalog::Catalog& catalog,
+                                        const maintenance::RepositorySet& repositories) {
+  return catalog.Read([&](const Stores& stores) { return SpecReader(stores, repositories).Read(job); });
+}
+
+}  // namespace umbra::api

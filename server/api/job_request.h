@@ -1,0 +1,30 @@
+// What a CreateJobRequest asks for, checked against what there is, as a spec that can be submitted.
+#ifndef UMBRA_SERVER_API_JOB_REQUEST_H_
+#define UMBRA_SERVER_API_JOB_REQUEST_H_
+
+#include "absl/status/statusor.h"
+#include "server/maintenance/repository_set.h"
+#include "storage/catalog/catalog.h"
+#include "umbra/v1/job.pb.h"
+
+namespace umbra::api {
+
+inline constexpr absl::Duration kFreezeTimeoutDefault = absl::Seconds(10);
+// No application waits longer for its frozen disks.
+inline constexpr absl::Duration kFreezeTimeoutMax = absl::Seconds(60);
+// One backup freezes all its machines at once.
+inline constexpr int kVmsPerBackupMax = 64;
+inline constexpr size_t kDisplayNameSizeMax = 255;
+inline constexpr size_t kFolderSizeMax = 4096;
+
+// The spec in `job` with every default filled in. Reads the catalog; blocks for that. That a host is offline, or a
+// machine can't be made consistent, is no error here: the job waits, and the agent decides with fresh facts.
+// INVALID_ARGUMENT / INVALID_REQUEST           naming the field.
+// NOT_FOUND / VM_NOT_FOUND, RECOVERY_POINT_NOT_FOUND, REPOSITORY_NOT_FOUND, HOST_NOT_FOUND
+// FAILED_PRECONDITION / NO_DISKS               a machine without a disk that a backup could hold.
+absl::StatusOr<catalog::JobSpec> ToSpec(const v1::Job& job, catalog::Catalog& catalog,
+                                        const maintenance::RepositorySet& repositories);
+
+}  // namespace umbra::api
+
+#endif  // UMBRA_SERVER_API_JOB_REQUEST_H_

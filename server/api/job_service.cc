@@ -1,0 +1,141 @@
+#include "server/api/job_service.h"
+
+#include <openssl/sha.h>
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "server/api/convert.h"
+#include "server/api/job_request.h"
+#include "server/api/names.h"
+#include "server/api/paging.h"
+#include "server/api/unary.h"
+#include "server/api/watch_stream.h"
+#include "storage/base/bytes.h"
+#include "storage/base/log.h"
+#include "storage/base/status.h"
+
+namespace umbra::api {
+namespace {
+
+absl::StatusOr<catalog::JobStore::Filter> FilterOf(const v1::ListJobsRequest& request) {
+  catalog::JobStore::Filter filter;
+  filter.active_only = request.active_only();
+  if (request.kind().empty()) return filter;
+  for (const auto kind : {catalog::JobKind::kBackup, catalog::JobKind::kRestore, catalog::JobKind::kVerify}) {
+    if (request.kind() == catalog::NameOf(kind)) filter.kind = kind;
+  }
+  if (filter.kind) return filter;
+  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST",
+                     "kind: must be backup, restore, verify or empty");
+}
+
+jobs::RequestKey KeyOf(const v1::CreateJobRequest& request) {
+  v1::CreateJobRequest rest = request;
+  rest.clear_request_id();
+  const std::string bytes = rest.SerializeAsString();  // no maps inside: equal messages give equal bytes
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), digest);
+  return {request.request_id(), base::ToHex(std::as_bytes(std::span(digest)))};
+}
+
+// The job now, again whenever its revision has changed, and the end after its final state was told.
+class JobSource final : public WatchSource<v1::Job> {
+ public:
+  JobSource(jobs::JobEngine& engine, const std::string& name) : engine_(engine), id_(ParseJobName(name, "name")) {}
+
+  void Subscribe(std::function<void()> wake) override {
+    if (id_.ok()) subscription_ = engine_.Subscribe(*id_, std::move(wake));
+  }
+
+  NextStep<v1::Job> Next() override {
+    if (!id_.ok()) return End{id_.status()};
+    const absl::StatusOr<catalog::Job> job = engine_.Get(*id_);
+    if (!job.ok()) return End{job.status()};
+    if (told_revision_ == job->revision) {
+      if (catalog::IsTerminal(job->state)) return End{absl::OkStatus()};
+      return NothingNew{};
+    }
+    told_revision_ = job->revision;
+    v1::Job message;
+    ToProto(*job, &message);
+    return message;
+  }
+
+ private:
+  jobs::JobEngine& engine_;
+  const absl::StatusOr<catalog::JobId> id_;
+  std::optional<int64_t> told_revision_;
+  jobs::Subscription subscription_;
+};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* JobService::CreateJob(grpc::CallbackServerContext* context,
+                                                const v1::CreateJobRequest* request, v1::Job* response) {
+  return RunUnary(context, executor_, [=, this] { return Create(*request, *response); });
+}
+
+absl::Status JobService::Create(const v1::CreateJobRequest& request, v1::Job& response) {
+  const jobs::RequestKey key = KeyOf(request);
+  // A repeated request gets its first answer, also when what it names is gone by now.
+  ASSIGN_OR_RETURN(const std::optional<catalog::Job> before, engine_.FindRequest(key));
+  if (before) {
+    ToProto(*before, &response);
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const catalog::JobSpec spec, ToSpec(request.job(), catalog_, repositories_));
+  if (request.validate_only()) {
+    ToProto(spec, &response);
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const catalog::Job job, engine_.Submit(spec, key));
+  base::Log("api")->info("job submitted job={} kind={}", job.id, catalog::NameOf(catalog::KindOf(spec)));
+  ToProto(job, &response);
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* JobService::GetJob(grpc::CallbackServerContext* context, const v1::GetJobRequest* request,
+                                             v1::Job* response) {
+  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+    ASSIGN_OR_RETURN(const catalog::JobId id, ParseJobName(request->name(), "name"));
+    ASSIGN_OR_RETURN(const catalog::Job job, engine_.Get(id));
+    ToProto(job, response);
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* JobService::ListJobs(grpc::CallbackServerContext* context, const v1::ListJobsRequest* request,
+                                               v1::ListJobsResponse* response) {
+  return RunUnary(context, executor_, [=, this] { return List(*request, *response); });
+}
+
+absl::Status JobService::List(const v1::ListJobsRequest& request, v1::ListJobsResponse& response) {
+  ASSIGN_OR_RETURN(const auto filter, FilterOf(request));
+  const std::string list = fmt::format("jobs kind={} active={}", request.kind(), request.active_only());
+  ASSIGN_OR_RETURN(const auto options, ListOptionsOf<int64_t>(request, list));
+  ASSIGN_OR_RETURN(const auto page, engine_.List(filter, options));
+  for (const catalog::Job& job : page.items) ToProto(job, response.add_jobs());
+  response.set_next_page_token(NextPageToken(page.next_key, list));
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* JobService::CancelJob(grpc::CallbackServerContext* context,
+                                                const v1::CancelJobRequest* request, v1::Job* response) {
+  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+    ASSIGN_OR_RETURN(const catalog::JobId id, ParseJobName(request->name(), "name"));
+    ASSIGN_OR_RETURN(const catalog::Job job, engine_.Cancel(id));
+    ToProto(job, response);
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerWriteReactor<v1::Job>* JobService::WatchJob(grpc::CallbackServerContext*,
+                                                        const v1::WatchJobRequest* request) {
+  return WatchStream<v1::Job>::Start(std::make_unique<JobSource>(engine_, request->name()), executor_, streams_,
+                                     kWatchJobPause);
+}
+
+}  // namespace umbra::api

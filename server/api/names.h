@@ -1,0 +1,33 @@
+// Resource names, such as "hosts/h1/virtualMachines/u2", to ids and back (AIP-122).
+//
+// Parsing: INVALID_ARGUMENT / INVALID_REQUEST, naming `field`, for anything that hasn't the form. Whether the resource
+// exists is another question.
+#ifndef UMBRA_SERVER_API_NAMES_H_
+#define UMBRA_SERVER_API_NAMES_H_
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "storage/catalog/ids.h"
+
+namespace umbra::api {
+
+std::string NameOf(const catalog::HostId& id);
+std::string NameOf(const catalog::JobId& id);
+std::string NameOf(const catalog::RecoveryPointId& id);
+std::string NameOf(const catalog::RepositoryId& id);
+std::string NameOf(const catalog::VmKey& key);
+
+absl::StatusOr<catalog::HostId> ParseHostName(std::string_view name, std::string_view field);
+// "hosts/-" (all hosts) gives an empty optional.
+absl::StatusOr<std::optional<catalog::HostId>> ParseHostNameOrAll(std::string_view name, std::string_view field);
+absl::StatusOr<catalog::JobId> ParseJobName(std::string_view name, std::string_view field);
+absl::StatusOr<catalog::RecoveryPointId> ParseRecoveryPointName(std::string_view name, std::string_view field);
+absl::StatusOr<catalog::RepositoryId> ParseRepositoryName(std::string_view name, std::string_view field);
+absl::StatusOr<catalog::VmKey> ParseVmName(std::string_view name, std::string_view field);
+
+}  // namespace umbra::api
+
+#endif  // UMBRA_SERVER_API_NAMES_H_

@@ -1,0 +1,45 @@
+#include "server/api/recovery_point_service.h"
+
+#include "server/api/convert.h"
+#include "server/api/names.h"
+#include "server/api/paging.h"
+#include "server/api/unary.h"
+#include "storage/base/status.h"
+
+namespace umbra::api {
+
+grpc::ServerUnaryReactor* RecoveryPointService::ListRecoveryPoints(grpc::CallbackServerContext* context,
+                                                                   const v1::ListRecoveryPointsRequest* request,
+                                                                   v1::ListRecoveryPointsResponse* response) {
+  return RunUnary(context, executor_, [=, this] { return List(*request, *response); });
+}
+
+absl::Status RecoveryPointService::List(const v1::ListRecoveryPointsRequest& request,
+                                        v1::ListRecoveryPointsResponse& response) {
+  catalog::RecoveryPointStore::Filter filter;
+  if (!request.virtual_machine().empty()) {
+    // The machine may be gone from the inventory: its points are still there.
+    ASSIGN_OR_RETURN(filter.vm, ParseVmName(request.virtual_machine(), "virtual_machine"));
+  }
+  const std::string list = "recoveryPoints of " + request.virtual_machine();
+  ASSIGN_OR_RETURN(const auto options, ListOptionsOf<catalog::RecoveryPointKey>(request, list));
+  ASSIGN_OR_RETURN(const auto page,
+                   catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.List(filter, options); }));
+  for (const catalog::RecoveryPoint& point : page.items) ToProto(point, response.add_recovery_points());
+  response.set_next_page_token(NextPageToken(page.next_key, list));
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* RecoveryPointService::GetRecoveryPoint(grpc::CallbackServerContext* context,
+                                                                 const v1::GetRecoveryPointRequest* request,
+                                                                 v1::RecoveryPoint* response) {
+  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+    ASSIGN_OR_RETURN(const catalog::RecoveryPointId id, ParseRecoveryPointName(request->name(), "name"));
+    ASSIGN_OR_RETURN(const auto point,
+                     catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.Get(id); }));
+    ToProto(point, response);
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace umbra::api
