@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import time
 
@@ -26,6 +27,13 @@ def wait_for(condition, timeout_s, what, pause_s=0.05):
         if time.monotonic() >= deadline:
             raise StackError(f"{what}: not within {timeout_s} s")
         time.sleep(pause_s)
+
+
+def free_port():
+    """A TCP port of the loopback that nobody has now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 class Daemon:
@@ -142,6 +150,8 @@ class Stack:
         self.daemon_data = self.folder / "umbrad"
         self.agent_data = self.folder / "agent"
         self.socket = self.daemon_data / "umbrad.sock"
+        self.config = self.folder / "umbrad.toml"
+        self.heartbeat, self.lease = "5s", "60s"
         self.cli = build / "server/cli/umbra"
         self.daemon = Daemon(build / "server/umbrad", self.folder, "umbrad")
         self.agent = Daemon(build / "agent/umbra-agent", self.folder, "umbra-agent")
@@ -151,10 +161,18 @@ class Stack:
     def start_daemon(self, *flags, env=None, timeout_s=20):
         """Returns when it answers."""
         self.daemon_data.mkdir(parents=True, exist_ok=True)
+        if not self.config.exists():
+            self.config.write_text(self._new_config())
         self._addresses_file().unlink(missing_ok=True)
-        self.daemon.launch(["--data-dir", self.daemon_data, *flags], env)
+        self.daemon.launch(["--config", self.config, *flags], env)
         self.daemon.wait_ready(lambda: self._addresses_file().exists() and self.umbra("repository", "list").status == 0,
                                timeout_s, "umbrad should answer")
+
+    def _new_config(self):
+        """Ports are chosen once: agents come back to the address that they enrolled with."""
+        return (f'data_dir = "{self.daemon_data}"\n[agents]\nlisten = "127.0.0.1:{free_port()}"\n'
+                f'enrolment_listen = "127.0.0.1:{free_port()}"\nadvertise = ["127.0.0.1"]\n'
+                f'heartbeat = "{self.heartbeat}"\nlease = "{self.lease}"\n')
 
     def _addresses_file(self):
         return self.daemon_data / "umbrad.addresses"
@@ -168,7 +186,7 @@ class Stack:
         return self.umbra("host", "token").last["token"]
 
     def enrolled(self):
-        return self.agent_data.is_dir() and any(self.agent_data.iterdir())
+        return (self.agent_data / "identity.pem").exists()
 
     def start_agent(self, *flags, env=None, online=True, timeout_s=30):
         """Enrols it when it is new. Returns when the daemon sees it online, unless `online` is False."""

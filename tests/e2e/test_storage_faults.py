@@ -50,7 +50,7 @@ class StorageFaults(EndToEndTest):
         full = Stack(self.world.root / "full", self.world.build, self.lab.uri)
         self.addCleanup(full.stop)
         self.stack.agent.stop()  # two agents must not drive one host at a time
-        full.start_daemon(*self.repository_flags(self.world.small_repository))
+        full.start_daemon("--repository", f"main={self.world.small_repository}/r")
         full.start_agent()
         full.wait_vm(GUEST, lambda vm: vm.get("mechanism") == "BACKUP_MECHANISM_CHILD_SNAPSHOT")
         result = full.umbra("backup", "run", GUEST, "--watch")
@@ -62,9 +62,6 @@ class StorageFaults(EndToEndTest):
         self.assertEqual(scratch, [])
         self.assertFalse(self.lab.frozen(GUEST))
         full.stop()
-
-    def repository_flags(self, folder):
-        return ["--repository", folder]
 
     def test_scratch_folder_full(self):
         self.world.restart_agent("--scratch-dir", self.world.small_scratch)

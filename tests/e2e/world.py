@@ -31,6 +31,7 @@ class World:
         self.build = pathlib.Path(build)
         self.lab = Lab(self.root / "lab", cache)
         self.stack = Stack(self.root / "main", self.build, self.lab.uri)
+        self.stack.heartbeat, self.stack.lease = "1s", "10s"  # so that a test of a lost agent is short
         self.small_scratch = self.root / "s"
         self.small_repository = self.root / "small-repository"
         self._mounts = []
@@ -216,8 +217,9 @@ class EndToEndTest(unittest.TestCase):
 def crash_points(room):
     """Names of the crash points in a room's sources."""
     names = set()
-    for source in sorted((REPO / room).rglob("*.cc")):
-        names |= set(re.findall(r'CrashPoint\("([^"]+)"\)', source.read_text()))
+    for pattern in ("*.cc", "*.h"):
+        for source in sorted((REPO / room).rglob(pattern)):
+            names |= set(re.findall(r'(?:CrashPoint\(|kCrash\w+ = )"([^"]+)"', source.read_text()))
     return sorted(names)
 
 

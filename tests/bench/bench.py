@@ -1,0 +1,54 @@
+"""bench.py [NAME...] --build BUILD --cache CACHE [--json]: runs the named benchmarks, all when none is named. See tests/bench/run."""
+import argparse
+import json
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import first_vm
+
+BENCHMARKS = {"first-vm": first_vm.run}
+COLUMNS = ("name", "value", "unit", "against", "ratio", "goal", "ok")
+
+
+def show(figure):
+    """One value as people read it."""
+    if figure is None or figure == "":
+        return "-"
+    if isinstance(figure, bool):
+        return "yes" if figure else "NO"
+    return f"{figure:g}" if isinstance(figure, float) else str(figure)
+
+
+def print_table(figures):
+    rows = [COLUMNS, *([show(figure[column]) for column in COLUMNS] for figure in figures)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []])
+    parser.add_argument("--build", required=True)
+    parser.add_argument("--cache", required=True)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="ubench.", dir="/tmp"))
+    figures = []
+    try:
+        for name in args.names or BENCHMARKS:
+            for figure in BENCHMARKS[name](folder, args.build, args.cache):
+                figures.append({column: figure.get(column) for column in COLUMNS})
+                if args.json:
+                    print(json.dumps(figures[-1]), flush=True)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if not args.json:
+        print_table(figures)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
