@@ -447,9 +447,9 @@ void Dispatcher::GoOffline(const HostId& host, HostLink& link) {
   if (!link.greeted) return;
   link.greeted = false;
   link.down_since = clock_.Monotonic();
+  StoreSeen(host, link);
   registry_.SetOffline(host);
   Logger()->info("agent offline host={}", host);
-  StoreSeen(host, link);
   Wake();
 }
 

@@ -1,0 +1,77 @@
+// Proves what becomes of an agent's words: unknown values, impossible numbers, overlong texts and unusable machines do no harm.
+#include "server/dispatch/messages.h"
+
+#include <gtest/gtest.h>
+
+namespace umbra::dispatch {
+namespace {
+
+using catalog::HostId;
+
+constexpr char kUuid[] = "11111111-2222-3333-4444-555555555555";
+
+TEST(MessagesTest, InventoryKeepsOnlyUsableMachinesAndWriters) {
+  agent::v1::Inventory inventory;
+  auto& vm = *inventory.add_virtual_machines();
+  vm.set_name(kUuid);
+  vm.set_display_name("db");
+  vm.set_state(static_cast<umbra::v1::VirtualMachineState>(77));
+  vm.set_memory_bytes(-5);
+  vm.set_mechanism(umbra::v1::BACKUP_MECHANISM_CHILD_SNAPSHOT);
+  for (const char* name : {"vda", "vda", "vdb"}) vm.add_disks()->set_name(name);
+  inventory.add_virtual_machines()->set_name(kUuid);            // again
+  inventory.add_virtual_machines()->set_name("../../etc/hosts");  // no uuid
+  inventory.add_writers()->set_name("w1");
+  inventory.add_writers()->set_name("w1");
+  inventory.add_writers();
+
+  const InventoryRecords records = FromInventory(HostId("h1"), inventory, absl::UnixEpoch());
+  ASSERT_EQ(records.vms.size(), 1u);
+  EXPECT_EQ(records.dropped, 2);
+  EXPECT_EQ(records.vms[0].key, (catalog::VmKey{HostId("h1"), kUuid}));
+  EXPECT_EQ(records.vms[0].state, catalog::VmState::kUnspecified);
+  EXPECT_EQ(records.vms[0].memory_bytes, 0);
+  EXPECT_EQ(records.vms[0].mechanism, catalog::BackupMechanism::kChildSnapshot);
+  EXPECT_EQ(records.vms[0].disks.size(), 2u);
+  ASSERT_EQ(records.writers.size(), 1u);
+  EXPECT_EQ(records.writers[0].writer_id, "w1");
+}
+
+TEST(MessagesTest, AnInventoryWithAnErrorHasNoLists) {
+  agent::v1::Inventory inventory;
+  inventory.set_error("the hypervisor can't be reached");
+  inventory.add_virtual_machines()->set_name(kUuid);
+  const InventoryRecords records = FromInventory(HostId("h1"), inventory, absl::UnixEpoch());
+  EXPECT_EQ(records.error, "the hypervisor can't be reached");
+  EXPECT_TRUE(records.vms.empty());
+}
+
+TEST(MessagesTest, OverlongTextIsCutBetweenCharacters) {
+  umbra::v1::JobMessage message;
+  std::string text(4095, 'a');
+  text += "\xc3\xa4 and more";  // the two bytes of one letter lie across the limit
+  message.set_message(text);
+  EXPECT_EQ(FromMessage(message).message, std::string(4095, 'a'));
+}
+
+TEST(MessagesTest, ResultsMeanEvents) {
+  agent::v1::AssignmentResult result;
+  result.set_outcome(agent::v1::AssignmentResult::OUTCOME_SUCCEEDED);
+  result.mutable_freeze_duration()->set_nanos(134'000'000);
+  result.mutable_progress()->set_done_bytes(10);
+  Outcome outcome = FromResult(HostId("h1"), result);
+  EXPECT_EQ(outcome.event, jobs::JobEvent::kAgentDone);
+  EXPECT_EQ(outcome.facts.freeze_duration, absl::Milliseconds(134));
+  EXPECT_EQ(outcome.facts.progress->done_bytes, 10);
+
+  result.set_outcome(agent::v1::AssignmentResult::OUTCOME_CANCELLED);
+  EXPECT_EQ(FromResult(HostId("h1"), result).event, jobs::JobEvent::kAgentCancelled);
+
+  result.set_outcome(agent::v1::AssignmentResult::OUTCOME_UNSPECIFIED);
+  outcome = FromResult(HostId("h1"), result);
+  EXPECT_EQ(outcome.event, jobs::JobEvent::kAgentFailed);
+  EXPECT_EQ(outcome.facts.error.reason, "INTERNAL");
+}
+
+}  // namespace
+}  // namespace umbra::dispatch
