@@ -1,0 +1,509 @@
+// Proves that every hypervisor driver keeps the promises of agent/hypervisor/hypervisor.h: the same tests are linked into
+// one program for the simulated driver and one for libvirt with a real guest.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <thread>
+
+#include "storage/base/status.h"
+#include "tests/contract/hypervisor/hypervisor_under_test.h"
+
+namespace umbra::hypervisor {
+namespace {
+
+using ::testing::Contains;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+constexpr absl::Duration kAgentTimeout = absl::Seconds(20);
+constexpr uint32_t kPiece = 1 * base::kMiB;
+constexpr char kNobody[] = "00000000-0000-4000-8000-000000000000";
+
+struct Error {
+  absl::StatusCode code;
+  std::string reason;
+  bool operator==(const Error&) const = default;
+};
+std::ostream& operator<<(std::ostream& out, const Error& e) {
+  return out << absl::StatusCodeToString(e.code) << " / " << e.reason;
+}
+Error ErrorOf(const absl::Status& status) { return {status.code(), base::ReasonOf(status)}; }
+template <typename T>
+Error ErrorOf(const absl::StatusOr<T>& result) {
+  return ErrorOf(result.status());
+}
+
+#define ASSERT_OK(expression)                                        \
+  do {                                                               \
+    const absl::Status status_ = AsStatus(expression);               \
+    ASSERT_TRUE(status_.ok()) << base::Describe(status_);            \
+  } while (false)
+absl::Status AsStatus(const absl::Status& s) { return s; }
+template <typename T>
+absl::Status AsStatus(const absl::StatusOr<T>& s) {
+  return s.status();
+}
+
+const Error kInvalid = {absl::StatusCode::kInvalidArgument, "INVALID_REQUEST"};
+const Error kNotFound = {absl::StatusCode::kNotFound, "VM_NOT_FOUND"};
+const Error kHasJob = {absl::StatusCode::kFailedPrecondition, "VM_HAS_FOREIGN_JOB"};
+const Error kStopped = {absl::StatusCode::kAborted, "GUEST_STOPPED"};
+const Error kNotRunning = {absl::StatusCode::kFailedPrecondition, "GUEST_NOT_RUNNING"};
+const Error kScratchFull = {absl::StatusCode::kResourceExhausted, "SCRATCH_FULL"};
+
+class HypervisorContract : public ::testing::Test {
+ protected:
+  static void TearDownTestSuite() { current_.reset(); }
+
+  void SetUp() override {
+    if (current_ == nullptr) {
+      std::string why_not;
+      current_ = MakeHypervisorUnderTest(why_not);
+      if (current_ == nullptr) GTEST_SKIP() << why_not;
+    }
+    current_->MakeHealthy();
+  }
+
+  void TearDown() override {
+    if (current_ == nullptr) return;
+    if (files().Exists(test().ScratchFolder()).value()) {
+      EXPECT_THAT(files().List(test().ScratchFolder()).value(), IsEmpty()) << "left in the scratch folder";
+    }
+  }
+
+  HypervisorUnderTest& test() { return *current_; }
+  Hypervisor& hv() { return current_->hypervisor(); }
+  const std::string& uuid() { return current_->uuid(); }
+  base::Filesystem& files() { return current_->files; }
+  base::Clock& clock() { return current_->clock; }
+
+  PointInTimeOptions Options() { return {{"vda", "vdb"}, test().ScratchFolder(), "umbra-contract"}; }
+  std::unique_ptr<PointInTime> BeginView() {
+    auto view = hv().BeginPointInTime(uuid(), Options());
+    UMBRA_CHECK(view.ok());
+    return *std::move(view);
+  }
+
+  char FirstByte(PointInTime& view, const std::string& disk, uint64_t offset) {
+    std::byte byte{};
+    UMBRA_CHECK((*view.OpenDisk(disk))->ReadAt(offset, base::MutableBytes(&byte, 1)).ok());
+    return static_cast<char>(byte);
+  }
+
+  // Thaws as a caller has to after a freeze that got no answer.
+  absl::StatusOr<int> ThawUntilAnswered() {
+    absl::StatusOr<int> thawed = absl::UnavailableError("not tried");
+    for (int i = 0; i < 30 && !thawed.ok(); ++i) thawed = hv().Thaw(uuid(), absl::Seconds(2));
+    return thawed;
+  }
+
+  bool WaitForState(VmState state) {
+    for (int i = 0; i < 600; ++i) {
+      if (hv().GetVm(uuid())->state == state) return true;
+      clock().Sleep(absl::Milliseconds(50));
+    }
+    return false;
+  }
+
+  // Copies one disk of the view into a new image.
+  absl::Status Copy(PointInTime& view, const Disk& disk, const std::string& path) {
+    ASSIGN_OR_RETURN(auto reader, view.OpenDisk(disk.name));
+    ASSIGN_OR_RETURN(auto writer, hv().CreateDisk({path, disk.format, reader->capacity_bytes()}));
+    ASSIGN_OR_RETURN(const auto extents, reader->Extents());
+    RETURN_IF_ERROR(reader->ReadExtents(
+        extents, kPiece, [&](uint64_t offset, base::Bytes data) { return writer->WriteAt(offset, data); }));
+    return writer->Finish();
+  }
+
+ private:
+  static std::unique_ptr<HypervisorUnderTest> current_;
+};
+
+std::unique_ptr<HypervisorUnderTest> HypervisorContract::current_;
+
+// --- describing ---
+
+TEST_F(HypervisorContract, DescribesTheVm) {
+  EXPECT_THAT(hv().Version().value(), Not(IsEmpty()));
+  EXPECT_THAT(hv().DefaultFolder(), Not(IsEmpty()));
+  const VmInfo vm = hv().GetVm(uuid()).value();
+  EXPECT_EQ(vm.uuid, uuid());
+  EXPECT_EQ(vm.state, VmState::kRunning);
+  EXPECT_GT(vm.memory_bytes, 64 * base::kMiB);
+  ASSERT_THAT(vm.disks, SizeIs(2));
+  EXPECT_EQ(vm.disks[1].name, "vdb");
+  EXPECT_EQ(vm.disks[1].format, "raw");
+  EXPECT_EQ(vm.disks[1].capacity_bytes, HypervisorUnderTest::kDataDiskBytes);
+  EXPECT_EQ(vm.disks[1].exclusion, DiskExclusion::kNone);
+  ASSERT_THAT(vm.adapters, SizeIs(1));
+  EXPECT_THAT(vm.adapters[0].network, Not(IsEmpty()));
+  EXPECT_THAT(hv().ListVms().value(), Contains(::testing::Field(&VmInfo::uuid, uuid())));
+}
+
+TEST_F(HypervisorContract, KnowsNoOtherVm) {
+  EXPECT_EQ(ErrorOf(hv().GetVm(kNobody)), kNotFound);
+  EXPECT_EQ(ErrorOf(hv().GetVm("not a uuid")), kNotFound);
+  EXPECT_EQ(ErrorOf(hv().Configuration(kNobody)), kNotFound);
+  EXPECT_EQ(ErrorOf(hv().QueryGuestAgent(kNobody, kAgentTimeout)), kNotFound);
+  EXPECT_EQ(ErrorOf(hv().Freeze(kNobody, kAgentTimeout)), kNotFound);
+  EXPECT_EQ(ErrorOf(hv().Thaw(kNobody, kAgentTimeout)), kNotFound);
+  EXPECT_EQ(ErrorOf(hv().CheckNoJob(kNobody)), kNotFound);
+  EXPECT_EQ(ErrorOf(hv().PreparePointInTime(kNobody, Options())), kNotFound);
+  EXPECT_EQ(ErrorOf(hv().Start(kNobody)), kNotFound);
+  EXPECT_EQ(ErrorOf(hv().PowerOff(kNobody)), kNotFound);
+  EXPECT_TRUE(hv().DeleteVm(kNobody).ok());
+}
+
+// --- the guest's agent ---
+
+TEST_F(HypervisorContract, AsksTheGuestAgent) {
+  const GuestAgentInfo info = hv().QueryGuestAgent(uuid(), kAgentTimeout).value();
+  EXPECT_EQ(info.state, GuestAgentState::kRunning);
+  EXPECT_THAT(info.version, Not(IsEmpty()));
+  ASSERT_THAT(info.filesystems, Not(IsEmpty()));
+  EXPECT_EQ(info.filesystems[0].type, "ext4");
+  EXPECT_THAT(info.filesystems[0].disk_names, Contains("vda"));
+  EXPECT_TRUE(info.filesystems[0].can_freeze);
+}
+
+TEST_F(HypervisorContract, FreezesAndThaws) {
+  EXPECT_EQ(hv().Thaw(uuid(), kAgentTimeout).value(), 0);
+  const int frozen = hv().Freeze(uuid(), kAgentTimeout).value();
+  EXPECT_GT(frozen, 0);
+  EXPECT_EQ(ErrorOf(hv().Freeze(uuid(), kAgentTimeout)), (Error{absl::StatusCode::kAborted, "GUEST_FREEZE_FAILED"}));
+  EXPECT_EQ(hv().Thaw(uuid(), kAgentTimeout).value(), frozen);
+  EXPECT_EQ(hv().Thaw(uuid(), kAgentTimeout).value(), 0);
+}
+
+// The trap: the guest freezes after its caller gave up, and would stay frozen.
+TEST_F(HypervisorContract, FreezeThatLandsLateIsThawed) {
+  test().DelayFreeze(absl::Seconds(4));
+  EXPECT_EQ(ErrorOf(hv().Freeze(uuid(), absl::Seconds(1))),
+            (Error{absl::StatusCode::kDeadlineExceeded, "GUEST_FREEZE_TIMEOUT"}));
+  const auto thawed = ThawUntilAnswered();
+  ASSERT_OK(thawed);
+  EXPECT_GT(*thawed, 0) << "the late freeze had not landed yet";
+  clock().Sleep(absl::Seconds(1));
+  EXPECT_EQ(hv().Thaw(uuid(), kAgentTimeout).value(), 0) << "frozen again";
+  test().DelayFreeze(absl::ZeroDuration());
+  EXPECT_TRUE(test().Fill("vdb", 0, base::kMiB, 'x').ok());
+}
+
+TEST_F(HypervisorContract, FreezeThatTheGuestRefusesLeavesItThawed) {
+  test().MakeFreezeFail();
+  EXPECT_EQ(ErrorOf(hv().Freeze(uuid(), kAgentTimeout)), (Error{absl::StatusCode::kAborted, "GUEST_FREEZE_FAILED"}));
+  EXPECT_EQ(hv().Thaw(uuid(), kAgentTimeout).value(), 0);
+  EXPECT_TRUE(test().Fill("vdb", 0, base::kMiB, 'x').ok());
+}
+
+TEST_F(HypervisorContract, GuestWithoutAnAgentThatAnswersAndGuestThatIsOff) {
+  test().StopAgent();
+  EXPECT_EQ(hv().QueryGuestAgent(uuid(), absl::Seconds(2))->state, GuestAgentState::kNotResponding);
+  EXPECT_EQ(ErrorOf(hv().Freeze(uuid(), absl::Seconds(2))),
+            (Error{absl::StatusCode::kFailedPrecondition, "GUEST_AGENT_NOT_RUNNING"}));
+  EXPECT_EQ(ErrorOf(hv().Thaw(uuid(), absl::Seconds(2))),
+            (Error{absl::StatusCode::kDeadlineExceeded, "GUEST_AGENT_NOT_RUNNING"}));
+
+  ASSERT_OK(hv().PowerOff(uuid()));
+  EXPECT_TRUE(hv().PowerOff(uuid()).ok());
+  EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kOff);
+  EXPECT_EQ(hv().QueryGuestAgent(uuid(), absl::Seconds(2))->state, GuestAgentState::kGuestOff);
+  EXPECT_EQ(ErrorOf(hv().Freeze(uuid(), absl::Seconds(2))), kNotRunning);
+  EXPECT_EQ(hv().Thaw(uuid(), absl::Seconds(2)).value(), 0);
+  EXPECT_TRUE(hv().CheckNoJob(uuid()).ok());
+  EXPECT_EQ(ErrorOf(hv().PreparePointInTime(uuid(), Options())), kNotRunning);
+}
+
+// --- point in time ---
+
+TEST_F(HypervisorContract, ViewHoldsTheBytesOfItsMoment) {
+  ASSERT_OK(test().Fill("vdb", 8 * base::kMiB, 4 * base::kMiB, 'A'));
+  const absl::Time before = clock().Now();
+  {
+    auto view = BeginView();
+    EXPECT_GE(view->time(), before);
+    EXPECT_LE(view->time(), clock().Now());
+    ASSERT_OK(test().Fill("vdb", 9 * base::kMiB, base::kMiB, 'B'));
+    ASSERT_OK(view->Health());
+    for (int mib = 8; mib < 12; ++mib) EXPECT_EQ(FirstByte(*view, "vdb", mib * base::kMiB + 4711), 'A') << mib;
+    ASSERT_OK(view->Close());
+    EXPECT_TRUE(view->Close().ok());
+  }
+  auto later = BeginView();
+  EXPECT_EQ(FirstByte(*later, "vdb", 8 * base::kMiB), 'A');
+  EXPECT_EQ(FirstByte(*later, "vdb", 9 * base::kMiB), 'B');
+}  // the destructor closes
+
+TEST_F(HypervisorContract, ReadsOnlyWhatIsAllocatedInPieces) {
+  ASSERT_OK(test().Fill("vdb", 32 * base::kMiB, 3 * base::kMiB, 'C'));
+  auto view = BeginView();
+  auto reader = *view->OpenDisk("vdb");
+  EXPECT_EQ(reader->capacity_bytes(), HypervisorUnderTest::kDataDiskBytes);
+  const std::vector<Extent> extents = reader->Extents().value();
+  uint64_t end = 0;
+  uint64_t data_bytes = 0;
+  for (const Extent& extent : extents) {
+    EXPECT_EQ(extent.offset_bytes, end) << "ranges cover the disk in order";
+    EXPECT_GT(extent.length_bytes, 0u);
+    end += extent.length_bytes;
+    if (!extent.zero) data_bytes += extent.length_bytes;
+  }
+  EXPECT_EQ(end, reader->capacity_bytes());
+  EXPECT_LT(data_bytes, end) << "the rest of the disk was never written";
+
+  // 256 KiB is a piece of many in one request of a driver, 3 MiB + 512 no power of anything.
+  for (const uint32_t piece_bytes : {256 * 1024, 3 * 1024 * 1024 + 512}) {
+    uint64_t seen = 0;
+    std::string fill(3 * base::kMiB, '\0');
+    ASSERT_OK(reader->ReadExtents(extents, piece_bytes, [&](uint64_t offset, base::Bytes data) {
+      EXPECT_LE(data.size(), piece_bytes);
+      EXPECT_EQ(offset / piece_bytes, (offset + data.size() - 1) / piece_bytes) << "a piece crosses a boundary";
+      seen += data.size();
+      for (size_t i = 0; i < data.size(); ++i) {
+        const uint64_t at = offset + i;
+        if (at >= 32 * base::kMiB && at < 35 * base::kMiB) fill[at - 32 * base::kMiB] = static_cast<char>(data[i]);
+      }
+      return absl::OkStatus();
+    }));
+    EXPECT_EQ(seen, data_bytes);
+    EXPECT_EQ(fill, std::string(3 * base::kMiB, 'C'));
+  }
+}
+
+TEST_F(HypervisorContract, SinkStopsTheReadingAndTheReaderGoesOn) {
+  ASSERT_OK(test().Fill("vdb", 0, 16 * base::kMiB, 'D'));
+  auto view = BeginView();
+  auto reader = *view->OpenDisk("vdb");
+  int pieces = 0;
+  const absl::Status status = reader->ReadExtents({{0, 16 * base::kMiB, false}}, kPiece, [&](uint64_t, base::Bytes) {
+    return ++pieces == 3 ? absl::CancelledError("enough") : absl::OkStatus();
+  });
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(pieces, 3);
+  std::string data(base::kMiB, '\0');
+  ASSERT_OK(reader->ReadAt(base::kMiB, std::as_writable_bytes(std::span(data.data(), data.size()))));
+  EXPECT_EQ(data, std::string(base::kMiB, 'D'));
+  EXPECT_FALSE(reader->ReadAt(HypervisorUnderTest::kDataDiskBytes, std::as_writable_bytes(std::span(data))).ok());
+  EXPECT_FALSE(reader->ReadExtents({{HypervisorUnderTest::kDataDiskBytes, 1, false}}, kPiece, nullptr).ok());
+}
+
+TEST_F(HypervisorContract, RefusesImpossibleViews) {
+  PointInTimeOptions options = Options();
+  options.disks = {"vda", "vdz"};
+  EXPECT_EQ(ErrorOf(hv().PreparePointInTime(uuid(), options)), kInvalid);
+  options.disks = {};
+  EXPECT_EQ(ErrorOf(hv().PreparePointInTime(uuid(), options)), kInvalid);
+  options = Options();
+  options.scratch_folder = "/" + std::string(kScratchFolderLengthMax, 'x');
+  EXPECT_EQ(ErrorOf(hv().PreparePointInTime(uuid(), options)), kInvalid);
+  auto view = hv().BeginPointInTime(uuid(), {{"vdb"}, test().ScratchFolder(), "umbra-contract"});
+  ASSERT_OK(view);
+  EXPECT_EQ(ErrorOf((*view)->OpenDisk("vda")), kInvalid) << "not in the view";
+}
+
+// The trap: a second job would be waited for, 30 s, with the guest frozen meanwhile.
+TEST_F(HypervisorContract, SeesARunningJobBeforeAnythingIsFrozen) {
+  ASSERT_OK(hv().CheckNoJob(uuid()));
+  auto view = BeginView();
+  const absl::Duration start = clock().Monotonic();
+  EXPECT_EQ(ErrorOf(hv().CheckNoJob(uuid())), kHasJob);
+  EXPECT_EQ(ErrorOf(hv().PreparePointInTime(uuid(), Options())), kHasJob);
+  EXPECT_LT(clock().Monotonic() - start, absl::Seconds(5));
+  ASSERT_OK(view->Close());
+  EXPECT_TRUE(hv().CheckNoJob(uuid()).ok());
+}
+
+TEST_F(HypervisorContract, CleansUpAfterACrashedAgent) {
+  test().CrashAgent(BeginView());
+  EXPECT_THAT(files().List(test().ScratchFolder()).value(), Not(IsEmpty()));
+  EXPECT_THAT(hv().CleanUp(uuid(), test().ScratchFolder(), "somebody-else")->actions, IsEmpty());
+  EXPECT_EQ(ErrorOf(hv().CheckNoJob(uuid())), kHasJob) << "not the job of that tag";
+
+  EXPECT_THAT(hv().CleanUp(uuid(), test().ScratchFolder(), "umbra-contract")->actions, Not(IsEmpty()));
+  EXPECT_THAT(files().List(test().ScratchFolder()).value(), IsEmpty());
+  EXPECT_TRUE(hv().CheckNoJob(uuid()).ok());
+  EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kRunning);
+  EXPECT_THAT(hv().CleanUp(uuid(), test().ScratchFolder(), "umbra-contract")->actions, IsEmpty());
+  EXPECT_THAT(hv().CleanUp(kNobody, "/nowhere", "umbra-contract")->actions, IsEmpty());
+}
+
+TEST_F(HypervisorContract, PausedVmHasAViewAndStaysPaused) {
+  ASSERT_OK(hv().Pause(uuid()));
+  EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kPaused);
+  ASSERT_OK(BeginView()->Close());
+  EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kPaused);
+  ASSERT_OK(hv().Resume(uuid()));
+  EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kRunning);
+}
+
+// --- faults while a view is open ---
+
+// The trap: QEMU pauses the guest when it can't preserve what is overwritten.
+TEST_F(HypervisorContract, FullScratchFolderEndsTheViewAndTheVmRunsOn) {
+  ASSERT_OK(test().Fill("vdb", 0, 128 * base::kMiB, 'E'));
+  PointInTimeOptions options = Options();
+  options.scratch_folder = test().SmallScratchFolder();
+  auto view = hv().BeginPointInTime(uuid(), options);
+  ASSERT_OK(view);
+  std::thread writer([&] { test().Fill("vdb", 0, 128 * base::kMiB, 'F').IgnoreError(); });
+  EXPECT_TRUE(WaitForState(VmState::kPaused));
+  EXPECT_EQ(ErrorOf((*view)->Health()), kScratchFull);
+  if (auto reader = (*view)->OpenDisk("vdb"); reader.ok()) {
+    const auto nothing = [](uint64_t, base::Bytes) { return absl::OkStatus(); };
+    EXPECT_EQ(ErrorOf((*reader)->ReadExtents({{0, base::kMiB, false}}, kPiece, nothing)), kScratchFull);
+  }
+  EXPECT_TRUE((*view)->Close().ok());
+  EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kRunning);
+  writer.join();
+  EXPECT_THAT(files().List(options.scratch_folder).value(), IsEmpty());
+  EXPECT_TRUE(hv().CheckNoJob(uuid()).ok());
+  EXPECT_EQ(hv().QueryGuestAgent(uuid(), kAgentTimeout)->state, GuestAgentState::kRunning);
+}
+
+TEST_F(HypervisorContract, GuestKilledWhileItsViewIsRead) {
+  ASSERT_OK(test().Fill("vdb", 0, 64 * base::kMiB, 'G'));
+  auto view = BeginView();
+  auto reader = *view->OpenDisk("vdb");
+  bool killed = false;
+  const absl::Status status = reader->ReadExtents({{0, 64 * base::kMiB, false}}, kPiece, [&](uint64_t, base::Bytes) {
+    if (!killed) test().KillGuest();
+    killed = true;
+    return absl::OkStatus();
+  });
+  EXPECT_EQ(ErrorOf(status), kStopped);
+  EXPECT_TRUE(WaitForState(VmState::kOff));
+  EXPECT_EQ(ErrorOf(view->Health()), kStopped);
+  EXPECT_EQ(ErrorOf(reader->ReadExtents({{0, base::kMiB, false}}, kPiece, nullptr)), kStopped);
+  reader.reset();
+  EXPECT_TRUE(view->Close().ok());
+  EXPECT_TRUE(hv().Start(uuid()).ok());
+}
+
+TEST_F(HypervisorContract, GuestShutDownWhileItsViewIsRead) {
+  ASSERT_OK(test().Fill("vdb", 0, 64 * base::kMiB, 'H'));
+  auto view = BeginView();
+  auto reader = *view->OpenDisk("vdb");
+  test().ShutDownGuest();
+  absl::Status status;
+  for (int i = 0; i < 2000 && status.ok(); ++i) {
+    status = reader->ReadExtents({{0, 64 * base::kMiB, false}}, kPiece, [](uint64_t, base::Bytes) { return absl::OkStatus(); });
+  }
+  EXPECT_EQ(ErrorOf(status), kStopped);
+  reader.reset();
+  const absl::Duration start = clock().Monotonic();
+  EXPECT_TRUE(view->Close().ok());
+  EXPECT_LT(clock().Monotonic() - start, absl::Seconds(10)) << "QEMU's slow end is not waited for";
+}
+
+// --- restore ---
+
+TEST_F(HypervisorContract, CreatesDisksOnlyWhole) {
+  const std::string path = test().TargetFolder() + "/new.raw";
+  {
+    auto writer = hv().CreateDisk({path, "raw", 8 * base::kMiB});
+    ASSERT_OK(writer);
+    EXPECT_EQ(ErrorOf(hv().CreateDisk({path, "raw", base::kMiB})),
+              (Error{absl::StatusCode::kAlreadyExists, "TARGET_EXISTS"}));
+    EXPECT_FALSE((*writer)->WriteAt(8 * base::kMiB - 1, base::AsBytes("xy")).ok()) << "beyond the end";
+  }
+  EXPECT_FALSE(files().Exists(path).value()) << "the writer ended without Finish";
+  EXPECT_EQ(ErrorOf(hv().CreateDisk({path, "cloop", base::kMiB})), kInvalid);
+  EXPECT_EQ(ErrorOf(hv().CreateDisk({path, "raw", 1000})), kInvalid);
+}
+
+TEST_F(HypervisorContract, RestoresAsANewVm) {
+  ASSERT_OK(test().Fill("vdb", 5 * base::kMiB, 2 * base::kMiB, 'I'));
+  const VmInfo original = hv().GetVm(uuid()).value();
+  DefineOptions options{hv().Configuration(uuid()).value(), original.name + "-new", {}};
+  {
+    auto view = BeginView();
+    for (const Disk& disk : original.disks) {
+      const std::string path = fmt::format("{}/new-{}.{}", test().TargetFolder(), disk.name, disk.format);
+      ASSERT_OK(Copy(*view, disk, path));
+      options.disk_paths.emplace_back(disk.name, path);
+    }
+  }
+  const auto defined = hv().DefineVm(options);
+  ASSERT_OK(defined);
+  EXPECT_THAT(defined->warnings, IsEmpty());
+  EXPECT_EQ(defined->name, original.name + "-new");
+  const VmInfo restored = hv().GetVm(defined->uuid).value();
+  EXPECT_NE(restored.uuid, original.uuid);
+  EXPECT_EQ(restored.state, VmState::kOff);
+  ASSERT_THAT(restored.adapters, SizeIs(1));
+  EXPECT_NE(restored.adapters[0].mac, original.adapters[0].mac);
+  EXPECT_EQ(restored.adapters[0].network, original.adapters[0].network);
+  EXPECT_EQ(restored.disks[1].path, options.disk_paths[1].second);
+  EXPECT_EQ(ErrorOf(hv().DefineVm(options)), (Error{absl::StatusCode::kAlreadyExists, "VM_EXISTS"})) << "the name is taken";
+
+  ASSERT_OK(hv().Start(defined->uuid));
+  EXPECT_TRUE(hv().Start(defined->uuid).ok()) << "it runs already";
+  auto view = hv().BeginPointInTime(defined->uuid, {{"vdb"}, test().ScratchFolder(), "umbra-contract"});
+  ASSERT_OK(view);
+  EXPECT_EQ(FirstByte(**view, "vdb", 5 * base::kMiB), 'I');
+  EXPECT_EQ(FirstByte(**view, "vdb", 7 * base::kMiB - 1), 'I');
+  ASSERT_OK((*view)->Close());
+  ASSERT_OK(hv().DeleteVm(defined->uuid));
+  EXPECT_EQ(ErrorOf(hv().GetVm(defined->uuid)), kNotFound);
+  for (const auto& [name, path] : options.disk_paths) EXPECT_TRUE(files().Remove(path).ok()) << "its files stay";
+}
+
+TEST_F(HypervisorContract, RestoresInPlaceUnderTheOldIdentity) {
+  const VmInfo original = hv().GetVm(uuid()).value();
+  DefineOptions options{hv().Configuration(uuid()).value(), "", {}};
+  for (const Disk& disk : original.disks) options.disk_paths.emplace_back(disk.name, disk.path);
+  EXPECT_EQ(ErrorOf(hv().DefineVm(options)), (Error{absl::StatusCode::kAlreadyExists, "VM_EXISTS"}));
+
+  ASSERT_OK(hv().DeleteVm(uuid()));
+  const auto defined = hv().DefineVm(options);
+  ASSERT_OK(defined);
+  EXPECT_EQ(defined->uuid, original.uuid);
+  const VmInfo restored = hv().GetVm(uuid()).value();
+  EXPECT_EQ(restored.name, original.name);
+  EXPECT_EQ(restored.adapters[0].mac, original.adapters[0].mac);
+  EXPECT_TRUE(hv().Start(uuid()).ok());
+}
+
+// The trap: the obvious way to write a disconnected adapter crashes libvirtd.
+TEST_F(HypervisorContract, AdapterWithoutItsNetworkIsLeftDisconnected) {
+  const VmInfo original = hv().GetVm(uuid()).value();
+  DefineOptions options{test().WithoutNetwork(hv().Configuration(uuid()).value()), "contract-unplugged", {}};
+  const std::string path = test().TargetFolder() + "/unplugged.raw";
+  ASSERT_OK((*hv().CreateDisk({path, "raw", 8 * base::kMiB}))->Finish());
+  options.disk_paths = {{"vdb", path}};
+  const auto defined = hv().DefineVm(options);
+  ASSERT_OK(defined);
+  EXPECT_THAT(defined->warnings, SizeIs(2)) << "one for the adapter, one for vda";
+  const VmInfo vm = hv().GetVm(defined->uuid).value();
+  ASSERT_THAT(vm.adapters, SizeIs(1));
+  EXPECT_THAT(vm.adapters[0].network, IsEmpty());
+  EXPECT_THAT(vm.disks, SizeIs(1)) << "what was not restored is left out";
+  EXPECT_TRUE(hv().Start(defined->uuid).ok());
+  EXPECT_TRUE(hv().DeleteVm(defined->uuid).ok());
+  EXPECT_TRUE(hv().Version().ok()) << "the hypervisor survived it";
+}
+
+TEST_F(HypervisorContract, StartNamesTheMissingDisk) {
+  DefineOptions options{hv().Configuration(uuid()).value(), "contract-missing", {}};
+  options.disk_paths = {{"vda", "/nowhere/a.qcow2"}, {"vdb", "/nowhere/b.raw"}};
+  const auto defined = hv().DefineVm(options);
+  ASSERT_OK(defined);
+  const absl::Status status = hv().Start(defined->uuid);
+  EXPECT_EQ(ErrorOf(status), (Error{absl::StatusCode::kFailedPrecondition, "DISK_MISSING"}));
+  EXPECT_THAT(base::MessageOf(status), ::testing::HasSubstr("/nowhere/a.qcow2"));
+  EXPECT_TRUE(hv().DeleteVm(defined->uuid).ok());
+  options.configuration = "<nonsense>";
+  EXPECT_EQ(ErrorOf(hv().DefineVm(options)), kInvalid);
+}
+
+}  // namespace
+
+std::string NewTemporaryFolder() {
+  std::string pattern = "/tmp/umbra-hv-XXXXXX";
+  UMBRA_CHECK(mkdtemp(pattern.data()) != nullptr);
+  return pattern;
+}
+
+}  // namespace umbra::hypervisor

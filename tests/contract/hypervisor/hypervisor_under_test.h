@@ -1,0 +1,56 @@
+// What the contract suite needs around a hypervisor: a virtual machine, and hands inside its guest.
+#ifndef UMBRA_TESTS_CONTRACT_HYPERVISOR_HYPERVISOR_UNDER_TEST_H_
+#define UMBRA_TESTS_CONTRACT_HYPERVISOR_HYPERVISOR_UNDER_TEST_H_
+
+#include <memory>
+#include <string>
+
+#include "agent/hypervisor/hypervisor.h"
+#include "storage/base/clock.h"
+#include "storage/base/filesystem.h"
+
+namespace umbra::hypervisor {
+
+// The VM has a disk "vda" with a file system and a raw disk "vdb" of kDataDiskBytes that nobody in the guest uses, a guest
+// agent, and one network adapter. One object serves all tests of a program, since booting takes seconds.
+class HypervisorUnderTest {
+ public:
+  static constexpr uint64_t kDataDiskBytes = 192 * base::kMiB;
+
+  virtual ~HypervisorUnderTest() = default;
+
+  virtual Hypervisor& hypervisor() = 0;
+  virtual const std::string& uuid() const = 0;
+  // The VM runs, its agent answers, and nothing of former tests is left.
+  virtual void MakeHealthy() = 0;
+
+  // Inside the guest. Fills a stretch of a disk (multiples of 1 MiB) with one character; durable on return.
+  virtual absl::Status Fill(const std::string& disk, uint64_t offset_bytes, uint64_t length_bytes, char c) = 0;
+  virtual void DelayFreeze(absl::Duration delay) = 0;
+  virtual void MakeFreezeFail() = 0;
+  virtual void StopAgent() = 0;
+
+  virtual void KillGuest() = 0;                      // as kill -9
+  virtual void ShutDownGuest() = 0;                  // starts an orderly shutdown
+  virtual void CrashAgent(std::unique_ptr<PointInTime> view) = 0;  // what the agent held is left behind
+
+  virtual std::string ScratchFolder() = 0;
+  // One that has room for less than 96 MiB, and how it fails.
+  virtual std::string SmallScratchFolder() = 0;
+  virtual std::string TargetFolder() = 0;  // exists; for restored disks
+  // The configuration with its network replaced by one that doesn't exist.
+  virtual std::string WithoutNetwork(std::string configuration) = 0;
+
+  base::SystemClock clock;
+  base::PosixFilesystem files;
+};
+
+// Each program of the suite has its own. Null with a text in `why_not` when it can't be had here: tests are skipped.
+std::unique_ptr<HypervisorUnderTest> MakeHypervisorUnderTest(std::string& why_not);
+
+// A fresh folder for temporary files, with a short path (sockets lie in it).
+std::string NewTemporaryFolder();
+
+}  // namespace umbra::hypervisor
+
+#endif  // UMBRA_TESTS_CONTRACT_HYPERVISOR_HYPERVISOR_UNDER_TEST_H_

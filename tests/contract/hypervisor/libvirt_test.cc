@@ -1,0 +1,145 @@
+// Runs the contract suite on libvirt with a real guest. Needs a running lab (deploy/lab/lab): UMBRA_LAB_ROOT names its
+// folder; without it every test is skipped.
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <vector>
+
+#include "agent/hypervisor/libvirt/libvirt_hypervisor.h"
+#include "storage/base/random.h"
+#include "storage/base/status.h"
+#include "tests/contract/hypervisor/hypervisor_under_test.h"
+
+namespace umbra::hypervisor {
+namespace {
+
+constexpr char kLab[] = UMBRA_SOURCE_DIR "/deploy/lab/lab";
+
+// A VM of the lab, made for this program and removed with it.
+class LibvirtUnderTest final : public HypervisorUnderTest {
+ public:
+  explicit LibvirtUnderTest(std::string root)
+      : root_(std::move(root)),
+        name_("contract-" + std::to_string(getpid())),
+        folder_(NewTemporaryFolder()),
+        hypervisor_({"qemu:///system?socket=" + root_ + "/sock/libvirt-sock", folder_}, files, clock, random_) {
+    Must("vm create " + name_ + " --fill-mib 0 --extra-disk " + std::to_string(kDataDiskBytes / base::kMiB) + ":raw");
+    const std::vector<VmInfo> all = hypervisor_.ListVms().value();
+    for (const VmInfo& vm : all) {
+      if (vm.name == name_) uuid_ = vm.uuid;
+    }
+    UMBRA_CHECK(!uuid_.empty());
+  }
+
+  ~LibvirtUnderTest() override {
+    Lab("vm destroy " + name_);
+    Lab("enter umount -l " + folder_ + "/small 2>/dev/null");
+    std::filesystem::remove_all(folder_);
+  }
+
+  Hypervisor& hypervisor() override { return hypervisor_; }
+  const std::string& uuid() const override { return uuid_; }
+
+  void MakeHealthy() override {
+    EndShutdown();
+    UMBRA_CHECK(hypervisor_.Start(uuid_).ok());
+    Must("vm wait-agent " + name_);
+    if (dirty_) UMBRA_CHECK(Guest("rm -f /run/hookhang /run/hookfail") == 0);
+    dirty_ = false;
+  }
+
+  absl::Status Fill(const std::string& disk, uint64_t offset, uint64_t length, char c) override {
+    const std::string command =
+        fmt::format("tr \"\\\\000\" {} </dev/zero | dd of=/dev/{} bs=1M iflag=fullblock conv=notrunc,fsync seek={} count={}", c, disk,
+                    offset / base::kMiB, length / base::kMiB);
+    if (Guest(command) == 0) return absl::OkStatus();
+    return absl::UnavailableError("the guest could not write");
+  }
+  void DelayFreeze(absl::Duration delay) override {
+    dirty_ = true;
+    UMBRA_CHECK(Guest(fmt::format("echo {} >/run/hookhang", absl::ToInt64Seconds(delay))) == 0);
+  }
+  void MakeFreezeFail() override {
+    dirty_ = true;
+    UMBRA_CHECK(Guest("touch /run/hookfail") == 0);
+  }
+  void StopAgent() override {
+    Guest("(sleep 0.2; kill $(cat /run/ga.pid)) >/dev/null 2>&1 &");  // it answers this one first
+    clock.Sleep(absl::Seconds(1));
+  }
+  void KillGuest() override {
+    UMBRA_CHECK(kill(ReadPid(root_ + "/run/qemu/" + name_ + ".pid"), SIGKILL) == 0);
+  }
+  void ShutDownGuest() override { Must("virsh shutdown " + name_ + " --mode agent"); }
+  void CrashAgent(std::unique_ptr<PointInTime> view) override { left_behind_.push_back(view.release()); }
+
+  std::string ScratchFolder() override { return folder_ + "/scratch"; }
+  std::string SmallScratchFolder() override {
+    // A file system that QEMU and we both see, though the lab has its own mounts: mounted there, reached through /proc.
+    const std::string small = folder_ + "/small";
+    UMBRA_CHECK(files.MakeDirectories(small).ok());
+    Must("enter mount -t tmpfs -o size=80m tmpfs " + small);
+    return fmt::format("/proc/{}/root{}", ReadPid(root_ + "/sock/libvirtd.pid"), small);
+  }
+  std::string TargetFolder() override {
+    UMBRA_CHECK(files.MakeDirectories(folder_ + "/target").ok());
+    return folder_ + "/target";
+  }
+  std::string WithoutNetwork(std::string configuration) override {
+    return configuration.replace(configuration.find("fbr0"), 4, "gone0");
+  }
+
+ private:
+  static pid_t ReadPid(const std::string& path) {
+    std::ifstream file(path);
+    pid_t pid = 0;
+    UMBRA_CHECK(static_cast<bool>(file >> pid) && pid > 1);
+    return pid;
+  }
+
+  // Returns the lab's exit status; its talk goes to standard error.
+  int Lab(const std::string& arguments) {
+    const std::string command = fmt::format("{} --root {} {} >/dev/null", kLab, root_, arguments);
+    const int status = std::system(command.c_str());
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  void Must(const std::string& arguments) {
+    const int status = Lab(arguments);
+    if (status != 0) std::cerr << "lab " << arguments << " ended with " << status << "\n";
+    UMBRA_CHECK(status == 0);
+  }
+  // `script` has no single quotes.
+  int Guest(const std::string& script) { return Lab(fmt::format("vm exec {} -- /bin/sh -c '{}' 2>/dev/null", name_, script)); }
+
+  // QEMU may take up to 30 s to go after its guest was shut down with a view open.
+  void EndShutdown() {
+    if (Lab("virsh domstate " + name_ + " | grep -q shutdown") == 0) UMBRA_CHECK(hypervisor_.PowerOff(uuid_).ok());
+  }
+
+  const std::string root_;
+  const std::string name_;
+  const std::string folder_;
+  base::SystemRandom random_;
+  LibvirtHypervisor hypervisor_;
+  std::string uuid_;
+  bool dirty_ = false;
+  std::vector<PointInTime*> left_behind_;  // never destroyed, as the dead can't
+};
+
+}  // namespace
+
+std::unique_ptr<HypervisorUnderTest> MakeHypervisorUnderTest(std::string& why_not) {
+  const char* root = std::getenv("UMBRA_LAB_ROOT");
+  if (root == nullptr || *root == '\0') {
+    why_not = "no lab: set UMBRA_LAB_ROOT to the folder of a running one (deploy/lab/lab --root DIR start)";
+    return nullptr;
+  }
+  return std::make_unique<LibvirtUnderTest>(root);
+}
+
+}  // namespace umbra::hypervisor
