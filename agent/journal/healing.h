@@ -2,7 +2,6 @@
 #ifndef UMBRA_AGENT_JOURNAL_HEALING_H_
 #define UMBRA_AGENT_JOURNAL_HEALING_H_
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -21,8 +20,6 @@ struct HealOptions {
   absl::Duration patience = absl::Minutes(1);
   absl::Duration first_wait = absl::Milliseconds(200);  // between tries; doubles up to `longest_wait`
   absl::Duration longest_wait = absl::Seconds(5);
-  // Intents of work that goes on in this process; they are left alone. Empty: none.
-  std::function<bool(const Intent&)> is_live;
 };
 
 struct HealReport {
@@ -36,11 +33,11 @@ struct HealReport {
   std::vector<std::string> damaged;  // intent files that can't be read: a person must look
 };
 
-// Heals everything that the journal names and `options.is_live` doesn't. Thaws first, of all virtual machines, then
+// Heals every intent of the journal that isn't live. Thaws first, of all virtual machines, then
 // cleans up. A virtual machine that is gone or off needs no thaw. Safe to repeat.
 // Blocks up to `patience` plus one call of the hypervisor. Errors: the journal can't be read.
 absl::StatusOr<HealReport> Heal(hypervisor::Hypervisor& hypervisor, IntentJournal& journal, base::Clock& clock,
-                                const HealOptions& options);
+                                const HealOptions& options = {});
 
 }  // namespace umbra::journal
 

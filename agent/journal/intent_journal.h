@@ -1,7 +1,8 @@
 // A write-ahead list of what the agent is about to do to virtual machines, so that a restarted agent can put it back.
 //
 // An intent is one small file. It is durable before the deed begins, and goes when the deed has been undone or ended
-// cleanly; whatever is found at the start of the agent belongs to a predecessor that died.
+// cleanly; whatever is found at the start of the agent belongs to a predecessor that died. While this process works on
+// an intent it is "live", and healing leaves it alone.
 //
 // Threads: thread-safe. Errors: those of base::Filesystem.
 #ifndef UMBRA_AGENT_JOURNAL_INTENT_JOURNAL_H_
@@ -11,8 +12,11 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "storage/base/filesystem.h"
 
 namespace umbra::journal {
@@ -43,17 +47,23 @@ class IntentJournal {
   IntentJournal(base::Filesystem& filesystem, std::string folder);
 
   absl::Status Open();
-  // Durable on OK. An intent of the same owner tag and virtual machine is replaced.
+  // Durable on OK, and live. An intent of the same owner tag and virtual machine is replaced.
   absl::Status Record(const Intent& intent);
-  // Durable on OK. OK when it isn't there.
+  // Durable on OK. OK when it isn't there. No longer live, also on an error.
   absl::Status Remove(const Intent& intent);
+  // Leaves the file for healing: what the intent names couldn't be put back. No longer live.
+  void Abandon(const Intent& intent);
+
   absl::StatusOr<IntentList> List();
+  bool IsLive(const Intent& intent) const;
 
  private:
-  std::string PathOf(const Intent& intent) const;
+  static std::string NameOf(const Intent& intent);
 
   base::Filesystem& filesystem_;
   const std::string folder_;
+  mutable absl::Mutex mu_;
+  absl::flat_hash_set<std::string> live_ ABSL_GUARDED_BY(mu_);  // file names
 };
 
 }  // namespace umbra::journal

@@ -2,7 +2,6 @@
 #ifndef UMBRA_AGENT_PROVIDERS_GUEST_FREEZE_H_
 #define UMBRA_AGENT_PROVIDERS_GUEST_FREEZE_H_
 
-#include <memory>
 #include <string>
 
 #include "absl/status/status.h"
@@ -26,40 +25,46 @@ struct FreezeLimits {
   absl::Duration patience = absl::Minutes(2);
 };
 
-// Thaws until the guest answers; a guest that isn't frozen answers at once.
-// DEADLINE_EXCEEDED / GUEST_FREEZE_TIMEOUT after `limits.patience`: the guest may still be frozen. NOT_FOUND,
-// FAILED_PRECONDITION (the guest doesn't run any more) at once: there is nothing left to thaw.
-absl::Status ThawUntilAnswered(hypervisor::Hypervisor& hypervisor, base::Clock& clock, const std::string& vm_uuid,
-                               const FreezeLimits& limits);
+// Thaws until the guest answers; returns how many file systems were frozen. A guest that isn't frozen answers at once.
+// DEADLINE_EXCEEDED / GUEST_FREEZE_TIMEOUT after `limits.patience`: the guest may still be frozen.
+// NOT_FOUND, FAILED_PRECONDITION at once: there is nothing that could be frozen.
+absl::StatusOr<int> ThawUntilAnswered(hypervisor::Hypervisor& hypervisor, base::Clock& clock,
+                                      const std::string& vm_uuid, const FreezeLimits& limits);
 
-// A frozen guest. The destructor thaws, in the manner of ThawUntilAnswered.
+// One freeze of one guest. The destructor thaws what is still owed. One thread at a time.
 class GuestFreeze {
  public:
-  // Freezes. On an error the guest runs: a freeze that timed out and may land later has been thawed (DEADLINE_EXCEEDED
-  // / GUEST_FREEZE_TIMEOUT; its text says so when no thaw was answered). Others: Hypervisor::Freeze.
-  static absl::StatusOr<std::unique_ptr<GuestFreeze>> Freeze(hypervisor::Hypervisor& hypervisor, base::Clock& clock,
-                                                             const std::string& vm_uuid, const FreezeLimits& limits);
+  // The references outlive the object.
+  GuestFreeze(hypervisor::Hypervisor& hypervisor, base::Clock& clock, std::string vm_uuid, const FreezeLimits& limits);
   ~GuestFreeze();
   GuestFreeze(const GuestFreeze&) = delete;
   GuestFreeze& operator=(const GuestFreeze&) = delete;
 
-  // Thaws now. ABORTED / GUEST_FREEZE_FAILED when the guest had thawed by itself meanwhile: what was done in between
-  // isn't consistent.
+  // Call once. On an error the guest runs: a freeze that timed out and may land later is thawed until the guest answers
+  // (DEADLINE_EXCEEDED / GUEST_FREEZE_TIMEOUT; when no thaw was answered either, thaw_owed() stays true and the text
+  // says so). Others: Hypervisor::Freeze.
+  absl::Status Freeze();
+
+  // Call once after Freeze returned OK. DEADLINE_EXCEEDED / GUEST_FREEZE_TIMEOUT nobody answered: thaw_owed() stays
+  // true. ABORTED / GUEST_FREEZE_FAILED the guest had thawed by itself: what was done in between isn't consistent.
   absl::Status Thaw();
 
-  // From the call of the freeze to the answer of the thaw; to now while frozen.
-  absl::Duration duration() const;
+  // The guest is or may be frozen.
+  bool thaw_owed() const { return thaw_owed_; }
+  // From the call of the freeze to the answer of the thaw; zero before.
+  absl::Duration duration() const { return duration_; }
 
  private:
-  GuestFreeze(hypervisor::Hypervisor& hypervisor, base::Clock& clock, std::string vm_uuid, const FreezeLimits& limits,
-              absl::Duration begin);
+  absl::StatusOr<int> ThawOwed();
 
   hypervisor::Hypervisor& hypervisor_;
   base::Clock& clock_;
   const std::string vm_uuid_;
   const FreezeLimits limits_;
-  const absl::Duration begin_;  // monotonic
-  absl::Duration end_ = absl::InfiniteDuration();
+  bool thaw_owed_ = false;
+  int frozen_count_ = 0;
+  absl::Duration begin_;  // monotonic
+  absl::Duration duration_;
 };
 
 }  // namespace umbra::providers

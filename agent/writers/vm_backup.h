@@ -90,12 +90,15 @@ class VmBackup {
   absl::Status Abort();
 
  private:
-  vss::ComponentId ComponentOf(const std::string& vm_uuid) const;
+  absl::Status GatherAndSelect();
+  absl::StatusOr<std::vector<VmSnapshot>> Collect();
 
   vss::BackupRequester requester_;
   HypervWriter& writer_;
   providers::CheckpointProvider& provider_;
   const VmBackupOptions options_;
+  bool selected_ = false;
+  vss::Guid set_id_;  // null before Snapshot
 };
 
 }  // namespace umbra::writers

@@ -31,7 +31,7 @@ struct VmRestoreOptions {
   vss::BackupDocuments documents;  // as VmBackup::Documents gave them
   std::string configuration;       // VmSnapshot::configuration
   std::string vm_uuid;             // at backup time
-  std::string new_name;            // empty: in place; otherwise a new virtual machine of this name, uuid and MAC addresses new
+  std::string new_name;  // empty: in place; otherwise a new virtual machine of this name, uuid and MAC addresses new
   // Disk name -> path of the restored file, for every disk of the recovery point.
   std::vector<std::pair<std::string, std::string>> disk_paths;
 };

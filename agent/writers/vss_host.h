@@ -16,7 +16,7 @@
 #include "agent/journal/healing.h"
 #include "agent/providers/guest_freeze.h"
 #include "agent/vss/writer.h"
-#include "agent/writers/mechanism.h"
+#include "agent/writers/hyperv_components.h"
 #include "agent/writers/vm_backup.h"
 #include "agent/writers/vm_restore.h"
 #include "storage/base/clock.h"
@@ -31,14 +31,6 @@ struct VssHostOptions {
   providers::FreezeLimits freeze;
   // Longest wait for one guest's agent in an inventory. A healthy one answers in milliseconds.
   absl::Duration guest_agent_timeout = absl::Seconds(2);
-};
-
-// A virtual machine as the inventory shows it, before any backup runs (M2, B10).
-struct VmDescription {
-  hypervisor::VmInfo vm;
-  hypervisor::GuestAgentInfo agent;
-  MechanismChoice choice;
-  std::vector<ExcludedDisk> excluded_disks;
 };
 
 class VssHost {

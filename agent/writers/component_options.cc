@@ -1,0 +1,167 @@
+#include "agent/writers/component_options.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <functional>
+#include <optional>
+
+#include "storage/base/bytes.h"
+#include "storage/base/status.h"
+
+namespace umbra::writers {
+namespace {
+
+constexpr std::string_view kDiskPrefix = "disk.";
+
+std::string Encode(std::string_view value) {
+  std::string text;
+  for (const char c : value) {
+    if (c == '%' || c == ';' || c == '=' || static_cast<unsigned char>(c) < ' ') {
+      text += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    } else {
+      text += c;
+    }
+  }
+  return text;
+}
+
+std::optional<std::string> Decode(std::string_view text) {
+  std::string value;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      value += text[i];
+      continue;
+    }
+    const auto byte = base::FromHex(text.substr(i + 1, 2));
+    if (!byte.has_value() || byte->size() != 1) return std::nullopt;
+    value += *byte;
+    i += 2;
+  }
+  return value;
+}
+
+class Printer {
+ public:
+  void Add(std::string_view key, std::string_view value) {
+    if (value.empty()) return;
+    if (!text_.empty()) text_ += ';';
+    text_ += fmt::format("{}={}", Encode(key), Encode(value));
+  }
+  void AddDisks(const std::vector<std::pair<std::string, std::string>>& disks) {
+    for (const auto& [name, path] : disks) Add(fmt::format("{}{}", kDiskPrefix, name), path);
+  }
+  void AddMicroseconds(std::string_view key, int64_t value) {
+    if (value != 0) Add(key, std::to_string(value));
+  }
+  std::string Take() { return std::move(text_); }
+
+ private:
+  std::string text_;
+};
+
+absl::Status Malformed(std::string_view what) {
+  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "malformed component option \"{}\"", what);
+}
+
+using Take = std::function<absl::Status(const std::string& key, const std::string& value)>;
+
+absl::Status ForEach(std::string_view text, const Take& take) {
+  while (!text.empty()) {
+    const std::string_view pair = text.substr(0, text.find(';'));
+    text.remove_prefix(std::min(text.size(), pair.size() + 1));
+    const size_t equals = pair.find('=');
+    if (equals == std::string_view::npos) return Malformed(pair);
+    const auto key = Decode(pair.substr(0, equals));
+    const auto value = Decode(pair.substr(equals + 1));
+    if (!key.has_value() || !value.has_value()) return Malformed(pair);
+    RETURN_IF_ERROR(take(*key, *value));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ToNumber(const std::string& text, int64_t* number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *number);
+  return error == std::errc() && end == text.data() + text.size() ? absl::OkStatus() : Malformed(text);
+}
+
+absl::Status ToDuration(const std::string& text, absl::Duration* duration) {
+  int64_t microseconds = 0;
+  RETURN_IF_ERROR(ToNumber(text, &microseconds));
+  *duration = absl::Microseconds(microseconds);
+  return absl::OkStatus();
+}
+
+bool TakeDisk(const std::string& key, const std::string& value,
+              std::vector<std::pair<std::string, std::string>>* disks) {
+  if (!std::string_view(key).starts_with(kDiskPrefix)) return false;
+  disks->emplace_back(key.substr(kDiskPrefix.size()), value);
+  return true;
+}
+
+}  // namespace
+
+std::string Print(const BackupOptions& options) {
+  Printer out;
+  if (options.allow_crash_consistent) out.Add("crash_consistent", "allow");
+  out.AddMicroseconds("freeze_timeout_us", absl::ToInt64Microseconds(options.freeze_timeout));
+  out.Add("owner_tag", options.owner_tag);
+  return out.Take();
+}
+
+std::string Print(const RestoreOptions& options) {
+  Printer out;
+  out.Add("new_name", options.new_name);
+  out.AddDisks(options.disk_paths);
+  out.Add("configuration", options.configuration);
+  return out.Take();
+}
+
+std::string Print(const BackupFacts& facts) {
+  Printer out;
+  out.Add("mechanism", facts.mechanism);
+  out.Add("mechanism_reason", facts.mechanism_reason);
+  out.AddMicroseconds("freeze_us", absl::ToInt64Microseconds(facts.freeze_duration));
+  out.AddMicroseconds("point_time_us", absl::ToUnixMicros(facts.point_time));
+  out.AddDisks(facts.disk_paths);
+  return out.Take();
+}
+
+absl::StatusOr<BackupOptions> ParseBackupOptions(std::string_view text) {
+  BackupOptions options;
+  RETURN_IF_ERROR(ForEach(text, [&](const std::string& key, const std::string& value) -> absl::Status {
+    if (key == "crash_consistent") options.allow_crash_consistent = value == "allow";
+    if (key == "freeze_timeout_us") return ToDuration(value, &options.freeze_timeout);
+    if (key == "owner_tag") options.owner_tag = value;
+    return absl::OkStatus();
+  }));
+  return options;
+}
+
+absl::StatusOr<RestoreOptions> ParseRestoreOptions(std::string_view text) {
+  RestoreOptions options;
+  RETURN_IF_ERROR(ForEach(text, [&](const std::string& key, const std::string& value) -> absl::Status {
+    if (TakeDisk(key, value, &options.disk_paths)) return absl::OkStatus();
+    if (key == "new_name") options.new_name = value;
+    if (key == "configuration") options.configuration = value;
+    return absl::OkStatus();
+  }));
+  return options;
+}
+
+absl::StatusOr<BackupFacts> ParseBackupFacts(std::string_view text) {
+  BackupFacts facts;
+  RETURN_IF_ERROR(ForEach(text, [&](const std::string& key, const std::string& value) -> absl::Status {
+    if (TakeDisk(key, value, &facts.disk_paths)) return absl::OkStatus();
+    if (key == "mechanism") facts.mechanism = value;
+    if (key == "mechanism_reason") facts.mechanism_reason = value;
+    if (key == "freeze_us") return ToDuration(value, &facts.freeze_duration);
+    int64_t microseconds = 0;
+    if (key == "point_time_us") RETURN_IF_ERROR(ToNumber(value, &microseconds));
+    if (key == "point_time_us") facts.point_time = absl::FromUnixMicros(microseconds);
+    return absl::OkStatus();
+  }));
+  return facts;
+}
+
+}  // namespace umbra::writers

@@ -1,0 +1,302 @@
+#include "agent/writers/hyperv_writer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "agent/journal/crash_points.h"
+#include "agent/vss/errors.h"
+#include "storage/base/crash_point.h"
+#include "storage/base/log.h"
+#include "storage/base/status.h"
+
+namespace umbra::writers {
+
+using providers::VmPointInTime;
+
+struct HypervWriter::WorkVm {
+  CapturedVm captured;
+  BackupOptions options;
+  std::string component_name;
+  // The guest's own snapshot, between PrepareSnapshot and PostSnapshot.
+  std::unique_ptr<VmPointInTime> child;
+};
+
+struct HypervWriter::Work {
+  std::vector<WorkVm> vms;
+};
+
+HypervWriter::HypervWriter(const providers::PointInTimeTools& tools, providers::CheckpointProvider& provider,
+                           base::Filesystem& filesystem, HypervWriterOptions options)
+    : tools_(tools),
+      provider_(provider),
+      filesystem_(filesystem),
+      options_(std::move(options)),
+      identity_{kHypervWriterId, options_.instance_id, std::string(kHypervWriterName), "",
+                vss::ApplicationLevel::kFrontEnd} {}
+
+HypervWriter::~HypervWriter() = default;
+
+HypervWriter::Work* HypervWriter::FindWork(const vss::Guid& session_id) const {
+  absl::MutexLock lock(&mu_);
+  const auto found = work_.find(session_id);
+  return found == work_.end() ? nullptr : found->second.get();
+}
+
+void HypervWriter::Drop(const vss::Guid& session_id) {
+  std::unique_ptr<Work> dropped;  // closes its views after the lock is gone
+  absl::MutexLock lock(&mu_);
+  if (const auto found = work_.find(session_id); found != work_.end()) {
+    dropped = std::move(found->second);
+    work_.erase(found);
+  }
+}
+
+absl::StatusOr<std::vector<CapturedVm>> HypervWriter::Captured(const vss::Guid& session_id) const {
+  const Work* work = FindWork(session_id);
+  if (work == nullptr) return vss::Error(vss::Code::kObjectNotFound, "no backup {}", session_id.ToString());
+  std::vector<CapturedVm> captured;
+  for (const WorkVm& vm : work->vms) captured.push_back(vm.captured);
+  return captured;
+}
+
+// --- identify ---
+
+absl::StatusOr<vss::WriterMetadata> HypervWriter::OnIdentify(const vss::EventContext&) {
+  ASSIGN_OR_RETURN(const auto vms, DescribeVms(tools_.hypervisor, filesystem_, options_.guest_agent_timeout));
+  vss::WriterMetadata metadata;
+  metadata.writer_id = identity_.writer_id;
+  metadata.instance_id = identity_.instance_id;
+  metadata.writer_name = identity_.name;
+  metadata.usage = vss::UsageType::kUserData;
+  metadata.source = vss::SourceType::kOther;
+  metadata.restore_method.method = vss::RestoreMethod::kRestoreIfCanReplace;
+  metadata.restore_method.writer_restore = vss::WriterRestore::kAlways;
+  for (const VmDescription& vm : vms) metadata.components.push_back(ComponentOf(vm));
+  return metadata;
+}
+
+// --- backup ---
+
+absl::Status HypervWriter::CheckNotBusy(const std::string& vm_uuid) const {
+  absl::MutexLock lock(&mu_);
+  for (const auto& [session_id, work] : work_) {
+    for (const WorkVm& vm : work->vms) {
+      if (vm.captured.vm.uuid != vm_uuid) continue;
+      return base::Error(absl::StatusCode::kFailedPrecondition, "VM_BUSY", "{} is in another backup",
+                         vm.captured.vm.name);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<HypervWriter::WorkVm> HypervWriter::Plan(const vss::EventContext& context,
+                                                        const vss::BackupComponent& component) {
+  const std::string uuid = VmUuidOf(component.name);
+  RETURN_IF_ERROR(CheckNotBusy(uuid));
+  WorkVm vm;
+  vm.component_name = component.name;
+  ASSIGN_OR_RETURN(vm.options, ParseBackupOptions(component.backup_options));
+  ASSIGN_OR_RETURN(VmDescription description,
+                   DescribeVm(tools_.hypervisor, filesystem_, uuid, options_.guest_agent_timeout));
+  ASSIGN_OR_RETURN(vm.captured.plan, PlanBackup(description.vm, description.choice, vm.options.allow_crash_consistent));
+  // B8: PostSnapshot changes the copy, so it must be allowed to.
+  const bool child = vm.captured.plan.mechanism == BackupMechanism::kChildSnapshot;
+  if (child && (context.context & vss::kAttrNoAutoRecovery) != 0) {
+    return base::Error(absl::StatusCode::kFailedPrecondition, "VSS_NO_AUTORECOVERY",
+                       "{}: the snapshot context forbids auto-recovery, which child snapshot needs",
+                       description.vm.name);
+  }
+  vm.captured.vm = std::move(description.vm);
+  return vm;
+}
+
+absl::Status HypervWriter::OnPrepareBackup(vss::EventContext& context) {
+  auto work = std::make_unique<Work>();
+  for (const vss::BackupComponent& component : context.components) {
+    ASSIGN_OR_RETURN(WorkVm vm, Plan(context, component));
+    work->vms.push_back(std::move(vm));
+  }
+  absl::MutexLock lock(&mu_);
+  work_[context.session_id] = std::move(work);
+  return absl::OkStatus();
+}
+
+absl::Status HypervWriter::CheckVolumes(const vss::EventContext& context, const Work& work) const {
+  for (const WorkVm& vm : work.vms) {
+    const std::string volume = providers::CheckpointProvider::VolumeOf(vm.captured.vm.uuid);
+    if (std::find(context.volumes.begin(), context.volumes.end(), volume) != context.volumes.end()) continue;
+    return vss::Error(vss::Code::kWriterErrorInconsistentSnapshot, "the snapshot set lacks {} of {}", volume,
+                      vm.captured.vm.name);
+  }
+  return absl::OkStatus();
+}
+
+// Everything slow, so that nothing slow happens while a guest is frozen.
+absl::Status HypervWriter::PrepareOne(const vss::EventContext& context, WorkVm& vm) {
+  const hypervisor::VmInfo& info = vm.captured.vm;
+  ASSIGN_OR_RETURN(vm.captured.configuration, tools_.hypervisor.Configuration(info.uuid));
+  providers::VmPointInTimeRequest request;
+  request.vm_uuid = info.uuid;
+  for (const hypervisor::Disk& disk : IncludedDisks(info)) request.options.disks.push_back(disk.name);
+  request.options.scratch_folder = options_.scratch_folder;
+  request.options.owner_tag = vm.options.owner_tag;
+  request.freeze = vm.captured.plan.mechanism == BackupMechanism::kChildSnapshot;
+  request.limits = options_.freeze;
+  if (vm.options.freeze_timeout > absl::ZeroDuration()) request.limits.freeze_timeout = vm.options.freeze_timeout;
+  if (!request.freeze) return provider_.TakeAtCommit(context.snapshot_set_id, request);
+  ASSIGN_OR_RETURN(vm.child, VmPointInTime::Prepare(tools_, request));
+  return absl::OkStatus();
+}
+
+absl::Status HypervWriter::TakeOne(WorkVm& vm) {
+  if (vm.child == nullptr) return absl::OkStatus();  // the provider's turn comes at CommitSnapshots
+  const absl::Status taken = vm.child->TakeFrozen();
+  vm.captured.freeze_duration = vm.child->freeze_duration();
+  const auto log = base::Log("writers");
+  if (taken.ok()) {
+    log->info("guest snapshot taken vm={} frozen_ms={}", vm.captured.vm.uuid,
+              absl::ToInt64Milliseconds(vm.captured.freeze_duration));
+  } else {
+    log->warn("guest snapshot failed vm={} error=\"{}\"", vm.captured.vm.uuid, base::Describe(taken));
+  }
+  return taken;
+}
+
+absl::Status HypervWriter::PrepareAndTake(const vss::EventContext& context, Work& work) {
+  RETURN_IF_ERROR(CheckVolumes(context, work));
+  for (WorkVm& vm : work.vms) RETURN_IF_ERROR(base::Annotate(PrepareOne(context, vm), "{}", vm.captured.vm.name));
+  for (WorkVm& vm : work.vms) RETURN_IF_ERROR(base::Annotate(TakeOne(vm), "{}", vm.captured.vm.name));
+  return absl::OkStatus();
+}
+
+absl::Status HypervWriter::OnPrepareSnapshot(vss::EventContext& context) {
+  Work* work = FindWork(context.session_id);
+  if (work == nullptr) return vss::Error(vss::Code::kBadState, "PrepareSnapshot without PrepareBackup");
+  const absl::Status taken = PrepareAndTake(context, *work);
+  // B9: no partial backup. Nobody else undoes it: a failure here brings no Abort.
+  if (!taken.ok()) Drop(context.session_id);
+  return taken;
+}
+
+absl::Status HypervWriter::OnPostSnapshot(vss::EventContext& context) {
+  Work* work = FindWork(context.session_id);
+  if (work == nullptr) return vss::Error(vss::Code::kBadState, "PostSnapshot without PrepareSnapshot");
+  for (WorkVm& vm : work->vms) {
+    const CapturedVm& captured = vm.captured;
+    if (vm.child != nullptr) {
+      RETURN_IF_ERROR(base::Annotate(provider_.Revert(context.snapshot_set_id, std::move(vm.child)),
+                                     "{}: revert the copy to the guest's snapshot", captured.vm.name));
+    }
+    BackupFacts facts;
+    facts.mechanism = NameOf(captured.plan.mechanism);
+    facts.mechanism_reason = captured.plan.reason;
+    facts.freeze_duration = captured.freeze_duration;
+    ASSIGN_OR_RETURN(facts.point_time, provider_.PointTime(context.snapshot_set_id, captured.vm.uuid));
+    for (const hypervisor::Disk& disk : IncludedDisks(captured.vm)) facts.disk_paths.emplace_back(disk.name, disk.path);
+    for (vss::BackupComponent& component : context.components) {
+      if (component.name == vm.component_name) component.backup_metadata = Print(facts);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HypervWriter::OnBackupShutdown(vss::EventContext& context) {
+  Drop(context.session_id);
+  return absl::OkStatus();
+}
+
+absl::Status HypervWriter::OnAbort(vss::EventContext& context) {
+  Drop(context.session_id);
+  return absl::OkStatus();
+}
+
+// --- restore ---
+
+absl::Status HypervWriter::CheckNameFree(const std::string& name) {
+  ASSIGN_OR_RETURN(const auto vms, tools_.hypervisor.ListVms());
+  for (const hypervisor::VmInfo& vm : vms) {
+    if (vm.name != name) continue;
+    return base::Error(absl::StatusCode::kAlreadyExists, "VM_EXISTS", "a virtual machine named {} exists ({})", name,
+                       vm.uuid);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HypervWriter::OnPreRestore(vss::EventContext& context) {
+  for (const vss::BackupComponent& component : context.components) {
+    if (!component.selected_for_restore) continue;
+    const std::string uuid = VmUuidOf(component.name);
+    ASSIGN_OR_RETURN(const RestoreOptions options, ParseRestoreOptions(component.restore_options));
+    if (!options.new_name.empty()) {
+      RETURN_IF_ERROR(CheckNameFree(options.new_name));
+      continue;
+    }
+    RETURN_IF_ERROR(CheckNotBusy(uuid));
+    base::CrashPoint(journal::kCrashBeforeDelete);
+    RETURN_IF_ERROR(base::Annotate(tools_.hypervisor.DeleteVm(uuid), "power off and delete {}", uuid));
+    base::CrashPoint(journal::kCrashDeleted);
+    base::Log("writers")->info("virtual machine deleted for its restore vm={}", uuid);
+  }
+  return absl::OkStatus();
+}
+
+// R6. A link that can't be made doesn't make the virtual machine any worse: a warning.
+void HypervWriter::Link(const RestoreOptions& options, hypervisor::DefinedVm* defined) {
+  if (options.disk_paths.empty()) return;
+  const std::string default_folder = tools_.hypervisor.DefaultFolder();
+  const std::string folder = base::DirectoryOf(options.disk_paths.front().second);
+  if (folder == default_folder || folder.starts_with(default_folder + "/")) return;
+  const std::string link = fmt::format("{}/{}", default_folder, defined->uuid);
+  absl::Status linked = filesystem_.MakeDirectories(default_folder);
+  if (linked.ok()) linked = filesystem_.Symlink(folder, link);
+  if (!linked.ok()) {
+    defined->warnings.push_back(fmt::format("no link from the default folder: {}", base::MessageOf(linked)));
+  }
+}
+
+absl::StatusOr<hypervisor::DefinedVm> HypervWriter::Register(const RestoreOptions& options) {
+  hypervisor::DefineOptions define;
+  define.configuration = options.configuration;
+  define.new_name = options.new_name;
+  define.disk_paths = options.disk_paths;
+  base::CrashPoint(journal::kCrashBeforeDefine);
+  ASSIGN_OR_RETURN(hypervisor::DefinedVm defined, tools_.hypervisor.DefineVm(define));
+  base::CrashPoint(journal::kCrashDefined);
+  Link(options, &defined);
+  return defined;
+}
+
+absl::Status HypervWriter::OnPostRestore(vss::EventContext& context) {
+  for (vss::BackupComponent& component : context.components) {
+    if (!component.selected_for_restore) continue;
+    if (component.file_restore_status != vss::FileRestoreStatus::kAll) {  // R4
+      const absl::Status failure =
+          vss::WithCode(base::Error(absl::StatusCode::kDataLoss, "VSS_RESTORE_INCOMPLETE",
+                                    "the file restore status of {} is {}, so the virtual machine is not registered",
+                                    component.name, vss::NameOf(component.file_restore_status)),
+                        vss::Code::kWriterErrorNonRetryable);
+      component.post_restore_failure = base::MessageOf(failure);
+      return failure;
+    }
+    ASSIGN_OR_RETURN(const RestoreOptions options, ParseRestoreOptions(component.restore_options));
+    ASSIGN_OR_RETURN(hypervisor::DefinedVm defined, Register(options));
+    base::Log("writers")->info("virtual machine registered vm={} name=\"{}\" warnings={}", defined.uuid, defined.name,
+                               defined.warnings.size());
+    absl::MutexLock lock(&mu_);
+    restored_[context.session_id] = std::move(defined);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<hypervisor::DefinedVm> HypervWriter::TakeRestored(const vss::Guid& session_id) {
+  absl::MutexLock lock(&mu_);
+  const auto found = restored_.find(session_id);
+  if (found == restored_.end()) return vss::Error(vss::Code::kObjectNotFound, "no restore {}", session_id.ToString());
+  hypervisor::DefinedVm defined = std::move(found->second);
+  restored_.erase(found);
+  return defined;
+}
+
+}  // namespace umbra::writers

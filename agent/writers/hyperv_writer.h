@@ -1,0 +1,105 @@
+// The Hyper-V VSS writer on any hypervisor of ours: every virtual machine is a component.
+//
+// Backup (B1 to B10): PrepareBackup chooses the mechanism and refuses what can't be done, before anything is touched.
+// PrepareSnapshot does the whole snapshot of every guest: prepare, freeze, cut, thaw; it returns when every virtual
+// machine has its point in time, or none has (B9). Freeze and Thaw do nothing (B5). PostSnapshot hands the guests'
+// snapshots to the provider, whose copies become them (B7). A virtual machine that is backed up crash-consistent is cut
+// by the provider in CommitSnapshots. Restore (R1 to R8): PreRestore powers off and deletes, PostRestore registers.
+//
+// Threads: the events come from the coordinator (writer.h); the other calls are thread-safe.
+#ifndef UMBRA_AGENT_WRITERS_HYPERV_WRITER_H_
+#define UMBRA_AGENT_WRITERS_HYPERV_WRITER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "agent/hypervisor/hypervisor.h"
+#include "agent/providers/checkpoint_provider.h"
+#include "agent/providers/guest_freeze.h"
+#include "agent/vss/writer.h"
+#include "agent/writers/component_options.h"
+#include "agent/writers/hyperv_components.h"
+#include "agent/writers/mechanism.h"
+#include "storage/base/filesystem.h"
+
+namespace umbra::writers {
+
+struct HypervWriterOptions {
+  vss::Guid instance_id;
+  std::string scratch_folder;
+  providers::FreezeLimits freeze;
+  absl::Duration guest_agent_timeout = absl::Seconds(2);
+};
+
+// A virtual machine in a backup, from PrepareSnapshot on.
+struct CapturedVm {
+  hypervisor::VmInfo vm;
+  BackupPlan plan;
+  std::string configuration;
+  absl::Duration freeze_duration;
+};
+
+class HypervWriter final : public vss::Writer {
+ public:
+  // All references outlive the writer.
+  HypervWriter(const providers::PointInTimeTools& tools, providers::CheckpointProvider& provider,
+               base::Filesystem& filesystem, HypervWriterOptions options);
+  ~HypervWriter() override;
+
+  // Of one session, after its DoSnapshotSet. NOT_FOUND / VSS_OBJECT_NOT_FOUND for another one.
+  absl::StatusOr<std::vector<CapturedVm>> Captured(const vss::Guid& session_id) const;
+  // Of one session, after its PostRestore; taken out.
+  absl::StatusOr<hypervisor::DefinedVm> TakeRestored(const vss::Guid& session_id);
+
+  // --- vss::Writer ---
+  const vss::WriterIdentity& identity() const override { return identity_; }
+  absl::StatusOr<vss::WriterMetadata> OnIdentify(const vss::EventContext& context) override;
+  absl::Status OnPrepareBackup(vss::EventContext& context) override;
+  absl::Status OnPrepareSnapshot(vss::EventContext& context) override;
+  absl::Status OnFreeze(vss::EventContext&) override { return absl::OkStatus(); }  // B5
+  absl::Status OnThaw(vss::EventContext&) override { return absl::OkStatus(); }    // B5
+  absl::Status OnPostSnapshot(vss::EventContext& context) override;
+  absl::Status OnBackupShutdown(vss::EventContext& context) override;
+  absl::Status OnAbort(vss::EventContext& context) override;
+  absl::Status OnPreRestore(vss::EventContext& context) override;
+  absl::Status OnPostRestore(vss::EventContext& context) override;
+
+ private:
+  struct Work;    // of one backup session
+  struct WorkVm;  // of one virtual machine in it
+
+  absl::StatusOr<WorkVm> Plan(const vss::EventContext& context, const vss::BackupComponent& component);
+  absl::Status CheckNotBusy(const std::string& vm_uuid) const;
+  absl::Status CheckVolumes(const vss::EventContext& context, const Work& work) const;
+  absl::Status PrepareOne(const vss::EventContext& context, WorkVm& vm);
+  absl::Status TakeOne(WorkVm& vm);
+  absl::Status PrepareAndTake(const vss::EventContext& context, Work& work);
+  Work* FindWork(const vss::Guid& session_id) const;
+  void Drop(const vss::Guid& session_id);
+
+  absl::Status CheckNameFree(const std::string& name);
+  absl::StatusOr<hypervisor::DefinedVm> Register(const RestoreOptions& options);
+  void Link(const RestoreOptions& options, hypervisor::DefinedVm* defined);
+
+  const providers::PointInTimeTools tools_;
+  providers::CheckpointProvider& provider_;
+  base::Filesystem& filesystem_;
+  const HypervWriterOptions options_;
+  const vss::WriterIdentity identity_;
+
+  // The tables; what a Work holds belongs to its session, whose events come one after another.
+  mutable absl::Mutex mu_;
+  absl::flat_hash_map<vss::Guid, std::unique_ptr<Work>> work_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<vss::Guid, hypervisor::DefinedVm> restored_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace umbra::writers
+
+#endif  // UMBRA_AGENT_WRITERS_HYPERV_WRITER_H_

@@ -1,0 +1,204 @@
+#include "agent/writers/mechanism.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "storage/base/status.h"
+
+namespace umbra::writers {
+namespace {
+
+using hypervisor::Disk;
+using hypervisor::DiskExclusion;
+using hypervisor::GuestAgentInfo;
+using hypervisor::GuestAgentState;
+using hypervisor::GuestFilesystem;
+using hypervisor::VmInfo;
+using hypervisor::VmState;
+
+std::string_view NameOf(VmState state) {
+  switch (state) {
+    case VmState::kRunning:
+      return "running";
+    case VmState::kPaused:
+      return "paused";
+    case VmState::kSaved:
+      return "saved";
+    case VmState::kOff:
+      return "off";
+    case VmState::kCrashed:
+      return "crashed";
+    case VmState::kUnknown:
+      break;
+  }
+  return "in an unknown state";
+}
+
+std::string_view ReasonOf(DiskExclusion exclusion) {
+  switch (exclusion) {
+    case DiskExclusion::kPassThrough:
+      return "DISK_PASS_THROUGH";
+    case DiskExclusion::kNetwork:
+      return "DISK_NETWORK";
+    case DiskExclusion::kRemovable:
+      return "DISK_REMOVABLE";
+    case DiskExclusion::kShared:
+      return "DISK_SHARED";
+    case DiskExclusion::kFormatUnsupported:
+      return "DISK_FORMAT_UNSUPPORTED";
+    case DiskExclusion::kNone:
+      break;
+  }
+  return "";
+}
+
+bool IsIncluded(const VmInfo& vm, const std::string& disk_name) {
+  return std::any_of(vm.disks.begin(), vm.disks.end(), [&](const Disk& disk) {
+    return disk.name == disk_name && disk.exclusion == DiskExclusion::kNone;
+  });
+}
+
+// A file system that no included disk holds isn't part of the backup, so it can't stand in its way. One whose disks
+// aren't known may be anywhere.
+bool IsInBackup(const VmInfo& vm, const GuestFilesystem& fs) {
+  return fs.disk_names.empty() || std::any_of(fs.disk_names.begin(), fs.disk_names.end(),
+                                              [&](const std::string& name) { return IsIncluded(vm, name); });
+}
+
+// M2a.
+void CheckAgent(const GuestAgentInfo& agent, std::vector<Obstacle>* obstacles) {
+  switch (agent.state) {
+    case GuestAgentState::kRunning:
+      return;
+    case GuestAgentState::kNotConfigured:
+      obstacles->push_back({"GUEST_AGENT_NOT_CONFIGURED", "the virtual machine has no guest agent channel"});
+      return;
+    default:
+      obstacles->push_back({"GUEST_AGENT_NOT_RUNNING", "the guest agent doesn't answer"});
+  }
+}
+
+// M2c.
+void CheckSnapshotFolder(const VmInfo& vm, const HostVolumeOf& host_volume_of, std::vector<Obstacle>* obstacles) {
+  if (vm.snapshot_folder.empty()) return;  // snapshots lie beside each disk
+  const std::string volume = host_volume_of(vm.snapshot_folder);
+  for (const Disk& disk : IncludedDisks(vm)) {
+    if (!volume.empty() && host_volume_of(disk.path) == volume) continue;
+    obstacles->push_back({"SNAPSHOT_FOLDER_ON_OTHER_VOLUME",
+                          fmt::format("snapshots go to {}, which is not on the volume of disk {} ({})",
+                                      vm.snapshot_folder, disk.name, disk.path)});
+    return;
+  }
+}
+
+// M2d: a volume that lies partly on a disk outside the backup can't be brought to one point in time.
+void CheckSpanning(const VmInfo& vm, const GuestAgentInfo& agent, std::vector<Obstacle>* obstacles) {
+  for (const GuestFilesystem& fs : agent.filesystems) {
+    if (!IsInBackup(vm, fs)) continue;
+    for (const std::string& name : fs.disk_names) {
+      if (IsIncluded(vm, name)) continue;
+      obstacles->push_back(
+          {"GUEST_VOLUME_SPANS_EXCLUDED_DISK",
+           fmt::format("the guest's {} lies partly on disk {}, which is not backed up", fs.mount_point, name)});
+      return;
+    }
+  }
+}
+
+// M2e.
+void CheckFilesystems(const VmInfo& vm, const GuestAgentInfo& agent, std::vector<Obstacle>* obstacles) {
+  for (const GuestFilesystem& fs : agent.filesystems) {
+    if (fs.can_freeze || !IsInBackup(vm, fs)) continue;
+    obstacles->push_back({"GUEST_FILESYSTEM_CANNOT_FREEZE",
+                          fmt::format("the guest's {} is {}, which can't be frozen", fs.mount_point, fs.type)});
+    return;
+  }
+}
+
+// Reasons that tell a person what to do; any other means "this needs the saved state".
+bool IsTold(std::string_view reason) {
+  return reason == "GUEST_AGENT_NOT_CONFIGURED" || reason == "GUEST_AGENT_NOT_RUNNING" || reason == "GUEST_NOT_RUNNING";
+}
+
+std::string_view AdviceFor(std::string_view reason, bool crash_consistent_helps) {
+  if (reason == "GUEST_NOT_RUNNING" && !crash_consistent_helps) return "start it";
+  if (reason == "GUEST_AGENT_NOT_CONFIGURED") return "install a guest agent, or allow crash-consistent points";
+  if (reason == "GUEST_AGENT_NOT_RUNNING") return "look at the agent in the guest, or allow crash-consistent points";
+  return "allow crash-consistent points, or remove the obstacle";
+}
+
+}  // namespace
+
+std::string_view NameOf(BackupMechanism mechanism) {
+  switch (mechanism) {
+    case BackupMechanism::kSavedState:
+      return "saved_state";
+    case BackupMechanism::kChildSnapshot:
+      return "child_snapshot";
+    case BackupMechanism::kCrashConsistent:
+      return "crash_consistent";
+    case BackupMechanism::kOffline:
+      return "offline";
+  }
+  return "";
+}
+
+std::vector<Disk> IncludedDisks(const VmInfo& vm) {
+  std::vector<Disk> disks;
+  for (const Disk& disk : vm.disks) {
+    if (disk.exclusion == DiskExclusion::kNone) disks.push_back(disk);
+  }
+  return disks;
+}
+
+std::vector<ExcludedDisk> ExcludedDisks(const VmInfo& vm) {
+  std::vector<ExcludedDisk> disks;
+  for (const Disk& disk : vm.disks) {
+    if (disk.exclusion == DiskExclusion::kNone) continue;
+    disks.push_back({disk.name, std::string(ReasonOf(disk.exclusion)), disk.exclusion_detail});
+  }
+  return disks;
+}
+
+std::string MechanismChoice::message() const {
+  if (mechanism == BackupMechanism::kChildSnapshot) return "the guest freezes its file systems for the moment";
+  std::string text;
+  for (const Obstacle& obstacle : obstacles) text += (text.empty() ? "" : "; ") + obstacle.message;
+  return text;
+}
+
+MechanismChoice ChooseMechanism(const VmInfo& vm, const GuestAgentInfo& agent, const HostVolumeOf& host_volume_of) {
+  MechanismChoice choice;
+  // M2b first: nobody answers in a guest that doesn't run, so M2a, M2d and M2e can't be known.
+  if (vm.state == VmState::kRunning) {
+    CheckAgent(agent, &choice.obstacles);
+  } else {
+    choice.obstacles.push_back(
+        {"GUEST_NOT_RUNNING", fmt::format("the virtual machine is {}, not running", NameOf(vm.state))});
+  }
+  CheckSnapshotFolder(vm, host_volume_of, &choice.obstacles);
+  CheckSpanning(vm, agent, &choice.obstacles);
+  CheckFilesystems(vm, agent, &choice.obstacles);
+  choice.mechanism = choice.obstacles.empty() ? BackupMechanism::kChildSnapshot : BackupMechanism::kSavedState;
+  return choice;
+}
+
+absl::StatusOr<BackupPlan> PlanBackup(const VmInfo& vm, const MechanismChoice& choice, bool allow_crash_consistent) {
+  if (IncludedDisks(vm).empty()) {
+    return base::Error(absl::StatusCode::kFailedPrecondition, "NO_DISKS",
+                       "{}: every disk is excluded, there is nothing to back up", vm.name);
+  }
+  if (choice.mechanism == BackupMechanism::kChildSnapshot) {
+    return BackupPlan{BackupMechanism::kChildSnapshot, "", choice.message()};
+  }
+  const bool alive = vm.state == VmState::kRunning || vm.state == VmState::kPaused;
+  if (allow_crash_consistent && alive) {
+    return BackupPlan{BackupMechanism::kCrashConsistent, choice.reason(), choice.message()};
+  }
+  const std::string reason = IsTold(choice.reason()) ? choice.reason() : "SAVED_STATE_UNSUPPORTED";
+  return base::Error(absl::StatusCode::kFailedPrecondition, reason, "{}: {} ({}); {}", vm.name, choice.message(),
+                     choice.reason(), AdviceFor(choice.reason(), alive));
+}
+
+}  // namespace umbra::writers

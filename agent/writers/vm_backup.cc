@@ -1,0 +1,144 @@
+#include "agent/writers/vm_backup.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "agent/journal/crash_points.h"
+#include "agent/providers/checkpoint_provider.h"
+#include "agent/writers/component_options.h"
+#include "agent/writers/hyperv_components.h"
+#include "agent/writers/hyperv_writer.h"
+#include "storage/base/crash_point.h"
+#include "storage/base/status.h"
+
+namespace umbra::writers {
+namespace {
+
+constexpr size_t kOwnerTagLengthMax = 40;
+
+absl::Status Invalid(std::string message) {
+  return base::MakeError(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", std::move(message));
+}
+
+absl::Status Check(const VmBackupOptions& options) {
+  const auto& uuids = options.vm_uuids;
+  if (uuids.empty()) return Invalid("no virtual machine is named");
+  if (uuids.size() > static_cast<size_t>(vss::kMaxVolumesPerSet)) {
+    return vss::Error(vss::Code::kMaximumNumberOfVolumesReached, "a set holds at most {} virtual machines",
+                      vss::kMaxVolumesPerSet);
+  }
+  for (auto it = uuids.begin(); it != uuids.end(); ++it) {
+    if (!vss::Guid::Parse(*it).has_value()) return Invalid(fmt::format("\"{}\" is no uuid", *it));
+    if (std::find(uuids.begin(), it, *it) != it) return Invalid(fmt::format("{} is named twice", *it));
+  }
+  const std::string& tag = options.owner_tag;
+  const bool plain = tag.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
+  if (tag.empty() || tag.size() > kOwnerTagLengthMax || !plain) return Invalid(fmt::format("owner tag \"{}\"", tag));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+VmBackup::VmBackup(std::unique_ptr<vss::Session> session, HypervWriter& writer, providers::CheckpointProvider& provider,
+                   VmBackupOptions options)
+    : requester_(std::move(session), vss::BackupSettings{}),
+      writer_(writer),
+      provider_(provider),
+      options_(std::move(options)) {}
+
+VmBackup::~VmBackup() = default;
+
+absl::Status VmBackup::GatherAndSelect() {
+  RETURN_IF_ERROR(Check(options_));
+  ASSIGN_OR_RETURN(const auto metadata, requester_.Gather());
+  const auto hyperv = std::find_if(metadata.begin(), metadata.end(),
+                                   [](const vss::WriterMetadata& m) { return m.writer_id == kHypervWriterId; });
+  if (hyperv == metadata.end()) {
+    return base::Error(absl::StatusCode::kUnavailable, "HYPERVISOR_UNAVAILABLE",
+                       "{} doesn't answer: the hypervisor can't be asked", kHypervWriterName);
+  }
+  BackupOptions told;
+  told.allow_crash_consistent = options_.allow_crash_consistent;
+  told.freeze_timeout = options_.freeze_timeout;
+  told.owner_tag = options_.owner_tag;
+  std::vector<vss::ComponentChoice> choices;
+  for (const std::string& uuid : options_.vm_uuids) {
+    const vss::ComponentId id = ComponentIdOf(uuid);
+    if (hyperv->Find(id.logical_path, id.name) == nullptr) {
+      return base::Error(absl::StatusCode::kNotFound, "VM_NOT_FOUND", "no virtual machine {} on this host", uuid);
+    }
+    choices.push_back({id, Print(told)});
+  }
+  return requester_.Select(choices);
+}
+
+absl::Status VmBackup::Prepare() {
+  if (!selected_) {
+    if (const absl::Status selected = GatherAndSelect(); !selected.ok()) {
+      Abort().IgnoreError();
+      return selected;
+    }
+    selected_ = true;
+  }
+  return requester_.Prepare();
+}
+
+absl::StatusOr<std::vector<VmSnapshot>> VmBackup::Collect() {
+  ASSIGN_OR_RETURN(const std::vector<CapturedVm> captured, writer_.Captured(requester_.session_id()));
+  std::vector<VmSnapshot> snapshots;
+  for (const std::string& uuid : options_.vm_uuids) {
+    const std::string own = VmUuidOf(uuid);
+    const auto vm =
+        std::find_if(captured.begin(), captured.end(), [&](const CapturedVm& c) { return c.vm.uuid == own; });
+    if (vm == captured.end()) return vss::Error(vss::Code::kUnexpected, "the set was made without {}", uuid);
+    VmSnapshot snapshot;
+    snapshot.vm = vm->vm;
+    snapshot.mechanism = vm->plan.mechanism;
+    snapshot.mechanism_reason = vm->plan.reason;
+    snapshot.mechanism_message = vm->plan.message;
+    snapshot.freeze_duration = vm->freeze_duration;
+    ASSIGN_OR_RETURN(snapshot.point_time, provider_.PointTime(set_id_, own));
+    snapshot.configuration = vm->configuration;
+    snapshot.disks = IncludedDisks(vm->vm);
+    snapshot.excluded_disks = ExcludedDisks(vm->vm);
+    snapshots.push_back(std::move(snapshot));
+  }
+  return snapshots;
+}
+
+absl::StatusOr<std::vector<VmSnapshot>> VmBackup::Snapshot() {
+  ASSIGN_OR_RETURN(const vss::SnapshotSet set, requester_.Snapshot());
+  set_id_ = set.set_id;
+  absl::StatusOr<std::vector<VmSnapshot>> snapshots = Collect();
+  if (!snapshots.ok()) Abort().IgnoreError();
+  base::CrashPoint(journal::kCrashSetMade);
+  return snapshots;
+}
+
+absl::StatusOr<std::unique_ptr<hypervisor::BlockReader>> VmBackup::OpenDisk(const std::string& vm_uuid,
+                                                                            const std::string& disk_name) {
+  return provider_.OpenDisk(set_id_, VmUuidOf(vm_uuid), disk_name);
+}
+
+absl::Status VmBackup::Health(const std::string& vm_uuid) {
+  return provider_.Health(set_id_, VmUuidOf(vm_uuid));
+}
+
+absl::Status VmBackup::SetSucceeded(const std::string& vm_uuid, bool succeeded) {
+  return requester_.SetBackupSucceeded(ComponentIdOf(vm_uuid), succeeded);
+}
+
+absl::StatusOr<vss::BackupDocuments> VmBackup::Documents() {
+  return requester_.Documents();
+}
+
+absl::Status VmBackup::Complete() {
+  base::CrashPoint(journal::kCrashBeforeComplete);
+  return requester_.Complete();
+}
+
+absl::Status VmBackup::Abort() {
+  return requester_.Abort();
+}
+
+}  // namespace umbra::writers

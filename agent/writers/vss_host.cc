@@ -1,0 +1,83 @@
+#include "agent/writers/vss_host.h"
+
+#include <utility>
+
+#include "agent/journal/intent_journal.h"
+#include "agent/providers/checkpoint_provider.h"
+#include "agent/vss/coordinator.h"
+#include "agent/writers/hyperv_writer.h"
+#include "storage/base/log.h"
+#include "storage/base/status.h"
+
+namespace umbra::writers {
+
+struct VssHost::Parts {
+  Parts(hypervisor::Hypervisor& hypervisor, base::Filesystem& filesystem, base::Clock& clock, base::Random& random,
+        VssHostOptions host_options)
+      : options(std::move(host_options)),
+        filesystem(filesystem),
+        journal(filesystem, options.journal_folder),
+        tools{hypervisor, journal, clock},
+        provider(tools),
+        writer(
+            tools, provider, filesystem,
+            {vss::Guid::Literal(random.Uuid()), options.scratch_folder, options.freeze, options.guest_agent_timeout}),
+        coordinator(clock, random) {
+    coordinator.AddWriter(writer);
+    coordinator.AddProvider(provider);
+  }
+
+  const VssHostOptions options;
+  base::Filesystem& filesystem;
+  journal::IntentJournal journal;
+  const providers::PointInTimeTools tools;
+  providers::CheckpointProvider provider;
+  HypervWriter writer;
+  vss::Coordinator coordinator;  // last: ends first, and with it the threads that call the others
+};
+
+VssHost::VssHost(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+VssHost::~VssHost() = default;
+
+absl::StatusOr<std::unique_ptr<VssHost>> VssHost::Create(hypervisor::Hypervisor& hypervisor,
+                                                         base::Filesystem& filesystem, base::Clock& clock,
+                                                         base::Random& random, VssHostOptions options) {
+  auto parts = std::make_unique<Parts>(hypervisor, filesystem, clock, random, std::move(options));
+  RETURN_IF_ERROR(parts->journal.Open());
+  return std::unique_ptr<VssHost>(new VssHost(std::move(parts)));
+}
+
+absl::StatusOr<journal::HealReport> VssHost::Heal() {
+  const providers::PointInTimeTools& tools = parts_->tools;
+  ASSIGN_OR_RETURN(journal::HealReport report, journal::Heal(tools.hypervisor, parts_->journal, tools.clock));
+  const auto log = base::Log("journal");
+  for (const journal::Intent& intent : report.healed) {
+    log->warn("healed vm={} owner_tag={}", intent.vm_uuid, intent.owner_tag);
+  }
+  for (const std::string& action : report.actions) log->info("healing action=\"{}\"", action);
+  for (const auto& open : report.open) {
+    log->error("not healed yet vm={} owner_tag={} error=\"{}\"", open.intent.vm_uuid, open.intent.owner_tag,
+               base::Describe(open.why));
+  }
+  for (const std::string& path : report.damaged) log->error("damaged intent path={}", path);
+  return report;
+}
+
+absl::StatusOr<std::vector<VmDescription>> VssHost::DescribeVms() {
+  return writers::DescribeVms(parts_->tools.hypervisor, parts_->filesystem, parts_->options.guest_agent_timeout);
+}
+
+std::vector<vss::WriterStatus> VssHost::Writers() {
+  return parts_->coordinator.LastWriterStatus();
+}
+
+std::unique_ptr<VmBackup> VssHost::NewBackup(VmBackupOptions options) {
+  return std::make_unique<VmBackup>(parts_->coordinator.NewSession(), parts_->writer, parts_->provider,
+                                    std::move(options));
+}
+
+std::unique_ptr<VmRestore> VssHost::NewRestore(VmRestoreOptions options) {
+  return std::make_unique<VmRestore>(parts_->coordinator.NewSession(), parts_->writer, std::move(options));
+}
+
+}  // namespace umbra::writers
