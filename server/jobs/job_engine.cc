@@ -283,7 +283,7 @@ absl::Status JobEngine::PruneRequests() {
 
 // ---- Changing ----
 
-absl::StatusOr<Applied> JobEngine::Apply(const JobId& id, int32_t attempt, JobEvent event, const EventFacts& facts) {
+absl::StatusOr<Applied> JobEngine::Apply(const JobId& id, Attempt attempt, JobEvent event, const EventFacts& facts) {
   UMBRA_CHECK(event != JobEvent::kSubmit);
   if (event == JobEvent::kProgress) return ApplyProgress(id, attempt, facts);
   absl::StatusOr<Applied> applied;
@@ -303,7 +303,7 @@ absl::StatusOr<Job> JobEngine::Cancel(const JobId& id) {
   return std::move(applied.job);
 }
 
-absl::StatusOr<Applied> JobEngine::Change(const JobId& id, int32_t attempt, JobEvent event, const EventFacts& facts) {
+absl::StatusOr<Applied> JobEngine::Change(const JobId& id, Attempt attempt, JobEvent event, const EventFacts& facts) {
   base::CrashPoint(fmt::format("jobs.{}.before", NameOf(event)));
   absl::StatusOr<Applied> applied =
       catalog_.Write([&](Stores& stores) { return ChangeRow(stores, id, attempt, event, facts); });
@@ -312,12 +312,12 @@ absl::StatusOr<Applied> JobEngine::Change(const JobId& id, int32_t attempt, JobE
   return applied;
 }
 
-absl::StatusOr<Applied> JobEngine::ChangeRow(Stores& stores, const JobId& id, int32_t attempt, JobEvent event,
+absl::StatusOr<Applied> JobEngine::ChangeRow(Stores& stores, const JobId& id, Attempt attempt, JobEvent event,
                                              const EventFacts& facts) const {
   ASSIGN_OR_RETURN(Job job, stores.jobs.Get(id));
   Overlay(job, LiveOf(id));
-  if (attempt != kCurrentAttempt && attempt != job.attempt) {
-    if (event == JobEvent::kRepoCommitted) return NotCurrent(job, attempt);
+  if (attempt.has_value() && *attempt != job.attempt) {
+    if (event == JobEvent::kRepoCommitted) return NotCurrent(job, *attempt);
     return Applied{std::move(job), false};
   }
   JobMessage error = ErrorOf(event, facts);
@@ -346,14 +346,14 @@ absl::StatusOr<Applied> JobEngine::ChangeRow(Stores& stores, const JobId& id, in
   return Applied{std::move(job), true};
 }
 
-absl::Status JobEngine::AddWarning(const JobId& id, int32_t attempt, const JobMessage& warning) {
+absl::Status JobEngine::AddWarning(const JobId& id, Attempt attempt, const JobMessage& warning) {
   bool changed = false;
   {
     absl::MutexLock lock(&change_mu_);
     const absl::StatusOr<Job> job = catalog_.Write([&](Stores& stores) -> absl::StatusOr<Job> {
       ASSIGN_OR_RETURN(Job row, stores.jobs.Get(id));
       Overlay(row, LiveOf(id));
-      if (catalog::IsTerminal(row.state) || (attempt != kCurrentAttempt && attempt != row.attempt)) return row;
+      if (catalog::IsTerminal(row.state) || (attempt.has_value() && *attempt != row.attempt)) return row;
       RETURN_IF_ERROR(stores.jobs.AddWarning(id, warning));
       row.revision = NextRevision(row.revision);
       RETURN_IF_ERROR(stores.jobs.Update(row));
@@ -377,7 +377,7 @@ bool JobEngine::TakeProgress(Live& live, const EventFacts& facts) {
   return true;
 }
 
-absl::StatusOr<Applied> JobEngine::ApplyProgress(const JobId& id, int32_t attempt, const EventFacts& facts) {
+absl::StatusOr<Applied> JobEngine::ApplyProgress(const JobId& id, Attempt attempt, const EventFacts& facts) {
   bool changed = false;
   bool started = false;
   {
@@ -386,7 +386,7 @@ absl::StatusOr<Applied> JobEngine::ApplyProgress(const JobId& id, int32_t attemp
     {
       absl::MutexLock lock(&mu_);
       auto it = live_.find(id);
-      if (it != live_.end() && (attempt == kCurrentAttempt || attempt == it->second.attempt)) {
+      if (it != live_.end() && (!attempt.has_value() || *attempt == it->second.attempt)) {
         started = it->second.state == JobState::kDispatching;
         changed = in_memory = TakeProgress(it->second, facts);
       }

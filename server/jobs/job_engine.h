@@ -39,8 +39,9 @@ inline constexpr size_t kProgressDisksMax = 1024;
 inline constexpr size_t kRequestIdLengthMax = 64;
 // A client that repeats a request does so within minutes.
 inline constexpr absl::Duration kRequestsKeptFor = absl::Hours(24 * 7);
-// For Apply: whichever attempt is current.
-inline constexpr int32_t kCurrentAttempt = -1;
+// An attempt number; kCurrentAttempt means whichever is current. (No number means it: numbers come from agents.)
+using Attempt = std::optional<int32_t>;
+inline constexpr std::nullopt_t kCurrentAttempt = std::nullopt;
 
 // Facts that come with an event; each is read by the events named.
 struct EventFacts {
@@ -98,14 +99,14 @@ class JobEngine {
   // commit). FAILED_PRECONDITION / SESSION_NOT_FOUND  kRepoCommitted of an attempt that isn't current any more.
   // FAILED_PRECONDITION / JOB_BAD_STATE      refused by the table: a defect of the caller.
   // ABORTED / VM_BUSY                        kAssign while another job works on one of its virtual machines.
-  absl::StatusOr<Applied> Apply(const JobId& id, int32_t attempt, JobEvent event, const EventFacts& facts = {});
+  absl::StatusOr<Applied> Apply(const JobId& id, Attempt attempt, JobEvent event, const EventFacts& facts = {});
 
   // A person wants it to stop: Apply(kCancelRequested) on whichever attempt is current.
   absl::StatusOr<Job> Cancel(const JobId& id);
 
   // Adds a warning to a job that hasn't ended; later ones, of older attempts, and those beyond kJobWarningsMax are
   // dropped.
-  absl::Status AddWarning(const JobId& id, int32_t attempt, const catalog::JobMessage& warning);
+  absl::Status AddWarning(const JobId& id, Attempt attempt, const catalog::JobMessage& warning);
 
   // ---- Dispatching ----
 
@@ -154,11 +155,11 @@ class JobEngine {
   };
 
   // Change, but for the announcement: that happens with no lock held.
-  absl::StatusOr<Applied> Change(const JobId& id, int32_t attempt, JobEvent event, const EventFacts& facts)
+  absl::StatusOr<Applied> Change(const JobId& id, Attempt attempt, JobEvent event, const EventFacts& facts)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_mu_) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::StatusOr<Applied> ChangeRow(catalog::Stores& stores, const JobId& id, int32_t attempt, JobEvent event,
+  absl::StatusOr<Applied> ChangeRow(catalog::Stores& stores, const JobId& id, Attempt attempt, JobEvent event,
                                     const EventFacts& facts) const ABSL_LOCKS_EXCLUDED(mu_);
-  absl::StatusOr<Applied> ApplyProgress(const JobId& id, int32_t attempt, const EventFacts& facts)
+  absl::StatusOr<Applied> ApplyProgress(const JobId& id, Attempt attempt, const EventFacts& facts)
       ABSL_LOCKS_EXCLUDED(change_mu_, mu_);
   // Takes progress into memory. False: not taken, the row must be written instead.
   bool TakeProgress(Live& live, const EventFacts& facts) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

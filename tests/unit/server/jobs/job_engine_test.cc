@@ -1,0 +1,498 @@
+// Proves what the engine adds to the table: idempotent requests, attempts that fence late messages, one working job per
+// virtual machine, rows with their events, progress that is cheap and never goes back, and watchers that are told.
+#include "server/jobs/job_engine.h"
+
+#include <atomic>
+#include <thread>
+
+#include "tests/unit/server/jobs/fixture.h"
+
+namespace umbra::jobs {
+namespace {
+
+using ::testing::ElementsAre;
+
+bool Online(const HostId&) {
+  return true;
+}
+
+std::vector<JobId> Ids(const std::vector<ActiveJob>& jobs) {
+  std::vector<JobId> ids;
+  for (const ActiveJob& job : jobs) ids.push_back(job.id);
+  return ids;
+}
+
+EventFacts Progress(int64_t done, int64_t total = 100) {
+  return {.phase = catalog::JobPhase::kTransferring,
+          .progress = catalog::JobProgress{
+              .done_bytes = done, .total_bytes = total, .disks = {{{HostId("h1"), "u1"}, "vda", done, total}}}};
+}
+
+// The row as it is on disk, without what is only in memory.
+class JobEngineTest : public EngineTest {
+ protected:
+  Job Row(const JobId& id) {
+    return *catalog_->Read([&](const catalog::Stores& s) { return s.jobs.Get(id); });
+  }
+};
+
+// ---- Submit ----
+
+TEST_F(JobEngineTest, SubmitQueuesAndWritesAnEvent) {
+  const Job job = Submit(Backup({"u1"}));
+  EXPECT_EQ(job.state, JobState::kQueued);
+  EXPECT_EQ(job.number, 1);
+  EXPECT_EQ(job.attempt, 0);
+  EXPECT_EQ(Get(job.id).spec, JobSpec(Backup({"u1"})));
+  ASSERT_EQ(Events().size(), 1u);
+  EXPECT_EQ(Events()[0].type, "JOB_STATE_CHANGED");
+  EXPECT_EQ(Events()[0].resource, "jobs/" + job.id.value);
+  EXPECT_EQ(Events()[0].message, "backup queued");
+}
+
+TEST_F(JobEngineTest, ARepeatedRequestGetsTheFirstJobAsItIsNow) {
+  const RequestKey key{"r1", "hash"};
+  EXPECT_EQ(*engine_->FindRequest(key), std::nullopt);
+  const Job first = *engine_->Submit(Verify(), key);
+  Do(first.id, JobEvent::kAssign);
+  const Job second = *engine_->Submit(Verify(), key);
+  EXPECT_EQ(second.id, first.id);
+  EXPECT_EQ(second.state, JobState::kDispatching);
+  EXPECT_EQ((*engine_->FindRequest(key))->id, first.id);
+  EXPECT_EQ(engine_->Active()->size(), 1u);
+  Restart();
+  EXPECT_EQ(engine_->Submit(Verify(), key)->id, first.id);
+}
+
+TEST_F(JobEngineTest, ARequestIdBelongsToOneRequest) {
+  ASSERT_TRUE(engine_->Submit(Verify(), {"r1", "hash"}).ok());
+  const absl::Status status = engine_->Submit(Verify(), {"r1", "other"}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(base::ReasonOf(status), "REQUEST_ID_REUSED");
+  EXPECT_EQ(base::ReasonOf(engine_->FindRequest({"r1", "other"}).status()), "REQUEST_ID_REUSED");
+  EXPECT_EQ(base::ReasonOf(engine_->Submit(Verify(), {std::string(65, 'x'), ""}).status()), "INVALID_REQUEST");
+}
+
+TEST_F(JobEngineTest, OfEqualRequestsAtOnceOneMakesAJob) {
+  {
+    std::vector<std::jthread> threads;
+    for (int i = 0; i < 4; ++i) {
+      threads.emplace_back([&] { EXPECT_TRUE(engine_->Submit(Verify(), {"r1", "hash"}).ok()); });
+    }
+  }
+  EXPECT_EQ(engine_->Active()->size(), 1u);
+}
+
+TEST_F(JobEngineTest, OldRequestIdsAreForgotten) {
+  ASSERT_TRUE(engine_->Submit(Verify(), {"r1", "hash"}).ok());
+  clock_.Advance(kRequestsKeptFor + absl::Seconds(1));
+  ASSERT_TRUE(engine_->PruneRequests().ok());
+  EXPECT_EQ(*engine_->FindRequest({"r1", "hash"}), std::nullopt);
+}
+
+TEST_F(JobEngineTest, SpecsWithHolesAreRefused) {
+  BackupSpec two_hosts = Backup({"u1"});
+  two_hosts.vms.push_back({HostId("h2"), "u2"});
+  RestoreSpec no_mode = RestoreInPlace("u1");
+  no_mode.mode = catalog::RestoreMode::kUnspecified;
+  RestoreSpec nothing_replaced = RestoreInPlace("");
+  RestoreSpec new_replaces = RestoreInPlace("u1");
+  new_replaces.mode = catalog::RestoreMode::kNew;
+  for (const JobSpec& spec :
+       {JobSpec(Backup({})), JobSpec(Backup({"u1", "u1"})), JobSpec(Backup({""})), JobSpec(two_hosts), JobSpec(no_mode),
+        JobSpec(nothing_replaced), JobSpec(new_replaces), JobSpec(VerifySpec{}), JobSpec(RestoreSpec{})}) {
+    const absl::Status status = engine_->Submit(spec).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(base::ReasonOf(status), "INVALID_REQUEST");
+  }
+  EXPECT_TRUE(Events().empty());
+}
+
+// ---- Life cycle ----
+
+TEST_F(JobEngineTest, ABackupGoesItsWay) {
+  Job job = Submit(Backup({"u1", "u2"}));
+  job = Do(job.id, JobEvent::kAssign).job;
+  EXPECT_EQ(job.state, JobState::kDispatching);
+  EXPECT_EQ(job.attempt, 1);
+  EXPECT_EQ(job.start_time, std::nullopt);
+  clock_.Advance(absl::Seconds(1));
+  job = Do(job.id, JobEvent::kAccept).job;
+  EXPECT_EQ(job.state, JobState::kRunning);
+  EXPECT_EQ(job.start_time, clock_.Now());
+  EXPECT_TRUE(PointsInCatalog().empty());
+  job = Commit(job);
+  EXPECT_EQ(job.state, JobState::kCommitting);
+  EXPECT_EQ(job.recovery_points.size(), 2u);
+  EXPECT_EQ(PointsInCatalog().size(), 2u);
+  clock_.Advance(absl::Seconds(1));
+  job = Do(job.id, JobEvent::kAgentDone, {.freeze_duration = absl::Milliseconds(150)}).job;
+  EXPECT_EQ(job.state, JobState::kSucceeded);
+  EXPECT_EQ(job.end_time, clock_.Now());
+  EXPECT_EQ(job.freeze_duration, absl::Milliseconds(150));
+  EXPECT_TRUE(job.error.reason.empty());
+  std::vector<std::string> messages;
+  for (const catalog::Event& event : Events()) messages.push_back(event.message);
+  EXPECT_THAT(messages, ElementsAre("backup queued", "backup dispatching", "backup running", "recovery point of u1",
+                                    "recovery point of u2", "backup committing", "backup succeeded"));
+}
+
+TEST_F(JobEngineTest, ARestoreTellsWhatItMade) {
+  const Job job = Running(RestoreInPlace("u1"));
+  const Job done = Do(job.id, JobEvent::kAgentDone, {.restored_vm_uuid = "u9"}).job;
+  EXPECT_EQ(done.state, JobState::kSucceeded);
+  EXPECT_EQ(done.restored_vm_uuid, "u9");
+}
+
+TEST_F(JobEngineTest, AFailureKeepsItsReasonAndIsAnErrorEvent) {
+  const Job job = Running(Backup({"u1"}));
+  const Job failed = Do(job.id, JobEvent::kAgentFailed, {.error = {"GUEST_FREEZE_TIMEOUT", "too slow"}}).job;
+  EXPECT_EQ(failed.state, JobState::kFailed);
+  EXPECT_EQ(failed.error, (catalog::JobMessage{"GUEST_FREEZE_TIMEOUT", "too slow"}));
+  EXPECT_EQ(Events().back().severity, catalog::Severity::kError);
+  EXPECT_EQ(Events().back().message, "backup failed: too slow (GUEST_FREEZE_TIMEOUT)");
+}
+
+TEST_F(JobEngineTest, ABackupIsNotDoneWithoutACommit) {
+  const Job job = Running(Backup({"u1"}));
+  const Job failed = Do(job.id, JobEvent::kAgentDone).job;
+  EXPECT_EQ(failed.state, JobState::kFailed);
+  EXPECT_EQ(failed.error.reason, "UPLOAD_INVALID");
+}
+
+TEST_F(JobEngineTest, LostWorkersFailTheJobWithTheReason) {
+  const Job a = Running(Backup({"u1"}));
+  const Job b = Running(Backup({"u2"}));
+  const Job c = Running(Backup({"u3"}));
+  EXPECT_EQ(Do(a.id, JobEvent::kAgentLost).job.error.reason, "AGENT_RESTARTED");
+  EXPECT_EQ(Do(b.id, JobEvent::kLeaseExpired).job.error.reason, "AGENT_LOST");
+  EXPECT_EQ(Do(c.id, JobEvent::kAgentCancelled).job.error.reason, "AGENT_RESTARTED");
+}
+
+TEST_F(JobEngineTest, AWorkerThatFailsAfterTheCommitLeavesAWarning) {
+  const Job job = Commit(Running(Backup({"u1"})));
+  const Job done = Do(job.id, JobEvent::kAgentFailed, {.error = {"HYPERVISOR_ERROR", "no cleanup"}}).job;
+  EXPECT_EQ(done.state, JobState::kSucceeded);
+  EXPECT_THAT(done.warnings, ElementsAre(catalog::JobMessage{"HYPERVISOR_ERROR", "no cleanup"}));
+  EXPECT_TRUE(done.error.reason.empty());
+  EXPECT_EQ(Events().back().severity, catalog::Severity::kWarning);
+}
+
+TEST_F(JobEngineTest, AVerificationTellsTheDamage) {
+  const Job job = Running(Verify());
+  const catalog::DamagedChunk chunk{"c1", RecoveryPointId("p1"), "vda", 4096, "flipped"};
+  const Job done = Do(job.id, JobEvent::kAgentDone, {.damage = {chunk}}).job;
+  EXPECT_THAT(done.damage, ElementsAre(chunk));
+}
+
+TEST_F(JobEngineTest, UnknownJobsAreSaidSo) {
+  const JobId none("none");
+  EXPECT_EQ(base::ReasonOf(engine_->Get(none).status()), "JOB_NOT_FOUND");
+  EXPECT_EQ(base::ReasonOf(engine_->Cancel(none).status()), "JOB_NOT_FOUND");
+  EXPECT_EQ(base::ReasonOf(engine_->Apply(none, 1, JobEvent::kProgress).status()), "JOB_NOT_FOUND");
+  EXPECT_EQ(base::ReasonOf(engine_->AddWarning(none, 1, {})), "JOB_NOT_FOUND");
+}
+
+// ---- Cancel ----
+
+TEST_F(JobEngineTest, CancelInEveryState) {
+  const Job queued = Submit(Backup({"u1"}));
+  EXPECT_EQ(engine_->Cancel(queued.id)->state, JobState::kCancelled);
+  EXPECT_EQ(base::ReasonOf(engine_->Cancel(queued.id).status()), "JOB_ENDED");
+
+  const Job running = Running(Backup({"u2"}));
+  EXPECT_EQ(engine_->Cancel(running.id)->state, JobState::kCancelling);
+  EXPECT_EQ(engine_->Cancel(running.id)->state, JobState::kCancelling);
+  EXPECT_FALSE(Do(running.id, JobEvent::kProgress, Progress(5)).changed);
+  EXPECT_EQ(Do(running.id, JobEvent::kAgentCancelled).job.state, JobState::kCancelled);
+
+  const Job committing = Commit(Running(Backup({"u3"})));
+  EXPECT_EQ(engine_->Cancel(committing.id)->state, JobState::kCommitting);
+}
+
+TEST_F(JobEngineTest, ACommitThatBeatsTheCancelWins) {
+  const Job job = Running(Backup({"u1"}));
+  ASSERT_TRUE(engine_->Cancel(job.id).ok());
+  EXPECT_EQ(Commit(job).state, JobState::kCommitting);
+  EXPECT_EQ(Do(job.id, JobEvent::kAgentCancelled).job.state, JobState::kSucceeded);
+  EXPECT_EQ(PointsInCatalog().size(), 1u);
+}
+
+TEST_F(JobEngineTest, ACommitAfterTheEndIsRefusedAndShowsNothing) {
+  const Job job = Running(Backup({"u1"}));
+  Do(job.id, JobEvent::kLeaseExpired);
+  const absl::Status status =
+      engine_->Apply(job.id, 1, JobEvent::kRepoCommitted, {.recovery_points = PointsOf(job)}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(base::ReasonOf(status), "JOB_ENDED");
+  EXPECT_TRUE(PointsInCatalog().empty());
+}
+
+// ---- Attempts ----
+
+TEST_F(JobEngineTest, MessagesOfAnOlderAttemptChangeNothing) {
+  Job job = Submit(Backup({"u1"}));
+  Do(job.id, JobEvent::kAssign);
+  Do(job.id, JobEvent::kAgentLost);
+  EXPECT_EQ(Get(job.id).state, JobState::kQueued);
+  EXPECT_FALSE(engine_->Apply(job.id, 1, JobEvent::kAgentDone)->changed);  // queued again: the number is still 1
+  EXPECT_EQ(Do(job.id, JobEvent::kAssign).job.attempt, 2);
+  const size_t events = Events().size();
+  for (JobEvent event : {JobEvent::kAccept, JobEvent::kProgress, JobEvent::kAgentDone, JobEvent::kAgentFailed,
+                         JobEvent::kAgentLost, JobEvent::kLeaseExpired, JobEvent::kAgentCancelled}) {
+    const auto applied = engine_->Apply(job.id, 1, event, Progress(7));
+    ASSERT_TRUE(applied.ok());
+    EXPECT_FALSE(applied->changed);
+    EXPECT_EQ(applied->job.state, JobState::kDispatching);
+    EXPECT_EQ(applied->job.progress.done_bytes, 0);
+  }
+  ASSERT_TRUE(engine_->AddWarning(job.id, 1, {"LATE", ""}).ok());
+  EXPECT_TRUE(Get(job.id).warnings.empty());
+  EXPECT_EQ(Events().size(), events);
+  const absl::Status commit =
+      engine_->Apply(job.id, 1, JobEvent::kRepoCommitted, {.recovery_points = PointsOf(job)}).status();
+  EXPECT_EQ(base::ReasonOf(commit), "SESSION_NOT_FOUND");
+  EXPECT_TRUE(PointsInCatalog().empty());
+}
+
+TEST_F(JobEngineTest, ANewAttemptStartsFromZero) {
+  const Job job = Submit(Backup({"u1"}));
+  Do(job.id, JobEvent::kAssign);
+  Do(job.id, JobEvent::kAgentLost);
+  const Job again = Do(job.id, JobEvent::kAssign).job;
+  EXPECT_EQ(again.progress, catalog::JobProgress{});
+  EXPECT_EQ(again.start_time, std::nullopt);
+}
+
+TEST_F(JobEngineTest, OnlyTheCurrentWorkerIsOne) {
+  Job job = Submit(Backup({"u1"}));
+  const HostId host("h1");
+  EXPECT_EQ(base::ReasonOf(engine_->CheckWorker(job.id, 0, host).status()), "SESSION_NOT_FOUND");
+  Do(job.id, JobEvent::kAssign);
+  EXPECT_TRUE(engine_->CheckWorker(job.id, 1, host).ok());
+  EXPECT_EQ(base::ReasonOf(engine_->CheckWorker(job.id, 2, host).status()), "SESSION_NOT_FOUND");
+  EXPECT_EQ(base::ReasonOf(engine_->CheckWorker(job.id, 1, HostId("h2")).status()), "PERMISSION_DENIED");
+  ASSERT_TRUE(engine_->Cancel(job.id).ok());
+  EXPECT_EQ(base::ReasonOf(engine_->CheckWorker(job.id, 1, host).status()), "SESSION_NOT_FOUND");
+}
+
+// ---- Queue ----
+
+TEST_F(JobEngineTest, RunnableJobsComeInOrderAndMachinesOnce) {
+  const Job a = Submit(Backup({"u1", "u2"}));
+  const Job b = Submit(Backup({"u2", "u3"}));
+  const Job c = Submit(RestoreInPlace("u3"));
+  const Job d = Submit(Backup({"u4"}));
+  const Job e = Submit(Verify());
+  // c waits behind b, although u3 is free: b came first.
+  EXPECT_THAT(Ids(*engine_->Runnable(Online)), ElementsAre(a.id, d.id, e.id));
+  EXPECT_EQ(Get(b.id).wait_reason, "VM_BUSY");
+  EXPECT_EQ(Get(c.id).wait_reason, "VM_BUSY");
+  Do(a.id, JobEvent::kAssign);
+  const absl::Status busy = engine_->Apply(b.id, kCurrentAttempt, JobEvent::kAssign).status();
+  EXPECT_EQ(busy.code(), absl::StatusCode::kAborted);
+  EXPECT_EQ(base::ReasonOf(busy), "VM_BUSY");
+  EXPECT_EQ(Get(b.id).state, JobState::kQueued);
+  Do(a.id, JobEvent::kAgentFailed);
+  EXPECT_THAT(Ids(*engine_->Runnable(Online)), ElementsAre(b.id, d.id, e.id));
+  EXPECT_EQ(Do(b.id, JobEvent::kAssign).job.wait_reason, "");
+}
+
+TEST_F(JobEngineTest, JobsOfOfflineHostsWait) {
+  const Job a = Submit(Backup({"u1"}, "h1"));
+  const Job b = Submit(Backup({"u1"}, "h2"));
+  const Job v = Submit(Verify());
+  const auto only_h2 = [](const HostId& host) { return host.value == "h2"; };
+  EXPECT_THAT(Ids(*engine_->Runnable(only_h2)), ElementsAre(b.id, v.id));
+  EXPECT_EQ(Get(a.id).wait_reason, "HOST_OFFLINE");
+  EXPECT_EQ(Events().back().type, "JOB_WAITING");
+  const size_t events = Events().size();
+  ASSERT_TRUE(engine_->Runnable(only_h2).ok());
+  EXPECT_EQ(Events().size(), events);  // said once
+}
+
+TEST_F(JobEngineTest, TheQueueIsBounded) {
+  ASSERT_TRUE(catalog_
+                  ->Write([&](catalog::Stores& s) -> absl::Status {
+                    for (int64_t i = 0; i < kQueuedJobsMax; ++i) {
+                      RETURN_IF_ERROR(s.jobs.Insert({.id = JobId(fmt::format("j{}", i)), .spec = Verify()}).status());
+                    }
+                    return absl::OkStatus();
+                  })
+                  .ok());
+  const absl::Status status = engine_->Submit(Verify()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(base::ReasonOf(status), "SERVER_BUSY");
+}
+
+// ---- Progress ----
+
+TEST_F(JobEngineTest, ProgressIsSeenAtOnceAndWrittenOnceASecond) {
+  const Job job = Running(Backup({"u1"}));
+  Do(job.id, JobEvent::kProgress, Progress(1));  // a new phase is written
+  EXPECT_EQ(Row(job.id).progress.done_bytes, 1);
+  for (int done = 2; done <= 6; ++done) {
+    clock_.Advance(absl::Milliseconds(100));
+    Do(job.id, JobEvent::kProgress, Progress(done));
+    EXPECT_EQ(Get(job.id).progress.done_bytes, done);
+  }
+  EXPECT_EQ(Row(job.id).progress.done_bytes, 1);
+  clock_.Advance(absl::Seconds(1));
+  Do(job.id, JobEvent::kProgress, Progress(7));
+  EXPECT_EQ(Row(job.id).progress.done_bytes, 7);
+  EXPECT_EQ(Events().size(), 3u);  // queued, dispatching, running: progress is no event
+}
+
+TEST_F(JobEngineTest, FiguresNeverGoDownAndStayInBounds) {
+  const Job job = Running(Backup({"u1"}));
+  Do(job.id, JobEvent::kProgress, Progress(50));
+  Do(job.id, JobEvent::kProgress, Progress(40, 80));
+  Job now = Get(job.id);
+  EXPECT_EQ(now.progress.done_bytes, 50);
+  EXPECT_EQ(now.progress.total_bytes, 80);
+  EXPECT_EQ(now.progress.disks.at(0).done_bytes, 50);
+  Do(job.id, JobEvent::kProgress, Progress(-5, -10));
+  now = Get(job.id);
+  EXPECT_EQ(now.progress.done_bytes, 50);
+  EXPECT_EQ(now.progress.total_bytes, 50);
+  catalog::JobProgress flood;
+  for (size_t i = 0; i < kProgressDisksMax + 10; ++i) {
+    flood.disks.push_back({{HostId("h1"), "u1"}, fmt::format("vd{}", i), 1, 1});
+  }
+  Do(job.id, JobEvent::kProgress, {.progress = flood});
+  EXPECT_EQ(Get(job.id).progress.disks.size(), kProgressDisksMax);
+}
+
+TEST_F(JobEngineTest, TheLastFiguresAreInTheRowOfTheEndedJob) {
+  const Job job = Running(RestoreInPlace("u1"));
+  Do(job.id, JobEvent::kProgress, Progress(1));
+  Do(job.id, JobEvent::kProgress, Progress(60));
+  const Job done = Do(job.id, JobEvent::kAgentFailed).job;
+  EXPECT_EQ(done.progress.done_bytes, 60);
+  EXPECT_EQ(Row(job.id).progress.done_bytes, 60);
+  EXPECT_EQ(done.phase, catalog::JobPhase::kNone);
+}
+
+TEST_F(JobEngineTest, ProgressImpliesThatTheWorkerAccepted) {
+  const Job job = Submit(Backup({"u1"}));
+  Do(job.id, JobEvent::kAssign);
+  EXPECT_EQ(Do(job.id, JobEvent::kProgress, Progress(3)).job.state, JobState::kRunning);
+}
+
+TEST_F(JobEngineTest, ListsShowLiveFigures) {
+  const Job job = Running(Backup({"u1"}));
+  Do(job.id, JobEvent::kProgress, Progress(1));
+  Do(job.id, JobEvent::kProgress, Progress(2));
+  EXPECT_EQ(engine_->List({}, {})->items.at(0).progress.done_bytes, 2);
+}
+
+TEST_F(JobEngineTest, TheRevisionRisesWithEveryChangeAlsoOverARestart) {
+  const Job job = Running(Backup({"u1"}));
+  int64_t last = job.revision;
+  const auto rises = [&] {
+    const int64_t now = Get(job.id).revision;
+    EXPECT_GT(now, std::exchange(last, now));
+  };
+  Do(job.id, JobEvent::kProgress, Progress(1));
+  rises();
+  for (int i = 0; i < 5; ++i) {
+    Do(job.id, JobEvent::kProgress, Progress(i));
+    rises();
+  }
+  ASSERT_TRUE(engine_->AddWarning(job.id, 1, {"W", "w"}).ok());
+  rises();
+  Do(job.id, JobEvent::kProgress, Progress(9));
+  rises();
+  Restart();
+  clock_.Advance(absl::Seconds(1));
+  Do(job.id, JobEvent::kServerRestarted);
+  rises();
+}
+
+// ---- Watching ----
+
+TEST_F(JobEngineTest, WatchersHearOfEveryChangeOfTheirJob) {
+  const Job job = Submit(Backup({"u1"}));
+  std::vector<std::string> seen;
+  Subscription s = engine_->Subscribe(job.id, [&] {
+    const Job now = Get(job.id);  // calling back is allowed
+    seen.push_back(fmt::format("{}:{}", catalog::NameOf(now.state), now.progress.done_bytes));
+  });
+  Submit(Verify());
+  ASSERT_TRUE(engine_->SetWaitReason(job.id, "HOST_OFFLINE").ok());
+  Do(job.id, JobEvent::kAssign);
+  Do(job.id, JobEvent::kAccept);
+  Do(job.id, JobEvent::kAccept);  // a repetition is no change
+  Do(job.id, JobEvent::kProgress, Progress(1));
+  Do(job.id, JobEvent::kProgress, Progress(2));
+  ASSERT_TRUE(engine_->AddWarning(job.id, 1, {"W", "w"}).ok());
+  Do(job.id, JobEvent::kAgentFailed);
+  EXPECT_THAT(seen,
+              ElementsAre("queued:0", "dispatching:0", "running:0", "running:1", "running:2", "running:2", "failed:2"));
+}
+
+TEST_F(JobEngineTest, StateWatchersHearOfStatesOnly) {
+  int calls = 0;
+  Subscription s = engine_->SubscribeStates([&] { ++calls; });
+  const Job job = Running(Backup({"u1"}));  // three states
+  Do(job.id, JobEvent::kProgress, Progress(1));
+  Do(job.id, JobEvent::kProgress, Progress(2));
+  EXPECT_EQ(calls, 3);
+  ASSERT_TRUE(engine_->Cancel(job.id).ok());
+  EXPECT_EQ(calls, 4);
+}
+
+TEST_F(JobEngineTest, WaitForChangeReturnsAtTheChangeTheEndOrTheTimeout) {
+  const Job job = Running(Backup({"u1"}));
+  EXPECT_EQ(engine_->WaitForChange(job.id, 0, absl::Hours(1))->revision, job.revision);
+  EXPECT_EQ(engine_->WaitForChange(job.id, job.revision, absl::Hours(1))->revision, job.revision);  // the clock steps
+  base::SystemClock real;
+  JobEngine engine(*catalog_, real, random_);
+  const JobId id = engine.Submit(Verify())->id;
+  const int64_t revision = engine.Get(id)->revision;
+  std::jthread later([&] { EXPECT_TRUE(engine.Cancel(id).ok()); });
+  EXPECT_EQ(engine.WaitForChange(id, revision, absl::Minutes(1))->state, JobState::kCancelled);
+  EXPECT_EQ(engine.WaitForChange(id, revision + absl::ToInt64Microseconds(absl::Hours(1)), absl::Hours(1))->state,
+            JobState::kCancelled);
+}
+
+// Agents report, people cancel and look, all at once. Whatever the order, figures only rise and each job ends once.
+TEST_F(JobEngineTest, ManyThreads) {
+  constexpr int kJobs = 4;
+  std::vector<JobId> ids;
+  for (int i = 0; i < kJobs; ++i) ids.push_back(Running(Backup({fmt::format("u{}", i)})).id);
+  std::atomic<bool> stop = false;
+  std::atomic<int> heard = 0;
+  Subscription s = engine_->SubscribeStates([&] { ++heard; });
+  std::jthread looking([&] {
+    int64_t last = 0;
+    while (!stop) {
+      const Job job = Get(ids[0]);
+      EXPECT_GE(job.progress.done_bytes, last);
+      last = job.progress.done_bytes;
+      EXPECT_TRUE(engine_->List({.active_only = true}, {}).ok());
+      EXPECT_TRUE(engine_->Runnable(Online).ok());
+    }
+  });
+  {
+    std::vector<std::jthread> agents;
+    for (const JobId& id : ids) {
+      agents.emplace_back([&, id] {
+        for (int i = 1; i <= 50; ++i) {
+          clock_.Advance(absl::Milliseconds(50));
+          EXPECT_TRUE(engine_->Apply(id, 1, JobEvent::kProgress, Progress(i)).ok());
+        }
+        EXPECT_TRUE(engine_->Apply(id, 1, JobEvent::kAgentFailed).ok());
+      });
+    }
+    agents.emplace_back(
+        [&] { EXPECT_TRUE(engine_->Cancel(ids.back()).status().code() != absl::StatusCode::kInternal); });
+  }
+  stop = true;
+  looking.join();
+  for (const JobId& id : ids) EXPECT_EQ(Get(id).state, JobState::kFailed);
+  EXPECT_GT(heard, 0);
+}
+
+}  // namespace
+}  // namespace umbra::jobs
