@@ -114,7 +114,8 @@ absl::Status ChunkIndex::LoadRuns(const std::vector<std::string>& names) {
 
 absl::Status ChunkIndex::LoadUnindexedPacks(const std::vector<PackId>& ids) {
   std::set<PackId> indexed;
-  for (const auto& run : *runs()) {
+  const auto all = runs();
+  for (const auto& run : *all) {
     for (const IndexPack& pack : run->run->packs()) indexed.insert(pack.id);
   }
   // First the headers, since a chunk that is in several packs is to be read from the youngest.
@@ -339,7 +340,8 @@ absl::Status ChunkIndex::WriteMerged(const Runs& merged, uint64_t sequence, std:
 
 std::vector<std::string> ChunkIndex::CheckRuns() const {
   std::vector<std::string> problems;
-  for (const auto& run : *runs()) {
+  const auto all = runs();
+  for (const auto& run : *all) {
     for (uint64_t block = 0; block < run->run->block_count(); block += kMergeReadBlocks) {
       const auto entries = run->run->ReadEntries(block, std::min(kMergeReadBlocks, run->run->block_count() - block));
       if (entries.ok()) continue;
@@ -382,7 +384,8 @@ absl::StatusOr<std::vector<std::pair<ChunkId, ChunkLocation>>> ChunkIndex::Entri
       if (location.pack == number) found.emplace_back(id, location);
     }
   }
-  for (const auto& run : *runs()) {
+  const auto all = runs();
+  for (const auto& run : *all) {
     if (std::find(run->packs.begin(), run->packs.end(), number) == run->packs.end()) continue;
     RunCursor cursor(*run->run);
     while (true) {

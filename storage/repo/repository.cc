@@ -192,6 +192,20 @@ absl::Status RequireEmpty(base::Filesystem& fs, const std::string& path) {
   return absl::OkStatus();
 }
 
+// Makes the folder so that it is still there, with what will be in it, after a power cut.
+absl::Status MakeFolder(base::Filesystem& fs, const std::string& path) {
+  std::vector<std::string> parents;  // of what has to be made; the last one always, since an earlier try may have died here
+  for (std::string folder = path;;) {
+    parents.push_back(base::DirectoryOf(folder));
+    ASSIGN_OR_RETURN(const bool exists, fs.Exists(parents.back()));
+    if (exists) break;
+    folder = parents.back();
+  }
+  RETURN_IF_ERROR(fs.MakeDirectories(path));
+  for (const std::string& parent : parents) RETURN_IF_ERROR(fs.SyncDirectory(parent));
+  return absl::OkStatus();
+}
+
 // What to do when there is a repository, or none.
 enum class When { kMustExist, kMustNotExist, kEither };
 
@@ -203,7 +217,7 @@ absl::StatusOr<std::unique_ptr<Repository>> OpenFolder(base::Filesystem& fs, bas
     return base::Error(absl::StatusCode::kAlreadyExists, "TARGET_EXISTS", "there is a repository in {} already", path);
   }
   if (!exists) {
-    RETURN_IF_ERROR(fs.MakeDirectories(path));
+    RETURN_IF_ERROR(MakeFolder(fs, path));
     RETURN_IF_ERROR(RequireEmpty(fs, path));
   }
   ASSIGN_OR_RETURN(auto lock, LockFolder(fs, path));
