@@ -8,6 +8,11 @@
 namespace umbra::runner {
 namespace {
 
+// Kinds of documents, as umbra.store.v1.ManifestDocument lists them.
+constexpr char kConfiguration[] = "vm.configuration";
+constexpr char kWriterMetadata[] = "vss.writer-metadata";
+constexpr char kBackupComponents[] = "vss.backup-components";
+
 v1::VirtualMachineState ToProto(hypervisor::VmState state) {
   switch (state) {
     case hypervisor::VmState::kRunning:
@@ -175,19 +180,19 @@ store::v1::Manifest ToManifest(const writers::VmSnapshot& snapshot, const vss::B
     document->set_kind(kind);
     document->set_content(content);
   };
-  add("vm.configuration", snapshot.configuration);
-  for (const std::string& metadata : documents.writer_metadata) add("vss.writer-metadata", metadata);
-  add("vss.backup-components", documents.backup_components);
+  add(kConfiguration, snapshot.configuration);
+  for (const std::string& metadata : documents.writer_metadata) add(kWriterMetadata, metadata);
+  add(kBackupComponents, documents.backup_components);
   manifest.set_read_bytes(static_cast<int64_t>(read_bytes));
   return manifest;
 }
 
-vss::BackupDocuments ToBackupDocuments(const v1::RecoveryPoint& point) {
+vss::BackupDocuments ToBackupDocuments(const agent::v1::RestoreAssignment& work) {
   vss::BackupDocuments documents;
-  documents.writer_metadata.assign(point.vss_documents().begin(), point.vss_documents().end());
-  if (documents.writer_metadata.empty()) return documents;
-  documents.backup_components = std::move(documents.writer_metadata.back());
-  documents.writer_metadata.pop_back();
+  for (const agent::v1::RecoveryPointDocument& document : work.documents()) {
+    if (document.kind() == kWriterMetadata) documents.writer_metadata.push_back(document.content());
+    if (document.kind() == kBackupComponents) documents.backup_components = document.content();
+  }
   return documents;
 }
 

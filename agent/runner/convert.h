@@ -19,7 +19,6 @@
 #include "umbra/store/v1/store.pb.h"
 #include "umbra/v1/common.pb.h"
 #include "umbra/v1/job.pb.h"
-#include "umbra/v1/recovery_point.pb.h"
 
 namespace umbra::runner {
 
@@ -38,8 +37,8 @@ v1::JobMessage ToJobMessage(const absl::Status& status);
 // One recovery point of a snapshot set; `documents` are those of the set.
 store::v1::Manifest ToManifest(const writers::VmSnapshot& snapshot, const vss::BackupDocuments& documents, uint64_t read_bytes);
 
-// The VSS documents of a recovery point, which come back in the order of the manifest: the components are the last.
-vss::BackupDocuments ToBackupDocuments(const v1::RecoveryPoint& point);
+// The VSS documents of the recovery point that is to be restored.
+vss::BackupDocuments ToBackupDocuments(const agent::v1::RestoreAssignment& work);
 
 }  // namespace umbra::runner
 

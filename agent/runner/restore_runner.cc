@@ -104,24 +104,30 @@ absl::Status RestoreRunner::CheckTargets() {
 }
 
 absl::Status RestoreRunner::CheckSpace() {
-  std::map<std::string, uint64_t> needed;
+  struct Volume {
+    std::string folder;  // one that exists on it
+    uint64_t needed_bytes = kSpaceReserveBytes;
+  };
+  std::map<std::string, Volume> volumes;
   for (const DiskTarget& target : plan_.disks) {
     std::string folder = base::DirectoryOf(target.written_path);
     while (folder != "/" && !context_.files.Exists(folder).value_or(false)) folder = base::DirectoryOf(folder);
-    needed[folder] += static_cast<uint64_t>(target.disk.data_bytes());
+    ASSIGN_OR_RETURN(const std::string name, context_.files.VolumeOf(folder));
+    volumes[name].folder = folder;
+    volumes[name].needed_bytes += static_cast<uint64_t>(target.disk.data_bytes());
   }
-  for (const auto& [folder, bytes] : needed) {
-    ASSIGN_OR_RETURN(const uint64_t free, context_.files.FreeSpace(folder));
-    if (free >= bytes + kSpaceReserveBytes) continue;
-    return base::Error(absl::StatusCode::kResourceExhausted, "TARGET_FULL", "{} has {} free, the restore needs {}", folder,
-                       base::FormatSize(free), base::FormatSize(bytes + kSpaceReserveBytes));
+  for (const auto& [name, volume] : volumes) {
+    ASSIGN_OR_RETURN(const uint64_t free, context_.files.FreeSpace(volume.folder));
+    if (free >= volume.needed_bytes) continue;
+    return base::Error(absl::StatusCode::kResourceExhausted, "TARGET_FULL", "{} has {} free, the restore needs {}",
+                       volume.folder, base::FormatSize(free), base::FormatSize(volume.needed_bytes));
   }
   return absl::OkStatus();
 }
 
 absl::Status RestoreRunner::PreRestore() {
   reporter_.SetPhase(v1::Job::PHASE_PREPARING);
-  writers::VmRestoreOptions options{.documents = ToBackupDocuments(work_.recovery_point()),
+  writers::VmRestoreOptions options{.documents = ToBackupDocuments(work_),
                                     .vm_uuid = plan_.vm_uuid,
                                     .new_name = plan_.in_place ? "" : plan_.vm_name};
   for (const DiskTarget& target : plan_.disks) options.disk_paths.emplace_back(target.disk.name(), target.path);
@@ -139,7 +145,10 @@ absl::Status RestoreRunner::WriteDisks() {
     reporter_.meter().AddDisk(plan_.vm_uuid, target.disk.name(), static_cast<uint64_t>(target.disk.capacity_bytes()));
   }
   RETURN_IF_ERROR(ledger_.Record(paths, plan_.new_folder));
-  if (!plan_.new_folder.empty()) RETURN_IF_ERROR(context_.files.MakeDirectories(plan_.new_folder));
+  if (!plan_.new_folder.empty()) {
+    RETURN_IF_ERROR(context_.files.MakeDirectories(plan_.new_folder));
+    RETURN_IF_ERROR(context_.files.AllowTraversal(plan_.new_folder));
+  }
   reporter_.SetPhase(v1::Job::PHASE_TRANSFERRING);
   for (size_t i = 0; i < plan_.disks.size(); ++i) {
     RETURN_IF_ERROR(base::Annotate(WriteDisk(plan_.disks[i], i), "{}, disk {}", plan_.vm_name, plan_.disks[i].disk.name()));

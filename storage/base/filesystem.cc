@@ -121,6 +121,10 @@ absl::StatusOr<std::string> Filesystem::VolumeOf(const std::string& path) {
   return Error(absl::StatusCode::kUnimplemented, "IO_ERROR", "{}: this file system names no volumes", path);
 }
 
+absl::Status Filesystem::AllowTraversal(const std::string& folder) {
+  return Error(absl::StatusCode::kUnimplemented, "IO_ERROR", "{}: this file system has no modes", folder);
+}
+
 absl::StatusOr<std::unique_ptr<File>> PosixFilesystem::Open(const std::string& path, OpenMode mode) {
   const int fd = open(path.c_str(), OpenFlags(mode) | O_CLOEXEC, 0600);
   if (fd < 0) return ErrnoError(errno, "open " + path);
@@ -199,6 +203,11 @@ absl::Status PosixFilesystem::Symlink(const std::string& target, const std::stri
   if (unlink(temporary.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, "remove " + temporary);
   if (symlink(target.c_str(), temporary.c_str()) != 0) return ErrnoError(errno, "link " + link + " to " + target);
   return Rename(temporary, link);
+}
+
+absl::Status PosixFilesystem::AllowTraversal(const std::string& folder) {
+  if (chmod(folder.c_str(), 0711) != 0) return ErrnoError(errno, "change the mode of " + folder);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> PosixFilesystem::VolumeOf(const std::string& path) {

@@ -67,6 +67,9 @@ class Filesystem {
   // Names the mounted file system that holds `path` (or its nearest existing parent); equal names, same file system.
   virtual absl::StatusOr<std::string> VolumeOf(const std::string& path);
 
+  // Lets other users pass through the folder, without listing it (mode 0711): a hypervisor's process may run as one.
+  virtual absl::Status AllowTraversal(const std::string& folder);
+
   // Whole file, at most `limit_bytes` (RESOURCE_EXHAUSTED / FILE_TOO_LARGE beyond).
   absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t limit_bytes = 64 * kMiB);
   // Durable all-or-nothing replacement: write `path`.tmp, sync, rename, sync the folder.
@@ -86,6 +89,7 @@ class PosixFilesystem final : public Filesystem {
   absl::StatusOr<uint64_t> FreeSpace(const std::string& path) override;
   absl::Status Symlink(const std::string& target, const std::string& link) override;
   absl::StatusOr<std::string> VolumeOf(const std::string& path) override;
+  absl::Status AllowTraversal(const std::string& folder) override;
 };
 
 // The folder part of `path` ("." when it has none).

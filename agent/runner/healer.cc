@@ -1,0 +1,66 @@
+#include "agent/runner/healer.h"
+
+#include <utility>
+#include <vector>
+
+#include "agent/runner/restore_ledger.h"
+#include "storage/base/log.h"
+#include "storage/base/status.h"
+
+namespace umbra::runner {
+namespace {
+
+constexpr absl::Duration kRetryPeriod = absl::Seconds(30);
+
+}  // namespace
+
+Healer::Healer(writers::VssHost& host, hypervisor::Hypervisor& hypervisor, base::Filesystem& files, base::Clock& clock,
+               std::string restore_ledger_folder)
+    : host_(host), hypervisor_(hypervisor), files_(files), clock_(clock),
+      restore_ledger_folder_(std::move(restore_ledger_folder)) {}
+
+Healer::~Healer() {
+  {
+    absl::MutexLock lock(&mu_);
+    stop_ = true;
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void Healer::Start() {
+  const auto removed = RestoreLedger::Heal(files_, restore_ledger_folder_, hypervisor_);
+  if (!removed.ok()) {
+    base::Log("runner")->warn("partial restores not removed, next start tries again error=\"{}\"", base::Describe(removed.status()));
+  } else {
+    for (const std::string& path : *removed) base::Log("runner")->warn("partial restore removed path={}", path);
+  }
+  if (!HealOnce()) thread_ = std::jthread([this] { Run(); });
+}
+
+bool Healer::HealOnce() {
+  const absl::StatusOr<journal::HealReport> report = host_.Heal();
+  if (!report.ok()) {
+    base::Log("runner")->error("healing failed error=\"{}\"", base::Describe(report.status()));
+    return false;
+  }
+  for (const std::string& action : report->actions) base::Log("runner")->warn("healed action=\"{}\"", action);
+  for (const auto& open : report->open) {
+    base::Log("runner")->warn("not healed yet vm={} error=\"{}\"", open.intent.vm_uuid, base::Describe(open.why));
+  }
+  for (const std::string& path : report->damaged) {
+    base::Log("runner")->error("intent can't be read, look at the virtual machines by hand path={}", path);
+  }
+  return report->open.empty();
+}
+
+void Healer::Run() {
+  while (true) {
+    {
+      absl::MutexLock lock(&mu_);
+      if (clock_.AwaitFor(mu_, absl::Condition(&stop_), kRetryPeriod)) return;
+    }
+    if (HealOnce()) return;
+  }
+}
+
+}  // namespace umbra::runner
