@@ -64,7 +64,7 @@ class ImageWriter : public BlockWriter {
   absl::Status Finish() final {
     RETURN_IF_ERROR(ForTarget(Complete()));
     RETURN_IF_ERROR(ForTarget(file_->Sync()));
-    RETURN_IF_ERROR(files_.SyncDirectory(base::DirectoryOf(path_)));
+    RETURN_IF_ERROR(ForTarget(files_.SyncDirectory(base::DirectoryOf(path_))));
     finished_ = true;
     return absl::OkStatus();
   }
