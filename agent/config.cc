@@ -134,7 +134,7 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--host-name", c.host_name, "Name of this host (default: the machine's)")->type_name("NAME");
   app.add_option("--hypervisor", c.hypervisor, "libvirt or simulated (default libvirt)")->type_name("DRIVER");
   app.add_option("--libvirt-uri", c.libvirt_uri, "Where libvirt listens (default qemu:///system)")->type_name("URI");
-  app.add_option("--default-folder", c.default_folder, "Where restored machines' disks go (default /var/lib/libvirt/images)")
+  app.add_option("--default-folder", c.default_folder, "Where restored machines' disks go (default: the driver's own)")
       ->type_name("DIR");
   app.add_option("--scratch-folder", c.scratch_folder, "For what guests overwrite during a backup (default DATA_DIR/scratch)")
       ->type_name("DIR");
@@ -190,7 +190,7 @@ absl::StatusOr<Config> CompleteConfig(Config config) {
   if (config.hypervisor != "libvirt" && config.hypervisor != "simulated") {
     return Invalid("hypervisor: '{}' is neither libvirt nor simulated", config.hypervisor);
   }
-  if (config.default_folder.empty() || config.default_folder.front() != '/') return Invalid("default_folder: must be absolute");
+  if (!config.default_folder.empty() && config.default_folder.front() != '/') return Invalid("default_folder: must be absolute");
   RETURN_IF_ERROR(CheckAddress("daemon", config.daemon));
   RETURN_IF_ERROR(CheckAddress("agent_address", config.agent_address));
   RETURN_IF_ERROR(CheckRange("transfer.memory_mib", config.transfer_memory_mib, 8, 4096));

@@ -26,7 +26,7 @@ struct Config {
 
   std::string hypervisor = "libvirt";  // or "simulated"
   std::string libvirt_uri = "qemu:///system";
-  std::string default_folder = "/var/lib/libvirt/images";  // where new virtual machines' disks go
+  std::string default_folder;  // where new virtual machines' disks go; empty: the driver's own
   // Copy-before-write files of running backups and sockets: what guests overwrite meanwhile must fit. Empty: "scratch"
   // in data_dir. At most 52 characters; the hypervisor's processes must be able to write there.
   std::string scratch_folder;

@@ -97,9 +97,9 @@ absl::StatusOr<std::unique_ptr<hypervisor::Hypervisor>> MakeHypervisor(System& s
     return simulated;
   }
 #ifdef UMBRA_HYPERVISOR_LIBVIRT
-  return std::make_unique<hypervisor::LibvirtHypervisor>(
-      hypervisor::LibvirtConfig{.uri = config.libvirt_uri, .default_folder = config.default_folder}, system.files,
-      system.clock, system.random);
+  hypervisor::LibvirtConfig driver{.uri = config.libvirt_uri};
+  if (!config.default_folder.empty()) driver.default_folder = config.default_folder;
+  return std::make_unique<hypervisor::LibvirtHypervisor>(driver, system.files, system.clock, system.random);
 #else
   return base::MakeError(absl::StatusCode::kUnimplemented, "CONFIG_INVALID", "this build has no libvirt driver");
 #endif

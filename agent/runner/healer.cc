@@ -43,13 +43,6 @@ bool Healer::HealOnce() {
     base::Log("runner")->error("healing failed error=\"{}\"", base::Describe(report.status()));
     return false;
   }
-  for (const std::string& action : report->actions) base::Log("runner")->warn("healed action=\"{}\"", action);
-  for (const auto& open : report->open) {
-    base::Log("runner")->warn("not healed yet vm={} error=\"{}\"", open.intent.vm_uuid, base::Describe(open.why));
-  }
-  for (const std::string& path : report->damaged) {
-    base::Log("runner")->error("intent can't be read, look at the virtual machines by hand path={}", path);
-  }
   return report->open.empty();
 }
 

@@ -128,6 +128,7 @@ absl::Status RestoreRunner::CheckSpace() {
 absl::Status RestoreRunner::PreRestore() {
   reporter_.SetPhase(v1::Job::PHASE_PREPARING);
   writers::VmRestoreOptions options{.documents = ToBackupDocuments(work_),
+                                    .configuration = work_.recovery_point().configuration(),
                                     .vm_uuid = plan_.vm_uuid,
                                     .new_name = plan_.in_place ? "" : plan_.vm_name};
   for (const DiskTarget& target : plan_.disks) options.disk_paths.emplace_back(target.disk.name(), target.path);

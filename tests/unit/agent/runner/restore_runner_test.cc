@@ -1,0 +1,225 @@
+// Proves that a restore brings back exactly the stored disk, as a new machine or in place, and that a failed one leaves
+// no partial files, registers nothing, keeps the old disk files, and says so.
+#include "agent/runner/restore_runner.h"
+
+#include <gmock/gmock.h>
+
+#include "tests/unit/agent/runner/fixture.h"
+
+namespace umbra::runner {
+namespace {
+
+using agent::v1::AssignmentResult;
+using ::testing::HasSubstr;
+
+class RestoreRunnerTest : public RunnerTest {
+ protected:
+  void SetUp() override {
+    RunnerTest::SetUp();
+    content_ = Content(31);
+    uuid_ = AddVm("db01", content_);
+    disk_path_ = hypervisor_.GetVm(uuid_)->disks[0].path;
+    ASSERT_EQ(Run(BackupOf({uuid_})).outcome(), AssignmentResult::OUTCOME_SUCCEEDED);
+    // Life goes on after the backup.
+    ASSERT_TRUE(hypervisor_.GuestWrite(uuid_, "vda", 0, base::AsBytes(std::string(kChunk, 'X'))).ok());
+  }
+
+  void DamageAChunk() {
+    const auto ids = store_.disk(uuid_, "vda").ids;
+    for (size_t i = ids.size() / 2; i < ids.size(); ++i) {
+      if (!ids[i].IsZero()) return store_.Damage(ids[i]);
+    }
+  }
+
+  std::string content_;
+  std::string uuid_;
+  std::string disk_path_;
+};
+
+TEST_F(RestoreRunnerTest, AsANewMachineBesideTheOriginal) {
+  agent::v1::Assignment assignment = RestoreOf(v1::RestoreSpec::MODE_NEW);
+  assignment.mutable_restore()->set_display_name("db01-copy");
+  assignment.mutable_restore()->set_power_on(true);
+  const AssignmentResult result = Run(assignment);
+  ASSERT_EQ(result.outcome(), AssignmentResult::OUTCOME_SUCCEEDED) << result.error().ShortDebugString();
+  const std::string& copy = result.restored_virtual_machine();
+  EXPECT_NE(copy, uuid_);
+  const auto vm = hypervisor_.GetVm(copy);
+  ASSERT_TRUE(vm.ok());
+  EXPECT_EQ(vm->name, "db01-copy");
+  EXPECT_EQ(vm->state, hypervisor::VmState::kRunning);
+  EXPECT_EQ(vm->disks[0].path, hypervisor_.DefaultFolder() + "/db01-copy/vda.raw");
+  EXPECT_TRUE(GuestDisk(copy) == OnDisk(content_));
+  EXPECT_EQ(hypervisor_.GetVm(uuid_)->state, hypervisor::VmState::kRunning) << "the original is untouched";
+  EXPECT_EQ(result.progress().done_bytes(), static_cast<int64_t>(kDiskBytes));
+  ExpectClean(copy);
+}
+
+TEST_F(RestoreRunnerTest, InPlaceGivesTheMachineBackWithItsUuid) {
+  agent::v1::Assignment assignment = RestoreOf(v1::RestoreSpec::MODE_IN_PLACE);
+  assignment.mutable_restore()->set_power_on(true);
+  const AssignmentResult result = Run(assignment);
+  ASSERT_EQ(result.outcome(), AssignmentResult::OUTCOME_SUCCEEDED) << result.error().ShortDebugString();
+  EXPECT_EQ(result.restored_virtual_machine(), uuid_);
+  EXPECT_EQ(hypervisor_.GetVm(uuid_)->disks[0].path, disk_path_);
+  EXPECT_TRUE(GuestDisk(uuid_) == OnDisk(content_));
+  EXPECT_FALSE(*files_.Exists(disk_path_ + kRestoreSuffix));
+  ExpectClean(uuid_);
+}
+
+TEST_F(RestoreRunnerTest, NewMachineInAFolderOfItsOwn) {
+  agent::v1::Assignment assignment = RestoreOf(v1::RestoreSpec::MODE_NEW);
+  assignment.mutable_restore()->set_target_folder(folder_.File("elsewhere"));
+  const AssignmentResult result = Run(assignment);
+  ASSERT_EQ(result.outcome(), AssignmentResult::OUTCOME_SUCCEEDED) << result.error().ShortDebugString();
+  EXPECT_EQ(hypervisor_.GetVm(result.restored_virtual_machine())->disks[0].path, folder_.File("elsewhere/db01-restored/vda.raw"));
+}
+
+TEST_F(RestoreRunnerTest, MissingNetworkIsAWarning) {
+  hypervisor_.RemoveNetwork("switch0");
+  ASSERT_EQ(Run(RestoreOf(v1::RestoreSpec::MODE_NEW)).outcome(), AssignmentResult::OUTCOME_SUCCEEDED);
+  EXPECT_THAT(Warnings(), ::testing::Contains("ADAPTER_DISCONNECTED"));
+}
+
+TEST_F(RestoreRunnerTest, DamagedChunkLeavesNothingOfANewMachine) {
+  DamageAChunk();
+  const AssignmentResult result = Run(RestoreOf(v1::RestoreSpec::MODE_NEW));
+  EXPECT_EQ(result.outcome(), AssignmentResult::OUTCOME_FAILED);
+  EXPECT_EQ(result.error().reason(), "CHUNK_DAMAGED");
+  EXPECT_THAT(result.error().message(), HasSubstr("disk vda at offset"));
+  EXPECT_THAT(result.error().message(), HasSubstr("nothing of db01-restored was registered or left behind"));
+  EXPECT_FALSE(*files_.Exists(hypervisor_.DefaultFolder() + "/db01-restored"));
+  EXPECT_EQ(hypervisor_.ListVms()->size(), 1u);
+  ExpectClean(uuid_);
+}
+
+TEST_F(RestoreRunnerTest, DamagedChunkInPlaceKeepsTheOldDiskFiles) {
+  const std::string before = *files_.ReadFile(disk_path_);
+  DamageAChunk();
+  const AssignmentResult result = Run(RestoreOf(v1::RestoreSpec::MODE_IN_PLACE));
+  EXPECT_EQ(result.error().reason(), "CHUNK_DAMAGED");
+  EXPECT_THAT(result.error().message(), HasSubstr("db01 is no longer registered"));
+  EXPECT_THAT(result.error().message(), HasSubstr("its old disk files are untouched: " + disk_path_));
+  EXPECT_TRUE(*files_.ReadFile(disk_path_) == before);
+  EXPECT_FALSE(*files_.Exists(disk_path_ + kRestoreSuffix));
+  EXPECT_TRUE(hypervisor_.ListVms()->empty()) << "not registered with half a disk (R4)";
+}
+
+TEST_F(RestoreRunnerTest, CancelledWhileDisksAreWritten) {
+  const agent::v1::Assignment assignment = RestoreOf(v1::RestoreSpec::MODE_NEW);
+  store_.SetReadFault([&](int number) {
+    if (number == 5) runner_->OnCancel(assignment.id());
+    return absl::OkStatus();
+  });
+  const AssignmentResult result = Run(assignment);
+  EXPECT_EQ(result.outcome(), AssignmentResult::OUTCOME_CANCELLED);
+  EXPECT_FALSE(*files_.Exists(hypervisor_.DefaultFolder() + "/db01-restored"));
+  EXPECT_EQ(hypervisor_.ListVms()->size(), 1u);
+  ExpectClean(uuid_);
+}
+
+TEST_F(RestoreRunnerTest, CutLinkIsResumed) {
+  int cuts = 0;
+  store_.SetReadFault([&cuts](int number) {
+    return number % 6 == 5 && cuts++ < 3 ? absl::UnavailableError("connection reset") : absl::OkStatus();
+  });
+  const AssignmentResult result = Run(RestoreOf(v1::RestoreSpec::MODE_NEW));
+  ASSERT_EQ(result.outcome(), AssignmentResult::OUTCOME_SUCCEEDED) << result.error().ShortDebugString();
+  ASSERT_TRUE(hypervisor_.Start(result.restored_virtual_machine()).ok());
+  EXPECT_TRUE(GuestDisk(result.restored_virtual_machine()) == OnDisk(content_));
+}
+
+TEST_F(RestoreRunnerTest, LinkThatStaysDownLeavesNothing) {
+  store_.SetReadFault([](int number) { return number > 4 ? absl::UnavailableError("no route") : absl::OkStatus(); });
+  const AssignmentResult result = Run(RestoreOf(v1::RestoreSpec::MODE_NEW));
+  EXPECT_EQ(result.error().reason(), "AGENT_LOST");
+  EXPECT_FALSE(*files_.Exists(hypervisor_.DefaultFolder() + "/db01-restored"));
+}
+
+TEST_F(RestoreRunnerTest, NameThatIsTakenIsRefusedBeforeAnythingIsTouched) {
+  agent::v1::Assignment assignment = RestoreOf(v1::RestoreSpec::MODE_NEW);
+  assignment.mutable_restore()->set_display_name("db01");
+  assignment.mutable_restore()->set_target_folder(folder_.File("elsewhere"));
+  const AssignmentResult result = Run(assignment);
+  EXPECT_EQ(result.error().reason(), "VM_EXISTS") << result.error().message();
+  EXPECT_FALSE(*files_.Exists(folder_.File("elsewhere/db01")));
+  EXPECT_EQ(store_.calls("ReadDisk"), 0);
+}
+
+TEST_F(RestoreRunnerTest, FolderInTheWayIsRefused) {
+  const std::string folder = hypervisor_.DefaultFolder() + "/db01-restored";
+  ASSERT_TRUE(files_.MakeDirectories(folder).ok());
+  EXPECT_EQ(Run(RestoreOf(v1::RestoreSpec::MODE_NEW)).error().reason(), "TARGET_EXISTS");
+  EXPECT_TRUE(*files_.Exists(folder)) << "somebody else's";
+}
+
+TEST_F(RestoreRunnerTest, TooLittleSpaceIsRefusedBeforeAnythingIsTouched) {
+  agent::v1::Assignment assignment = RestoreOf(v1::RestoreSpec::MODE_IN_PLACE);
+  assignment.mutable_restore()->mutable_recovery_point()->mutable_disks(0)->set_data_bytes(int64_t{1} << 55);
+  const AssignmentResult result = Run(assignment);
+  EXPECT_EQ(result.error().reason(), "TARGET_FULL") << result.error().message();
+  EXPECT_EQ(hypervisor_.GetVm(uuid_)->state, hypervisor::VmState::kRunning);
+}
+
+TEST_F(RestoreRunnerTest, WrongDocumentsAreRefusedBeforeAnythingIsTouched) {
+  agent::v1::Assignment assignment = RestoreOf(v1::RestoreSpec::MODE_IN_PLACE);
+  assignment.mutable_restore()->clear_documents();
+  const AssignmentResult result = Run(assignment);
+  EXPECT_EQ(result.outcome(), AssignmentResult::OUTCOME_FAILED);
+  EXPECT_THAT(result.error().message(), HasSubstr("db01 was not touched"));
+  EXPECT_EQ(hypervisor_.GetVm(uuid_)->state, hypervisor::VmState::kRunning);
+}
+
+TEST(PlanRestore, RefusesWhatCantBeAFileName) {
+  agent::v1::RestoreAssignment work;
+  work.set_mode(v1::RestoreSpec::MODE_NEW);
+  v1::RecoveryPoint& point = *work.mutable_recovery_point();
+  point.set_virtual_machine("hosts/h/virtualMachines/u");
+  point.set_virtual_machine_display_name("vm");
+  EXPECT_FALSE(PlanRestore(work, "/vms").ok()) << "no disks";
+  v1::RecoveryPointDisk& disk = *point.add_disks();
+  disk.set_name("vda");
+  disk.set_format("qcow2");
+  disk.set_path("/dev/vg/vm");
+  ASSERT_TRUE(PlanRestore(work, "/vms").ok());
+  EXPECT_EQ(PlanRestore(work, "/vms")->disks[0].path, "/vms/vm-restored/vda.qcow2");
+  for (const char* name : {"..", "a/b", "line\nfeed"}) {
+    work.set_display_name(name);
+    EXPECT_EQ(base::ReasonOf(PlanRestore(work, "/vms").status()), "INVALID_REQUEST") << name;
+  }
+  work.set_display_name("fine");
+  work.set_target_folder("relative");
+  EXPECT_FALSE(PlanRestore(work, "/vms").ok());
+  work.clear_target_folder();
+  disk.set_name("../../etc/x");
+  EXPECT_FALSE(PlanRestore(work, "/vms").ok());
+  disk.set_name("vda");
+  work.set_mode(v1::RestoreSpec::MODE_IN_PLACE);
+  EXPECT_FALSE(PlanRestore(work, "/vms").ok()) << "a device is not overwritten";
+  work.set_target_folder("/new");
+  EXPECT_EQ(PlanRestore(work, "/vms")->disks[0].path, "/new/vm/vda.qcow2");
+  work.set_mode(v1::RestoreSpec::MODE_UNSPECIFIED);
+  EXPECT_FALSE(PlanRestore(work, "/vms").ok());
+}
+
+class RestoreLedgerTest : public RunnerTest {};
+
+TEST_F(RestoreLedgerTest, HealRemovesWhatADeadAgentWasWritingButNoDiskInUse) {
+  const std::string uuid = AddVm("db01", "x");
+  const std::string used = hypervisor_.GetVm(uuid)->disks[0].path;
+  const std::string made = folder_.File("made");
+  ASSERT_TRUE(files_.MakeDirectories(made).ok());
+  ASSERT_TRUE(files_.WriteFileAtomic(made + "/vda.raw", "half").ok());
+  RestoreLedger ledger(files_, folder_.File("restores"), "job-1");
+  ASSERT_TRUE(ledger.Record({made + "/vda.raw", made + "/never-made.raw", used}, made).ok());
+
+  const auto removed = RestoreLedger::Heal(files_, folder_.File("restores"), hypervisor_);
+  ASSERT_TRUE(removed.ok());
+  EXPECT_FALSE(*files_.Exists(made));
+  EXPECT_TRUE(*files_.Exists(used));
+  EXPECT_TRUE(files_.List(folder_.File("restores"))->empty());
+  EXPECT_TRUE(RestoreLedger::Heal(files_, folder_.File("restores"), hypervisor_)->empty()) << "safe to repeat";
+}
+
+}  // namespace
+}  // namespace umbra::runner
