@@ -26,6 +26,7 @@ absl::Status Parse(grpc::ByteBuffer& buffer, Message& message) {
 template <typename Message>
 void Print(const Message& message, grpc::ByteBuffer& buffer) {
   bool own_buffer = false;
+  buffer.Clear();  // gRPC only prints into an empty one
   UMBRA_CHECK(grpc::SerializationTraits<Message>::Serialize(message, &buffer, &own_buffer).ok());
 }
 

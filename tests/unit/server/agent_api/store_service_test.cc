@@ -1,0 +1,365 @@
+// Proves the data service over real TLS and a real repository: only the right host writes, only whole and checked backups
+// become visible, nothing of a broken one does, and what is read back is byte for byte what was written.
+#include "server/api/agent/store_service.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "tests/unit/server/agent_api/agent_port.h"
+
+namespace umbra::api {
+namespace {
+
+using agent::v1::AssignmentResult;
+using agent::v1::DaemonMessage;
+using catalog::JobState;
+
+class StoreServiceTest : public ::testing::Test {
+ protected:
+  StoreServiceTest() {
+    link_->SayHello();
+    link_->Await(DaemonMessage::kWelcome);
+  }
+
+  // Starts a backup of these machines and opens its session.
+  void Begin(const std::vector<int>& vms = {1}) {
+    job_ = daemon_.SubmitBackup(host_, vms);
+    key_ = link_->AcceptAssignment();
+    ASSERT_TRUE(daemon_.Reaches(job_, JobState::kRunning));
+    const grpc::Status opened = data_.Open(key_, &session_);
+    ASSERT_TRUE(opened.ok()) << opened.error_message();
+  }
+
+  // Begin, and everything up to a recovery point; returns its id.
+  std::string Backup(size_t chunk_count, Disk* disk) {
+    Begin();
+    *disk = MakeDisk(session_, chunk_count, 7);
+    EXPECT_TRUE(data_.Upload(session_.session_id(), disk->chunks, 8).ok());
+    EXPECT_TRUE(data_.PutMap(session_.session_id(), 1, *disk).ok());
+    store::v1::CommitResponse committed;
+    EXPECT_TRUE(data_.Commit(session_.session_id(), {1}, *disk, &committed).ok());
+    link_->SayResult(key_, AssignmentResult::OUTCOME_SUCCEEDED);
+    link_->Await(DaemonMessage::kResultAcknowledged);
+    return committed.recovery_point_ids_size() == 1 ? committed.recovery_point_ids(0) : "";
+  }
+
+  dispatch::AssignmentKey BeginRestore(const std::string& point) {
+    daemon_.SubmitRestore(host_, point);
+    return link_->AcceptAssignment();
+  }
+
+  void ExpectNothingVisible() {
+    EXPECT_EQ(daemon_.PointsInCatalog(), 0u);
+    EXPECT_EQ(daemon_.PointsInRepository(), 0u);
+  }
+
+  Daemon daemon_;
+  const Identity host_ = daemon_.Enrol("h1");
+  std::unique_ptr<Link> link_ = std::make_unique<Link>(daemon_.Connect(host_));
+  Data data_{daemon_.Connect(host_)};
+  catalog::JobId job_;
+  dispatch::AssignmentKey key_;
+  store::v1::OpenSessionResponse session_;
+};
+
+TEST_F(StoreServiceTest, ABackupBecomesVisibleAndReadsBackByteForByte) {
+  Begin({1, 2});
+  EXPECT_EQ(session_.chunk_size_bytes(), 128 * 1024);
+  const Disk disk = MakeDisk(session_, 33, 1);
+  store::v1::NegotiateResponse wanted;
+  ASSERT_TRUE(data_.Negotiate(session_.session_id(), disk.map(), &wanted).ok());
+  EXPECT_EQ(wanted.wanted().size(), 33u);
+  EXPECT_EQ(wanted.wanted()[0], 1);
+  EXPECT_EQ(wanted.wanted()[3], 0);  // a hole
+
+  store::v1::UploadResponse uploaded;
+  ASSERT_TRUE(data_.Upload(session_.session_id(), disk.chunks, 4, &uploaded).ok());
+  EXPECT_EQ(uploaded.chunk_count(), static_cast<int64_t>(disk.chunks.size()));
+  EXPECT_GT(uploaded.stored_bytes(), 0);
+  ASSERT_TRUE(data_.PutMap(session_.session_id(), 1, disk).ok());
+  ASSERT_TRUE(data_.PutMap(session_.session_id(), 2, disk).ok());
+  ExpectNothingVisible();
+
+  store::v1::CommitResponse committed, again;
+  ASSERT_TRUE(data_.Commit(session_.session_id(), {1, 2}, disk, &committed).ok());
+  ASSERT_EQ(committed.recovery_point_ids_size(), 2);
+  EXPECT_EQ(daemon_.Get(job_).state, JobState::kCommitting);
+  EXPECT_EQ(daemon_.PointsInCatalog(), 2u);
+  ASSERT_TRUE(data_.Commit(session_.session_id(), {1, 2}, disk, &again).ok());  // the answer may get lost
+  EXPECT_EQ(again.SerializeAsString(), committed.SerializeAsString());
+
+  const auto point = daemon_.catalog->Read([&](const catalog::Stores& stores) {
+    return stores.recovery_points.Get(catalog::RecoveryPointId(committed.recovery_point_ids(0)));
+  });
+  ASSERT_TRUE(point.ok()) << point.status();
+  EXPECT_EQ(point->vm, (catalog::VmKey{catalog::HostId(host_.host_id), VmUuid(1)}));  // not what the agent claimed
+  EXPECT_EQ(point->job, job_);
+  EXPECT_EQ(point->configuration, "<domain/>");
+  link_->SayResult(key_, AssignmentResult::OUTCOME_SUCCEEDED);
+  link_->Await(DaemonMessage::kResultAcknowledged);
+  EXPECT_EQ(daemon_.Get(job_).state, JobState::kSucceeded);
+  EXPECT_EQ(daemon_.Get(job_).recovery_points.size(), 2u);
+
+  const dispatch::AssignmentKey restore = BeginRestore(committed.recovery_point_ids(0));
+  std::string content;
+  const grpc::Status read = data_.Read(restore, committed.recovery_point_ids(0), 0, &content);
+  ASSERT_TRUE(read.ok()) << read.error_message();
+  EXPECT_TRUE(content == disk.content);
+  ASSERT_TRUE(data_.Read(restore, committed.recovery_point_ids(0), 16, &content).ok());
+  const size_t from = 16 * 128 * 1024;
+  EXPECT_TRUE(content.substr(from) == disk.content.substr(from));
+  EXPECT_EQ(content.find_first_not_of('\0'), from);
+}
+
+TEST_F(StoreServiceTest, ASecondBackupOfTheSameDataUploadsNothing) {
+  Disk disk;
+  ASSERT_FALSE(Backup(9, &disk).empty());
+  Begin({2});
+  store::v1::NegotiateResponse wanted;
+  ASSERT_TRUE(data_.Negotiate(session_.session_id(), disk.map(), &wanted).ok());
+  EXPECT_EQ(wanted.wanted(), std::string(9, '\0'));
+}
+
+TEST_F(StoreServiceTest, OnlyTheHostOfTheAssignmentMayOpenAndUseASession) {
+  Begin();
+  Data stranger(daemon_.Connect(daemon_.Enrol("h2")));
+  store::v1::OpenSessionResponse opened;
+  const grpc::Status denied = stranger.Open(key_, &opened);
+  EXPECT_EQ(denied.error_code(), grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_EQ(ReasonOf(denied), "PERMISSION_DENIED");
+
+  const Disk disk = MakeDisk(session_, 2, 1);
+  store::v1::NegotiateResponse wanted;
+  EXPECT_EQ(ReasonOf(stranger.Negotiate(session_.session_id(), disk.map(), &wanted)), "SESSION_NOT_FOUND");
+  EXPECT_EQ(ReasonOf(stranger.Upload(session_.session_id(), disk.chunks, 8)), "SESSION_NOT_FOUND");
+  EXPECT_EQ(ReasonOf(stranger.PutMap(session_.session_id(), 1, disk)), "SESSION_NOT_FOUND");
+  EXPECT_EQ(ReasonOf(stranger.Commit(session_.session_id(), {1}, disk)), "SESSION_NOT_FOUND");
+  EXPECT_EQ(ReasonOf(data_.Open({job_, key_.attempt + 1}, &opened)), "PERMISSION_DENIED");
+  EXPECT_TRUE(data_.Negotiate(session_.session_id(), disk.map(), &wanted).ok());
+}
+
+TEST_F(StoreServiceTest, OpeningAgainReplacesTheSession) {
+  Begin();
+  store::v1::OpenSessionResponse second;
+  ASSERT_TRUE(data_.Open(key_, &second).ok());
+  EXPECT_NE(second.session_id(), session_.session_id());
+  store::v1::NegotiateResponse wanted;
+  const Disk disk = MakeDisk(second, 2, 1);
+  EXPECT_EQ(ReasonOf(data_.Negotiate(session_.session_id(), disk.map(), &wanted)), "SESSION_NOT_FOUND");
+  EXPECT_TRUE(data_.Negotiate(second.session_id(), disk.map(), &wanted).ok());
+}
+
+TEST_F(StoreServiceTest, DataThatIsNotWhatItsIdSaysIsRefusedAndTheSessionGoesOn) {
+  Begin();
+  const Disk disk = MakeDisk(session_, 3, 1);
+  std::vector<store::v1::Chunk> wrong = disk.chunks;
+  wrong[0].set_id(disk.chunks[1].id());
+  const grpc::Status status = data_.Upload(session_.session_id(), wrong, 8);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(ReasonOf(status), "UPLOAD_INVALID");
+
+  wrong = disk.chunks;
+  wrong[0].set_codec(9);
+  EXPECT_EQ(ReasonOf(data_.Upload(session_.session_id(), wrong, 8)), "UPLOAD_INVALID");
+  wrong = disk.chunks;
+  wrong[0].mutable_id()->pop_back();
+  EXPECT_EQ(ReasonOf(data_.Upload(session_.session_id(), wrong, 8)), "UPLOAD_INVALID");
+  wrong = disk.chunks;
+  wrong[0].set_data(std::string(4'300'000, 'x'));
+  EXPECT_EQ(data_.Upload(session_.session_id(), wrong, 1).error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+
+  ASSERT_TRUE(data_.Upload(session_.session_id(), disk.chunks, 8).ok());
+  ASSERT_TRUE(data_.PutMap(session_.session_id(), 1, disk).ok());
+  EXPECT_TRUE(data_.Commit(session_.session_id(), {1}, disk).ok());
+}
+
+TEST_F(StoreServiceTest, AMapNeedsItsChunksAndItsVirtualMachine) {
+  Begin();
+  const Disk disk = MakeDisk(session_, 5, 1);
+  ASSERT_TRUE(data_.Upload(session_.session_id(), {disk.chunks[0]}, 8).ok());
+  const grpc::Status missing = data_.PutMap(session_.session_id(), 1, disk);
+  EXPECT_EQ(missing.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(ReasonOf(missing), "CHUNK_MISSING");
+  EXPECT_EQ(ReasonOf(data_.PutMap(session_.session_id(), 99, disk)), "UPLOAD_INVALID");
+  EXPECT_EQ(ReasonOf(data_.Commit(session_.session_id(), {1}, disk)), "UPLOAD_INVALID");  // no map
+  ExpectNothingVisible();
+}
+
+TEST_F(StoreServiceTest, ACommitIsForAllMachinesOfTheAssignment) {
+  Begin({1, 2});
+  const Disk disk = MakeDisk(session_, 3, 1);
+  ASSERT_TRUE(data_.Upload(session_.session_id(), disk.chunks, 8).ok());
+  ASSERT_TRUE(data_.PutMap(session_.session_id(), 1, disk).ok());
+  EXPECT_EQ(ReasonOf(data_.Commit(session_.session_id(), {1}, disk)), "UPLOAD_INVALID");
+  EXPECT_EQ(ReasonOf(data_.Commit(session_.session_id(), {1, 1}, disk)), "UPLOAD_INVALID");
+  ExpectNothingVisible();
+  EXPECT_EQ(daemon_.Get(job_).state, JobState::kRunning);
+}
+
+TEST_F(StoreServiceTest, QuestionsAreLimited) {
+  Begin();
+  store::v1::NegotiateResponse wanted;
+  EXPECT_TRUE(data_.Negotiate(session_.session_id(), std::string(8192 * 32, 'x'), &wanted).ok());
+  EXPECT_EQ(ReasonOf(data_.Negotiate(session_.session_id(), std::string(8193 * 32, 'x'), &wanted)), "UPLOAD_INVALID");
+  EXPECT_EQ(ReasonOf(data_.Negotiate(session_.session_id(), std::string(33, 'x'), &wanted)), "UPLOAD_INVALID");
+}
+
+TEST_F(StoreServiceTest, SeveralStreamsOfASessionRunAtOnce) {
+  Begin();
+  const Disk disk = MakeDisk(session_, 120, 1);
+  const size_t part = disk.chunks.size() / 4 + 1;
+  std::vector<std::jthread> streams;
+  for (size_t at = 0; at < disk.chunks.size(); at += part) {
+    streams.emplace_back([&, at] {
+      const std::vector<store::v1::Chunk> chunks(disk.chunks.begin() + at,
+                                                 disk.chunks.begin() + std::min(at + part, disk.chunks.size()));
+      EXPECT_TRUE(data_.Upload(session_.session_id(), chunks, 5).ok());
+    });
+  }
+  streams.clear();
+  ASSERT_TRUE(data_.PutMap(session_.session_id(), 1, disk).ok());
+  EXPECT_TRUE(data_.Commit(session_.session_id(), {1}, disk).ok());
+}
+
+TEST_F(StoreServiceTest, ALostAgentsSessionIsGoneAndNothingIsVisible) {
+  Begin();
+  const Disk disk = MakeDisk(session_, 9, 1);
+  ASSERT_TRUE(data_.Upload(session_.session_id(), disk.chunks, 8).ok());
+  ASSERT_TRUE(data_.PutMap(session_.session_id(), 1, disk).ok());
+  link_->Cut();
+  ASSERT_TRUE(Eventually([&] { return !daemon_.registry.IsOnline(catalog::HostId(host_.host_id)); }));
+  daemon_.clock.Advance(absl::Seconds(61));
+  ASSERT_TRUE(daemon_.Reaches(job_, JobState::kFailed));
+  EXPECT_EQ(daemon_.Get(job_).error.reason, "AGENT_LOST");
+  EXPECT_EQ(ReasonOf(data_.Upload(session_.session_id(), disk.chunks, 8)), "SESSION_NOT_FOUND");
+  EXPECT_EQ(ReasonOf(data_.Commit(session_.session_id(), {1}, disk)), "SESSION_NOT_FOUND");
+  ExpectNothingVisible();
+}
+
+TEST_F(StoreServiceTest, ACancelledJobCannotCommit) {
+  Begin();
+  const Disk disk = MakeDisk(session_, 3, 1);
+  ASSERT_TRUE(data_.Upload(session_.session_id(), disk.chunks, 8).ok());
+  ASSERT_TRUE(data_.PutMap(session_.session_id(), 1, disk).ok());
+  ASSERT_TRUE(daemon_.engine->Cancel(job_).ok());
+  link_->Await(DaemonMessage::kCancel);
+  const grpc::Status status = data_.Commit(session_.session_id(), {1}, disk);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_EQ(ReasonOf(status), "CANCELLED");
+  ExpectNothingVisible();
+  link_->SayResult(key_, AssignmentResult::OUTCOME_CANCELLED);
+  EXPECT_TRUE(daemon_.Reaches(job_, JobState::kCancelled));
+}
+
+// The job ends behind the commit's back, which the fence should prevent: the points are taken back all the same.
+TEST_F(StoreServiceTest, PointsOfAJobThatHasEndedAreTakenBack) {
+  Begin();
+  const Disk disk = MakeDisk(session_, 3, 1);
+  ASSERT_TRUE(data_.Upload(session_.session_id(), disk.chunks, 8).ok());
+  ASSERT_TRUE(data_.PutMap(session_.session_id(), 1, disk).ok());
+  ASSERT_TRUE(daemon_.assignments.BeginCommit(key_).ok());  // keeps the dispatcher from ending the session
+  ASSERT_TRUE(daemon_.engine->Apply(job_, key_.attempt, jobs::JobEvent::kAgentFailed).ok());
+  EXPECT_FALSE(data_.Commit(session_.session_id(), {1}, disk).ok());
+  ExpectNothingVisible();
+}
+
+TEST_F(StoreServiceTest, AnAbortedSessionIsGone) {
+  Begin();
+  store::v1::AbortSessionRequest request;
+  request.set_session_id(session_.session_id());
+  store::v1::AbortSessionResponse response;
+  grpc::ClientContext context, second;
+  EXPECT_TRUE(data_.stub->AbortSession(&context, request, &response).ok());
+  EXPECT_EQ(ReasonOf(data_.stub->AbortSession(&second, request, &response)), "SESSION_NOT_FOUND");
+}
+
+TEST_F(StoreServiceTest, OnlyARunningRestoreOfThisPointMayRead) {
+  Disk disk;
+  const std::string point = Backup(5, &disk);
+  std::string content;
+  EXPECT_EQ(ReasonOf(data_.Read(key_, point, 0, &content)), "PERMISSION_DENIED");  // a backup, and over
+  const dispatch::AssignmentKey restore = BeginRestore(point);
+  EXPECT_EQ(ReasonOf(data_.Read(restore, "another", 0, &content)), "PERMISSION_DENIED");
+  Data stranger(daemon_.Connect(daemon_.Enrol("h2")));
+  EXPECT_EQ(ReasonOf(stranger.Read(restore, point, 0, &content)), "PERMISSION_DENIED");
+  EXPECT_EQ(data_.Read(restore, point, 6, &content).error_code(), grpc::StatusCode::OUT_OF_RANGE);
+  EXPECT_EQ(ReasonOf(data_.Read(restore, point, -1, &content)), "INVALID_REQUEST");
+  EXPECT_TRUE(data_.Read(restore, point, 5, &content).ok());
+}
+
+TEST_F(StoreServiceTest, ADamagedChunkIsNamedAndNotSent) {
+  Disk disk;
+  const std::string point = Backup(9, &disk);
+  size_t packs = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(daemon_.dir.File("repo"))) {
+    if (entry.path().extension() != ".pack" && entry.path().string().find("packs/") == std::string::npos) continue;
+    if (!entry.is_regular_file()) continue;
+    ++packs;
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(entry.file_size() / 2));
+    const char byte = static_cast<char>(file.peek() ^ 0x10);
+    file.seekp(static_cast<std::streamoff>(entry.file_size() / 2));
+    file.put(byte);
+  }
+  ASSERT_EQ(packs, 1u);
+  const dispatch::AssignmentKey restore = BeginRestore(point);
+  std::string content;
+  const grpc::Status status = data_.Read(restore, point, 0, &content);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::DATA_LOSS);
+  EXPECT_EQ(ReasonOf(status), "CHUNK_DAMAGED");
+  EXPECT_NE(status.error_message().find("vda"), std::string::npos) << status.error_message();
+}
+
+TEST_F(StoreServiceTest, ACancelledRestoreStopsReadingWhenItsAssignmentEnds) {
+  Disk disk;
+  const std::string point = Backup(200, &disk);
+  const dispatch::AssignmentKey restore = BeginRestore(point);
+  store::v1::ReadDiskRequest request;
+  request.set_job_id(restore.job.value);
+  request.set_attempt(restore.attempt);
+  request.set_recovery_point_id(point);
+  request.set_disk("vda");
+  Data slow(daemon_.Connect(host_, [] {
+    grpc::ChannelArguments tight;
+    tight.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 16);
+    tight.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    return tight;
+  }()));
+  grpc::ClientContext context;
+  const auto reader = slow.stub->ReadDisk(&context, request);
+  store::v1::ReadDiskResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  link_->SayResult(restore, AssignmentResult::OUTCOME_CANCELLED);
+  link_->Await(DaemonMessage::kResultAcknowledged);
+  while (reader->Read(&message)) {
+  }
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_EQ(ReasonOf(status), "JOB_ENDED");
+}
+
+TEST_F(StoreServiceTest, AStoppingDaemonEndsAnUploadAndNothingIsVisible) {
+  Begin();
+  const Disk disk = MakeDisk(session_, 9, 1);
+  store::v1::UploadResponse response;
+  grpc::ClientContext context;
+  const auto writer = data_.stub->Upload(&context, &response);
+  store::v1::UploadRequest request;
+  request.set_session_id(session_.session_id());
+  *request.add_chunks() = disk.chunks[0];
+  ASSERT_TRUE(writer->Write(request));
+  std::jthread stop([this] { daemon_.Stop(); });
+  while (writer->Write(request)) {
+  }
+  const grpc::Status status = writer->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(ReasonOf(status), "SERVER_STOPPING");
+  stop.join();
+  ExpectNothingVisible();
+}
+
+}  // namespace
+}  // namespace umbra::api
