@@ -1,0 +1,141 @@
+// Proves that data calls arrive as the protocol wants them, that errors keep their reason, and that a cancellation ends
+// a call that hangs.
+#include "agent/link/grpc_store.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "tests/unit/agent/link/fake_daemon.h"
+#include "umbra/store/v1/store.grpc.pb.h"
+
+namespace umbra::link {
+namespace {
+
+grpc::Status WithReason(grpc::StatusCode code, const std::string& reason) {
+  google::rpc::ErrorInfo info;
+  info.set_reason(reason);
+  google::rpc::Status details;
+  details.add_details()->PackFrom(info);
+  return {code, "said the daemon", details.SerializeAsString()};
+}
+
+class Service final : public store::v1::StoreService::Service {
+ public:
+  grpc::Status OpenSession(grpc::ServerContext*, const store::v1::OpenSessionRequest*,
+                           store::v1::OpenSessionResponse*) override {
+    return WithReason(grpc::StatusCode::RESOURCE_EXHAUSTED, "STORAGE_FULL");
+  }
+  grpc::Status Negotiate(grpc::ServerContext* context, const store::v1::NegotiateRequest*,
+                         store::v1::NegotiateResponse*) override {
+    base::SystemClock clock;
+    while (!context->IsCancelled()) clock.Sleep(absl::Milliseconds(5));
+    return {grpc::StatusCode::CANCELLED, "cancelled"};
+  }
+  grpc::Status Upload(grpc::ServerContext*, grpc::ServerReader<store::v1::UploadRequest>* reader,
+                      store::v1::UploadResponse* response) override {
+    store::v1::UploadRequest request;
+    while (reader->Read(&request)) response->set_chunk_count(response->chunk_count() + request.chunks_size());
+    return grpc::Status::OK;
+  }
+  grpc::Status PutDiskMap(grpc::ServerContext*, grpc::ServerReader<store::v1::PutDiskMapRequest>* reader,
+                          store::v1::PutDiskMapResponse* response) override {
+    store::v1::PutDiskMapRequest request;
+    while (reader->Read(&request)) {
+      EXPECT_LE(request.chunk_ids().size(), 65536u * 32);
+      if (!request.disk().empty()) disk = request.disk();
+      response->set_data_bytes(response->data_bytes() + static_cast<int64_t>(request.chunk_ids().size()));
+    }
+    return grpc::Status::OK;
+  }
+  grpc::Status ReadDisk(grpc::ServerContext*, const store::v1::ReadDiskRequest* request,
+                        grpc::ServerWriter<store::v1::ReadDiskResponse>* writer) override {
+    store::v1::ReadDiskResponse message;
+    for (int i = 0; i < 3; ++i) {
+      message.set_done_bytes(request->first_chunk() + i);
+      writer->Write(message);
+    }
+    return request->disk() == "bad" ? WithReason(grpc::StatusCode::DATA_LOSS, "CHUNK_DAMAGED") : grpc::Status::OK;
+  }
+
+  std::string disk;
+};
+
+class GrpcStoreTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    daemon_.Start({&service_}, /*demand_certificate=*/true);
+    store_ = MakeGrpcStore(daemon_.MakeIdentity(), "", daemon_.clock(), cancellation_);
+  }
+
+  FakeDaemon daemon_;
+  Service service_;
+  transfer::Cancellation cancellation_;
+  std::unique_ptr<transfer::ChunkStoreClient> store_;
+};
+
+TEST_F(GrpcStoreTest, ErrorsKeepCodeAndReason) {
+  const absl::Status status = store_->OpenSession({}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(base::ReasonOf(status), "STORAGE_FULL");
+  EXPECT_EQ(base::MessageOf(status), "said the daemon");
+}
+
+TEST_F(GrpcStoreTest, UploadSendsTheBatch) {
+  store::v1::UploadRequest batch;
+  for (int i = 0; i < 5; ++i) batch.add_chunks()->set_data(std::string(100'000, 'x'));
+  EXPECT_EQ(store_->Upload(batch)->chunk_count(), 5);
+}
+
+TEST_F(GrpcStoreTest, LongMapsGoInPieces) {
+  const std::vector<std::byte> ids(150'000 * 32);
+  const auto answer = store_->PutDiskMap({"s", "vm", "vda", 1}, ids);
+  ASSERT_TRUE(answer.ok()) << base::Describe(answer.status());
+  EXPECT_EQ(answer->data_bytes(), static_cast<int64_t>(ids.size()));
+  EXPECT_EQ(service_.disk, "vda");
+}
+
+TEST_F(GrpcStoreTest, DiskStreamEndsOrFails) {
+  store::v1::ReadDiskRequest request;
+  request.set_first_chunk(7);
+  for (const char* disk : {"good", "bad"}) {
+    request.set_disk(disk);
+    const auto stream = store_->ReadDisk(request);
+    store::v1::ReadDiskResponse message;
+    for (int i = 0; i < 3; ++i) {
+      ASSERT_TRUE(*(*stream)->Next(&message));
+      EXPECT_EQ(message.done_bytes(), 7 + i);
+    }
+    const absl::StatusOr<bool> end = (*stream)->Next(&message);
+    if (request.disk() == "good") {
+      EXPECT_FALSE(*end);
+    } else {
+      EXPECT_EQ(base::ReasonOf(end.status()), "CHUNK_DAMAGED");
+    }
+  }
+}
+
+TEST_F(GrpcStoreTest, StreamThatIsDroppedEndsToo) {
+  const auto stream = store_->ReadDisk({});
+  store::v1::ReadDiskResponse message;
+  EXPECT_TRUE(*(*stream)->Next(&message));
+}
+
+TEST_F(GrpcStoreTest, CancellationEndsACallThatHangs) {
+  std::jthread canceller([this] {
+    daemon_.clock().Sleep(absl::Milliseconds(100));
+    cancellation_.Cancel(base::MakeError(absl::StatusCode::kCancelled, "CANCELLED", "by a person"));
+  });
+  EXPECT_EQ(base::ReasonOf(store_->Negotiate({}).status()), "CANCELLED");
+  EXPECT_EQ(base::ReasonOf(store_->OpenSession({}).status()), "CANCELLED") << "and what comes later";
+}
+
+TEST_F(GrpcStoreTest, DaemonThatIsGoneIsUnavailable) {
+  daemon_.Stop();
+  EXPECT_EQ(store_->Upload({}).status().code(), absl::StatusCode::kUnavailable);
+}
+
+}  // namespace
+}  // namespace umbra::link
