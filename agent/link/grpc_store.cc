@@ -114,8 +114,13 @@ class GrpcStore final : public transfer::ChunkStoreClient {
     return response;
   }
 
+  // Without the cancellation: who leaves in the middle doesn't know what he leaves behind.
   absl::StatusOr<store::v1::CommitResponse> Commit(const store::v1::CommitRequest& request) override {
-    return Unary<store::v1::CommitResponse>(&StoreService::Stub::Commit, request, kCommitTimeout);
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(clock_.Now() + kCommitTimeout));
+    store::v1::CommitResponse response;
+    RETURN_IF_ERROR(FromRpcStatus(stub_->Commit(&context, request, &response)));
+    return response;
   }
 
   // Without the cancellation: it is what follows one.

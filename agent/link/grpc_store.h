@@ -13,8 +13,8 @@
 namespace umbra::link {
 
 // A client with a connection of its own, so that bulk data never stands before a heartbeat. Calls that are under way end
-// with the cancellation's reason when `cancellation` is cancelled; only AbortSession still works then. `clock` and
-// `cancellation` outlive it. `address` empty: the identity's.
+// with the cancellation's reason when `cancellation` is cancelled, but for Commit; only AbortSession still works then.
+// `clock` and `cancellation` outlive it. `address` empty: the identity's.
 std::unique_ptr<transfer::ChunkStoreClient> MakeGrpcStore(const Identity& identity, const std::string& address,
                                                           base::Clock& clock, transfer::Cancellation& cancellation);
 
