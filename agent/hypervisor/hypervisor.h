@@ -211,7 +211,7 @@ class Hypervisor {
   // Freezes every file system of the guest; returns how many.
   // Errors: FAILED_PRECONDITION / GUEST_AGENT_NOT_CONFIGURED, GUEST_AGENT_NOT_RUNNING or GUEST_NOT_RUNNING: nothing was
   // asked of the guest;
-  // ABORTED / GUEST_FREEZE_FAILED: the guest refused and is not frozen;
+  // ABORTED / GUEST_FREEZE_FAILED: the guest refused and is not frozen (unless it was frozen before);
   // DEADLINE_EXCEEDED / GUEST_FREEZE_TIMEOUT: no answer in `timeout`; THE GUEST MAY STILL FREEZE LATER: call Thaw until
   // it returns OK.
   virtual absl::StatusOr<int> Freeze(const std::string& uuid, absl::Duration timeout) = 0;

@@ -1,5 +1,7 @@
 #include "agent/hypervisor/libvirt/connection.h"
 
+#include <csignal>
+
 #include "storage/base/status.h"
 
 namespace umbra::hypervisor {
@@ -7,11 +9,14 @@ namespace {
 
 using absl::StatusCode;
 
-// libvirt prints every error to standard error unless told otherwise, process-wide.
+// Process-wide: libvirt would print every error to standard error; and it writes to its socket without MSG_NOSIGNAL, so
+// the first call after a restart of its daemon would kill the process by SIGPIPE, unless somebody cares for that signal.
 void SetUpLibvirt() {
   static const bool done = [] {
     virInitialize();
     virSetErrorFunc(nullptr, [](void*, virErrorPtr) {});
+    struct sigaction action {};
+    if (sigaction(SIGPIPE, nullptr, &action) == 0 && action.sa_handler == SIG_DFL) std::signal(SIGPIPE, SIG_IGN);
     return true;
   }();
   static_cast<void>(done);

@@ -40,7 +40,8 @@ absl::Status LibvirtError(std::string_view what);
 int LastErrorCode();
 std::string LastErrorText();
 
-// Thread-safe.
+// Thread-safe. The first one made sets up libvirt for the process: its own printing is off, and SIGPIPE is ignored unless
+// it has a handler.
 class Connection {
  public:
   explicit Connection(std::string uri);

@@ -10,15 +10,26 @@
 #include <iostream>
 #include <vector>
 
+#include <gtest/gtest.h>
+
+#include "agent/hypervisor/libvirt/daemon_network.h"
 #include "agent/hypervisor/libvirt/libvirt_hypervisor.h"
 #include "storage/base/random.h"
 #include "storage/base/status.h"
 #include "tests/contract/hypervisor/hypervisor_under_test.h"
+#include "tests/contract/hypervisor/socket_proxy.h"
 
 namespace umbra::hypervisor {
 namespace {
 
 constexpr char kLab[] = UMBRA_SOURCE_DIR "/deploy/lab/lab";
+constexpr char kNoLab[] = "no lab: set UMBRA_LAB_ROOT to the folder of a running one (deploy/lab/lab --root DIR start)";
+
+// Empty when there is none.
+std::string LabRoot() {
+  const char* root = std::getenv("UMBRA_LAB_ROOT");
+  return root == nullptr ? "" : root;
+}
 
 // A VM of the lab, made for this program and removed with it.
 class LibvirtUnderTest final : public HypervisorUnderTest {
@@ -134,12 +145,59 @@ class LibvirtUnderTest final : public HypervisorUnderTest {
 }  // namespace
 
 std::unique_ptr<HypervisorUnderTest> MakeHypervisorUnderTest(std::string& why_not) {
-  const char* root = std::getenv("UMBRA_LAB_ROOT");
-  if (root == nullptr || *root == '\0') {
-    why_not = "no lab: set UMBRA_LAB_ROOT to the folder of a running one (deploy/lab/lab --root DIR start)";
+  const std::string root = LabRoot();
+  if (root.empty()) {
+    why_not = kNoLab;
     return nullptr;
   }
   return std::make_unique<LibvirtUnderTest>(root);
+}
+
+// What only this driver promises.
+class LibvirtConnectionTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (LabRoot().empty()) GTEST_SKIP() << kNoLab;
+  }
+  ~LibvirtConnectionTest() override { std::filesystem::remove_all(folder_); }
+
+  std::string Socket() const { return LabRoot() + "/sock/libvirt-sock"; }
+
+  const std::string folder_ = NewTemporaryFolder();
+  base::SystemClock clock_;
+  base::PosixFilesystem files_;
+  base::SystemRandom random_;
+};
+
+TEST_F(LibvirtConnectionTest, IsOpenedAgainWhenTheDaemonWasRestarted) {
+  SocketProxy proxy(folder_ + "/sock", Socket());
+  LibvirtHypervisor hypervisor({"qemu:///system?socket=" + folder_ + "/sock", folder_}, files_, clock_, random_);
+  ASSERT_TRUE(hypervisor.ListVms().ok());
+  ASSERT_TRUE(hypervisor.ListVms().ok());
+  EXPECT_EQ(proxy.accepted(), 1);
+  for (int i = 2; i < 5; ++i) {
+    proxy.CutAll();
+    const auto vms = hypervisor.ListVms();
+    EXPECT_TRUE(vms.ok()) << base::Describe(vms.status());
+    EXPECT_EQ(proxy.accepted(), i);
+  }
+}
+
+TEST_F(LibvirtConnectionTest, SaysThatNobodyListens) {
+  LibvirtHypervisor hypervisor({"qemu:///system?socket=" + folder_ + "/none", folder_}, files_, clock_, random_);
+  const absl::Status status = hypervisor.ListVms().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(base::ReasonOf(status), "HYPERVISOR_UNAVAILABLE");
+}
+
+// The lab's bridge is in the lab's network namespace only, and that is where a VM would look for it.
+TEST_F(LibvirtConnectionTest, SeesBridgesFromWhereTheDaemonStands) {
+  EXPECT_EQ(DaemonSocket("qemu:///system?socket=" + Socket(), files_), Socket());
+  EXPECT_EQ(DaemonSocket("qemu+ssh://host/system", files_), "");
+  EXPECT_EQ(DaemonSeesDevice(Socket(), "fbr0", files_), true);
+  EXPECT_EQ(DaemonSeesDevice(Socket(), "fbr", files_), false);
+  EXPECT_EQ(DaemonSeesDevice(Socket(), "gone0", files_), false);
+  EXPECT_EQ(DaemonSeesDevice(folder_ + "/none", "fbr0", files_), std::nullopt);
 }
 
 }  // namespace umbra::hypervisor
