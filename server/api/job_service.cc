@@ -14,7 +14,6 @@
 #include "server/api/unary.h"
 #include "server/api/watch_stream.h"
 #include "storage/base/bytes.h"
-#include "storage/base/log.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
@@ -92,7 +91,6 @@ absl::Status JobService::Create(const v1::CreateJobRequest& request, v1::Job& re
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const catalog::Job job, engine_.Submit(spec, key));
-  base::Log("api")->info("job submitted job={} kind={}", job.id, catalog::NameOf(catalog::KindOf(spec)));
   ToProto(job, &response);
   return absl::OkStatus();
 }

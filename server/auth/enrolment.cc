@@ -15,6 +15,7 @@ namespace umbra::auth {
 namespace {
 
 constexpr size_t kSecretSize = 32;
+constexpr int kHostPageSize = 500;
 
 std::string HashOf(std::string_view secret) {
   unsigned char digest[SHA256_DIGEST_LENGTH];
@@ -72,7 +73,8 @@ absl::StatusOr<EnrolledHost> Enrolment::Enrol(std::string_view secret, std::stri
   if (!known.ok()) return absl::IsNotFound(known.status()) ? TokenRefused() : known.status();
   RETURN_IF_ERROR(CheckHostName(host_name));
 
-  EnrolledHost enrolled{catalog::HostId(random_.Uuid()), {}};
+  EnrolledHost enrolled;
+  ASSIGN_OR_RETURN(enrolled.id, IdFor(host_name));
   ASSIGN_OR_RETURN(enrolled.certificate_pem, authority_.SignAgentCertificate(csr_pem, enrolled.id.value));
   ASSIGN_OR_RETURN(const tls::CertificateInfo info, tls::Inspect(enrolled.certificate_pem));
   catalog::Host host;
@@ -87,15 +89,34 @@ absl::StatusOr<EnrolledHost> Enrolment::Enrol(std::string_view secret, std::stri
   return enrolled;
 }
 
-absl::Status Enrolment::Register(const catalog::Host& host, const std::string& token_hash) {
+absl::StatusOr<catalog::HostId> Enrolment::IdFor(const std::string& host_name) {
+  catalog::ListOptions<catalog::HostId> options{.page_size = kHostPageSize};
+  do {
+    ASSIGN_OR_RETURN(const auto page, catalog_.Read([&](const catalog::Stores& stores) { return stores.hosts.List(options); }));
+    for (const catalog::Host& host : page.items) {
+      if (host.display_name == host_name) return host.id;
+    }
+    options.after_key = page.next_key;
+  } while (options.after_key);
+  return catalog::HostId(random_.Uuid());
+}
+
+absl::Status Enrolment::Register(catalog::Host host, const std::string& token_hash) {
   return catalog_.Write([&](catalog::Stores& stores) -> absl::Status {
     RETURN_IF_ERROR(stores.tokens.Consume(token_hash, host.display_name, host.create_time));
-    RETURN_IF_ERROR(stores.hosts.Insert(host));
     catalog::Event event;
     event.time = host.create_time;
     event.type = "HOST_ENROLLED";
     event.resource = "hosts/" + host.id.value;
     event.message = fmt::format("{} enrolled", host.display_name);
+    if (auto known = stores.hosts.Get(host.id); known.ok()) {
+      known->certificate_serial = host.certificate_serial;
+      known->certificate_fingerprint = host.certificate_fingerprint;
+      event.message += " again; its certificate before is refused";
+      RETURN_IF_ERROR(stores.hosts.Update(*known));
+    } else {
+      RETURN_IF_ERROR(stores.hosts.Insert(host));
+    }
     return stores.events.Append(event).status();
   });
 }

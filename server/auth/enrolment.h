@@ -40,7 +40,9 @@ class Enrolment {
   // INVALID_ARGUMENT / INVALID_REQUEST: lifetime negative or above kTokenLifetimeMax, pattern too long.
   absl::StatusOr<NewToken> CreateToken(absl::Duration lifetime, const std::string& host_pattern);
 
-  // Uses the token up and registers a new host with a certificate for the key in `csr_pem`: both or neither, durably.
+  // Uses the token up and registers a host with a certificate for the key in `csr_pem`: both or neither, durably.
+  // A name that is enrolled already keeps its id, and with it its machines, jobs and recovery points; its certificate
+  // before is refused from now on. So a token that isn't bound to a pattern may replace any host's identity.
   // A stranger learns nothing from the errors about tokens that exist.
   // PERMISSION_DENIED / ENROLMENT_TOKEN_INVALID    wrong, used or expired.
   // PERMISSION_DENIED / ENROLMENT_HOST_MISMATCH    token fine, but not for this name; it stays usable.
@@ -51,7 +53,9 @@ class Enrolment {
   const std::string& authority_pem() const { return authority_.certificate_pem(); }
 
  private:
-  absl::Status Register(const catalog::Host& host, const std::string& token_hash);
+  // The id of the host that has this name; a new one when none has.
+  absl::StatusOr<catalog::HostId> IdFor(const std::string& host_name);
+  absl::Status Register(catalog::Host host, const std::string& token_hash);
 
   catalog::Catalog& catalog_;
   base::Clock& clock_;

@@ -96,6 +96,20 @@ catalog::RecoveryPoint ToRecord(const repo::Manifest& manifest, const catalog::R
   return point;
 }
 
+absl::StatusOr<std::vector<catalog::RecoveryPoint>> PointsOfJob(const RepositorySet& repositories,
+                                                                const catalog::Job& job) {
+  std::vector<catalog::RecoveryPoint> points;
+  const auto* backup = std::get_if<catalog::BackupSpec>(&job.spec);
+  if (backup == nullptr) return points;
+  const auto repository = repositories.Find(backup->repository);
+  if (!repository.ok()) return points;
+  ASSIGN_OR_RETURN(const repo::RecoveryPointList list, (*repository)->repository->ListRecoveryPoints());
+  for (const repo::Manifest& manifest : list.points) {
+    if (manifest.job_id() == job.id.value) points.push_back(ToRecord(manifest, backup->repository));
+  }
+  return points;
+}
+
 absl::StatusOr<RebuildReport> RebuildCatalog(catalog::Catalog& catalog, const OpenRepository& repository,
                                              base::Clock& clock, RebuildMode mode) {
   // Rows before manifests: a point that is committed in between is then never taken for a row without a point.

@@ -18,6 +18,11 @@ namespace umbra::maintenance {
 // The catalog's row of a recovery point that `repository` holds.
 catalog::RecoveryPoint ToRecord(const repo::Manifest& manifest, const catalog::RepositoryId& repository);
 
+// What `job`'s repository holds of it, for jobs::RecoverJobs. Empty when there is none, or when the configuration
+// doesn't have the repository any more. Errors: those of the repository.
+absl::StatusOr<std::vector<catalog::RecoveryPoint>> PointsOfJob(const RepositorySet& repositories,
+                                                                const catalog::Job& job);
+
 enum class RebuildMode {
   kAddOnly,  // at a start: a repository that isn't quite there must not empty the catalog
   kFull,     // a person asked: also removes rows whose point the repository doesn't hold

@@ -44,7 +44,6 @@ std::unique_ptr<spdlog::formatter> TextFormatter() {
 spdlog::sink_ptr& SharedSink() {
   static spdlog::sink_ptr sink = [] {
     auto made = std::make_shared<spdlog::sinks::stderr_sink_mt>();
-    made->set_formatter(TextFormatter());
     return made;
   }();
   return sink;
@@ -62,12 +61,13 @@ bool SetUpLogging(const LogConfig& config) {
     } else {
       sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(config.file);
     }
-    sink->set_formatter(config.json ? JsonFormatter() : TextFormatter());
     SharedSink() = sink;
   } catch (const spdlog::spdlog_ex&) {
     return false;
   }
   spdlog::drop_all();
+  // The registry gives its formatter to every logger that it initializes, so a sink's own one wouldn't last.
+  spdlog::set_formatter(config.json ? JsonFormatter() : TextFormatter());
   spdlog::set_level(level);
   spdlog::flush_every(std::chrono::seconds(1));
   return true;

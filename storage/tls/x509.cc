@@ -12,6 +12,8 @@
 namespace umbra::tls {
 namespace {
 
+constexpr size_t kCommonNameSizeMax = 64;  // RFC 5280, ub-common-name
+
 absl::Status InvalidPem(std::string_view what) {
   ERR_clear_error();
   return base::Error(absl::StatusCode::kInvalidArgument, "CERTIFICATE_INVALID", "not a usable {} in PEM form", what);
@@ -43,6 +45,13 @@ std::string SerialOf(X509* certificate) {
   const ASN1_INTEGER* serial = X509_get0_serialNumber(certificate);
   return base::ToHex(
       std::as_bytes(std::span(ASN1_STRING_get0_data(serial), static_cast<size_t>(ASN1_STRING_length(serial)))));
+}
+
+bool AddCommonName(X509_REQ* request, std::string_view name) {
+  if (name.empty()) return true;
+  return X509_NAME_add_entry_by_NID(X509_REQ_get_subject_name(request), NID_commonName, V_ASN1_UTF8STRING,
+                                    reinterpret_cast<const unsigned char*>(name.data()), static_cast<int>(name.size()),
+                                    -1, 0) == 1;
 }
 
 // Keys in our files are never encrypted; without this OpenSSL would ask on the terminal.
@@ -106,10 +115,8 @@ absl::StatusOr<std::string> GenerateKey() {
 absl::StatusOr<std::string> MakeCsr(std::string_view key_pem, std::string_view common_name) {
   ASSIGN_OR_RETURN(const KeyPtr key, ReadKey(key_pem));
   RequestPtr request(X509_REQ_new());
-  const auto* name = reinterpret_cast<const unsigned char*>(common_name.data());
   if (request == nullptr || X509_REQ_set_version(request.get(), X509_REQ_VERSION_1) != 1 ||
-      X509_NAME_add_entry_by_NID(X509_REQ_get_subject_name(request.get()), NID_commonName, MBSTRING_UTF8, name,
-                                 static_cast<int>(common_name.size()), -1, 0) != 1 ||
+      !AddCommonName(request.get(), common_name.substr(0, kCommonNameSizeMax)) ||
       X509_REQ_set_pubkey(request.get(), key.get()) != 1 ||
       X509_REQ_sign(request.get(), key.get(), EVP_sha256()) == 0) {
     return OpenSslError("make certificate request");

@@ -21,7 +21,8 @@ inline constexpr std::string_view kServerName = "umbrad";
 // A new EC P-256 private key, PKCS#8 PEM. The caller keeps it secret (mode 0600).
 absl::StatusOr<std::string> GenerateKey();
 
-// A request for `key_pem`, signed with it. `common_name` is only a hint: our authority ignores it. 1 to 64 bytes.
+// A request for `key_pem`, signed with it. `common_name` is only a hint, which our authority ignores: it may be empty,
+// and what is beyond the 64 bytes that X.509 allows is cut off.
 absl::StatusOr<std::string> MakeCsr(std::string_view key_pem, std::string_view common_name);
 
 struct CertificateInfo {

@@ -35,6 +35,24 @@ TEST(EnrolmentServiceTest, WrongExpiredAndMisplacedTokensAreRefused) {
   EXPECT_TRUE(daemon.TryEnrol(bound, "web-1").ok());
 }
 
+TEST(EnrolmentServiceTest, AHostThatEnrolsAgainKeepsItsIdAndItsOldCertificateIsRefused) {
+  Daemon daemon;
+  const Identity before = daemon.Enrol("h1.example");
+  Link link(daemon.Connect(before));
+  link.SayHello();
+  link.Await(agent::v1::DaemonMessage::kWelcome);
+  const Identity after = daemon.Enrol("h1.example");
+  EXPECT_EQ(after.host_id, before.host_id);
+  EXPECT_NE(daemon.Enrol("h2.example").host_id, before.host_id);
+
+  Link old(daemon.Connect(before));
+  EXPECT_EQ(old.End().error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  Link fresh(daemon.Connect(after));
+  fresh.SayHello();
+  fresh.Await(agent::v1::DaemonMessage::kWelcome);
+  EXPECT_EQ(link.End().error_code(), grpc::StatusCode::ABORTED);  // the stream from before gives way
+}
+
 TEST(EnrolmentServiceTest, ARequestForACertificateThatIsTooLargeIsRefused) {
   Daemon daemon;
   agent::v1::EnrolRequest request;

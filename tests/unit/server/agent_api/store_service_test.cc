@@ -188,6 +188,18 @@ TEST_F(StoreServiceTest, AMapNeedsItsChunksAndItsVirtualMachine) {
   ExpectNothingVisible();
 }
 
+TEST_F(StoreServiceTest, AMapCanBeSentAgainAfterACutOrALostAnswer) {
+  Begin();
+  const Disk disk = MakeDisk(session_, 5, 1);
+  ASSERT_TRUE(data_.Upload(session_.session_id(), disk.chunks, 8).ok());
+  Disk half = disk;
+  half.ids.resize(2);
+  EXPECT_EQ(ReasonOf(data_.PutMap(session_.session_id(), 1, half)), "UPLOAD_INVALID");
+  ASSERT_TRUE(data_.PutMap(session_.session_id(), 1, disk).ok());
+  ASSERT_TRUE(data_.PutMap(session_.session_id(), 1, disk).ok());
+  EXPECT_TRUE(data_.Commit(session_.session_id(), {1}, disk).ok());
+}
+
 TEST_F(StoreServiceTest, ACommitIsForAllMachinesOfTheAssignment) {
   Begin({1, 2});
   const Disk disk = MakeDisk(session_, 3, 1);

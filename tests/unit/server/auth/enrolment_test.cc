@@ -49,7 +49,7 @@ class EnrolmentTest : public ::testing::Test {
   }
 
   absl::StatusOr<EnrolledHost> Enrol(const std::string& secret, const std::string& name = "node1") {
-    return enrolment_->Enrol(secret, *tls::MakeCsr(*tls::GenerateKey(), name), name);
+    return enrolment_->Enrol(secret, *tls::MakeCsr(*tls::GenerateKey(), "agent"), name);
   }
 
   size_t HostCount() {

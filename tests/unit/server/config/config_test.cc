@@ -87,13 +87,13 @@ TEST(CompleteConfig, EverythingDefaultsBelowTheDataFolder) {
   EXPECT_EQ(complete->log.file, "");
 }
 
-absl::StatusOr<CommandLine> Run(std::vector<std::string> arguments) {
+absl::StatusOr<CommandLine> CommandLineOf(std::vector<std::string> arguments) {
   base::PosixFilesystem filesystem;
   return ReadCommandLine(filesystem, std::move(arguments));
 }
 
 TEST(ReadCommandLine, ShippedFileIsSoundAndPrintsTheSameAgain) {
-  const auto shipped = Run({"--config", UMBRA_SHIPPED_CONFIG, "--print-config"});
+  const auto shipped = CommandLineOf({"--config", UMBRA_SHIPPED_CONFIG, "--print-config"});
   ASSERT_TRUE(shipped.ok()) << base::Describe(shipped.status());
   EXPECT_EQ(shipped->config.api_socket, "/run/umbra/umbrad.sock");
   const auto again = ParseConfig(shipped->text, "printed");
@@ -102,9 +102,9 @@ TEST(ReadCommandLine, ShippedFileIsSoundAndPrintsTheSameAgain) {
 }
 
 TEST(ReadCommandLine, FlagsOverrideTheFile) {
-  const auto line = Run({"--config", UMBRA_SHIPPED_CONFIG, "--data-dir", "/x", "--agent-listen", "127.0.0.1:0",
-                         "--repository", "fast=/y", "--repository", "slow=z", "--advertise", "n1", "--advertise", "n2",
-                         "--log-level", "debug", "--log-json"});
+  const auto line = CommandLineOf({"--config", UMBRA_SHIPPED_CONFIG, "--data-dir", "/x", "--agent-listen",
+                                   "127.0.0.1:0", "--repository", "fast=/y", "--repository", "slow=z", "--advertise",
+                                   "n1", "--advertise", "n2", "--log-level", "debug", "--log-json"});
   ASSERT_TRUE(line.ok()) << base::Describe(line.status());
   EXPECT_EQ(line->text, "");
   EXPECT_EQ(line->config.data_dir, "/x");
@@ -117,19 +117,19 @@ TEST(ReadCommandLine, FlagsOverrideTheFile) {
 }
 
 TEST(ReadCommandLine, HelpHasExamplesAndVersionIsPrinted) {
-  const auto help = Run({"--help"});
+  const auto help = CommandLineOf({"--help"});
   ASSERT_TRUE(help.ok());
   EXPECT_NE(help->text.find("Examples:"), std::string::npos);
   EXPECT_NE(help->text.find("--data-dir"), std::string::npos);
-  const auto version = Run({"--version"});
+  const auto version = CommandLineOf({"--version"});
   ASSERT_TRUE(version.ok());
   EXPECT_EQ(version->text, std::string("umbrad ") + UMBRA_VERSION + "\n");
 }
 
 TEST(ReadCommandLine, WrongFlagsAreNamed) {
-  EXPECT_NE(ErrorOf(Run({"--dta-dir", "/x"}).status()).find("--dta-dir"), std::string::npos);
-  EXPECT_EQ(ErrorOf(Run({"--repository", "main"}).status()), "--repository: 'main' is not ID=DIR");
-  EXPECT_EQ(Run({"--config", "/nowhere/u.toml"}).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_NE(ErrorOf(CommandLineOf({"--dta-dir", "/x"}).status()).find("--dta-dir"), std::string::npos);
+  EXPECT_EQ(ErrorOf(CommandLineOf({"--repository", "main"}).status()), "--repository: 'main' is not ID=DIR");
+  EXPECT_EQ(CommandLineOf({"--config", "/nowhere/u.toml"}).status().code(), absl::StatusCode::kNotFound);
 }
 
 }  // namespace

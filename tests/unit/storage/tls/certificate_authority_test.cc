@@ -123,6 +123,15 @@ TEST_F(CertificateAuthorityTest, AgentCertificateNamesTheHostNotTheRequestsSubje
   EXPECT_NE(Verify(authority->certificate_pem(), *signed_pem, X509_PURPOSE_SSL_SERVER), X509_V_OK);
 }
 
+TEST_F(CertificateAuthorityTest, AnyHintOfANameWillDo) {
+  const auto authority = Open();
+  for (const std::string& hint : {std::string(), std::string(253, 'a')}) {
+    const auto csr = MakeCsr(*GenerateKey(), hint);
+    ASSERT_TRUE(csr.ok()) << base::Describe(csr.status());
+    EXPECT_TRUE(authority->SignAgentCertificate(*csr, "host-1").ok());
+  }
+}
+
 TEST_F(CertificateAuthorityTest, RefusesBadHostIds) {
   const auto authority = Open();
   const std::string csr = *MakeCsr(*GenerateKey(), "x");

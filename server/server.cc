@@ -1,0 +1,401 @@
+#include "server/server.h"
+
+#include <grpc/grpc.h>
+#include <grpc/support/log.h>
+#include <grpc/support/time.h>
+#include <grpcpp/ext/health_check_service_server_builder_option.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "server/api/agent/agent_link_service.h"
+#include "server/api/agent/enrolment_service.h"
+#include "server/api/agent/executor.h"
+#include "server/api/agent/port.h"
+#include "server/api/agent/store_service.h"
+#include "server/api/agent/stream_set.h"
+#include "server/api/event_service.h"
+#include "server/api/host_service.h"
+#include "server/api/inventory_services.h"
+#include "server/api/job_service.h"
+#include "server/api/recovery_point_service.h"
+#include "server/api/repository_service.h"
+#include "server/auth/enrolment.h"
+#include "server/dispatch/dispatcher.h"
+#include "server/jobs/event_hub.h"
+#include "server/jobs/job_engine.h"
+#include "server/jobs/job_recovery.h"
+#include "server/maintenance/housekeeper.h"
+#include "server/maintenance/rebuild.h"
+#include "server/maintenance/repository_set.h"
+#include "server/maintenance/verify_runner.h"
+#include "server/unix_socket.h"
+#include "storage/base/crash_point.h"
+#include "storage/base/log.h"
+#include "storage/base/status.h"
+#include "storage/tls/certificate_authority.h"
+
+namespace umbra::server {
+namespace {
+
+// Calls of the local API wait for the catalog most of their time; a long one (rebuild) must not hold the others up.
+constexpr int kApiThreads = 4;
+// Nobody on this machine follows more than this at a time.
+constexpr size_t kWatchStreamsMax = 1024;
+constexpr int kApiMessageSizeMax = 4 * 1024 * 1024;
+constexpr int kApiMetadataSizeMax = 16 * 1024;
+constexpr int kApiStreamsPerConnectionMax = 256;
+constexpr size_t kApiTransportBytesMax = 16 * 1024 * 1024;
+// After this, calls that are still under way are cut off.
+constexpr int64_t kShutdownSeconds = 3;
+
+// ---- gRPC ----
+
+// gRPC's own lines join ours, one format for all. What it calls an error is mostly a peer's doing: a warning here.
+void TakeOverGrpcLog() {
+  gpr_set_log_function([](gpr_log_func_args* line) {
+    const auto level = line->severity == GPR_LOG_SEVERITY_ERROR ? spdlog::level::warn : spdlog::level::debug;
+    base::Log("grpc")->log(level, "{}", line->message);
+  });
+}
+
+// What a port offers besides its services. gRPC would put its health service, and (by loading the library) reflection,
+// on every port; strangers and agents need neither.
+class Extras final : public grpc::ServerBuilderOption {
+ public:
+  explicit Extras(bool reflection) : reflection_(reflection) {}
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    plugins->clear();
+    if (reflection_) plugins->push_back(std::make_unique<grpc::reflection::ProtoServerReflectionPlugin>());
+  }
+
+ private:
+  const bool reflection_;
+};
+
+void WithoutExtras(grpc::ServerBuilder& builder) {
+  builder.SetOption(std::make_unique<Extras>(false));
+  builder.SetOption(std::make_unique<grpc::HealthCheckServiceServerBuilderOption>(nullptr));
+}
+
+void WithHealthAndReflection(grpc::ServerBuilder& builder) {
+  grpc::EnableDefaultHealthCheckService(true);
+  builder.SetOption(std::make_unique<Extras>(true));
+}
+
+void SetApiLimits(grpc::ServerBuilder& builder) {
+  grpc::ResourceQuota quota("local-api");
+  quota.Resize(kApiTransportBytesMax);
+  builder.SetResourceQuota(quota);
+  builder.SetMaxReceiveMessageSize(kApiMessageSizeMax);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kApiMetadataSizeMax);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kApiStreamsPerConnectionMax);
+}
+
+void Shutdown(const std::unique_ptr<grpc::Server>& server) {
+  if (server == nullptr) return;
+  server->Shutdown(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_seconds(kShutdownSeconds, GPR_TIMESPAN)));
+  server->Wait();
+}
+
+// A server that listens, or LISTEN_FAILED. `port` is set by gRPC when it listens.
+absl::StatusOr<std::unique_ptr<grpc::Server>> Listen(grpc::ServerBuilder& builder, const std::string& key,
+                                                     const std::string& address, const int& port) {
+  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server == nullptr || port == 0) {
+    return base::Error(absl::StatusCode::kFailedPrecondition, "LISTEN_FAILED",
+                       "{}: can't listen at {}; is it in use, or not an address of this machine?", key, address);
+  }
+  return server;
+}
+
+// ---- Addresses ----
+
+std::string HostPart(const std::string& address) {
+  std::string host = address.substr(0, address.rfind(':'));
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  return host;
+}
+
+bool IsWildcard(const std::string& host) {
+  return host == "0.0.0.0" || host == "::" || host == "*";
+}
+
+std::string MachineName() {
+  char name[256] = {};
+  return gethostname(name, sizeof(name) - 1) == 0 && name[0] != '\0' ? name : "localhost";
+}
+
+// How others reach what listens at `listen`: the advertised name, else the listening address, else the machine's name.
+std::string ReachableHost(const Config& config, const std::string& listen) {
+  if (!config.advertise.empty()) return config.advertise.front();
+  const std::string host = HostPart(listen);
+  return IsWildcard(host) ? MachineName() : host;
+}
+
+std::string WithPort(const std::string& host, int port) {
+  return host.find(':') == std::string::npos ? fmt::format("{}:{}", host, port) : fmt::format("[{}]:{}", host, port);
+}
+
+std::vector<std::string> CertificateNames(const Config& config) {
+  std::vector<std::string> names = config.advertise;
+  names.push_back(MachineName());
+  for (const std::string& listen : {config.agent_listen, config.enrolment_listen}) {
+    if (!IsWildcard(HostPart(listen))) names.push_back(HostPart(listen));
+  }
+  return names;
+}
+
+// ---- Repositories ----
+
+absl::StatusOr<std::unique_ptr<repo::Repository>> OpenRepository(const RepositoryConfig& config, bool expect_points,
+                                                                 base::Filesystem& filesystem, base::Clock& clock,
+                                                                 base::Random& random) {
+  repo::RepositoryOptions options;
+  if (config.chunk_size_bytes != 0) options.chunk_size_bytes = config.chunk_size_bytes;
+  // A disk that isn't mounted looks like an empty folder: a new repository there would hide the real one.
+  auto repository = expect_points ? repo::Repository::Open(filesystem, clock, random, config.path, options)
+                                  : repo::Repository::OpenOrCreate(filesystem, clock, random, config.path, options);
+  if (repository.ok()) return repository;
+  return base::Annotate(repository.status(), "repository {}{}", config.id,
+                        expect_points ? " (the catalog knows recovery points in it: is its disk mounted?)" : "");
+}
+
+absl::StatusOr<std::unique_ptr<maintenance::RepositorySet>> OpenRepositories(const Config& config,
+                                                                             catalog::Catalog& catalog,
+                                                                             base::Filesystem& filesystem,
+                                                                             base::Clock& clock, base::Random& random) {
+  std::vector<maintenance::OpenRepository> repositories;
+  for (const RepositoryConfig& entry : config.repositories) {
+    const catalog::RepositoryId id(entry.id);
+    ASSIGN_OR_RETURN(const auto known,
+                     catalog.Read([&](const catalog::Stores& stores) { return stores.recovery_points.Ids(id); }));
+    ASSIGN_OR_RETURN(auto repository, OpenRepository(entry, !known.empty(), filesystem, clock, random));
+    repositories.push_back({id, entry.path, std::move(repository)});
+  }
+  return std::make_unique<maintenance::RepositorySet>(std::move(repositories));
+}
+
+}  // namespace
+
+// In the order of construction; the destructor's order is the reverse, after Stop has ended what runs.
+struct Server::Parts {
+  Parts(const Config& config, base::Filesystem& filesystem, base::Clock& clock, base::Random& random)
+      : config(config), filesystem(filesystem), clock(clock), random(random) {}
+  ~Parts() { Stop(); }
+
+  absl::Status OpenStorage();
+  absl::Status SortOutJobs();
+  void StartWorkers();
+  absl::Status StartAgentPort(const tls::ServerCertificate& certificate);
+  absl::Status StartEnrolmentPort(const tls::ServerCertificate& certificate);
+  absl::Status StartApi();
+  absl::Status WriteAddresses();
+  void Stop();
+
+  std::string addresses_path() const { return config.data_dir + "/" + kAddressesFile; }
+
+  const Config config;
+  base::Filesystem& filesystem;
+  base::Clock& clock;
+  base::Random& random;
+  Addresses addresses;
+
+  std::unique_ptr<base::File> lock;
+  std::unique_ptr<tls::CertificateAuthority> authority;
+  std::unique_ptr<catalog::Catalog> catalog;
+  std::unique_ptr<maintenance::RepositorySet> repositories;
+  std::unique_ptr<jobs::EventHub> events;
+  std::unique_ptr<jobs::JobEngine> engine;
+
+  std::unique_ptr<auth::Enrolment> enrolment;
+  dispatch::AgentRegistry agents;
+  dispatch::AssignmentTable assignments;
+  std::unique_ptr<api::StoreService> store;
+  std::unique_ptr<dispatch::Dispatcher> dispatcher;
+  std::unique_ptr<maintenance::VerifyRunner> verify_runner;
+  std::unique_ptr<maintenance::Housekeeper> housekeeper;
+
+  std::unique_ptr<api::AgentLinkService> link;
+  std::unique_ptr<grpc::Server> agent_server;
+  std::unique_ptr<api::EnrolmentService> enrolment_service;
+  std::unique_ptr<grpc::Server> enrolment_server;
+
+  std::unique_ptr<api::Executor> executor;
+  api::StreamSet watches{kWatchStreamsMax};
+  std::vector<std::unique_ptr<grpc::Service>> services;
+  std::unique_ptr<grpc::Server> api_server;
+};
+
+absl::Status Server::Parts::OpenStorage() {
+  RETURN_IF_ERROR(filesystem.MakeDirectories(config.data_dir));
+  auto locked = filesystem.Lock(config.data_dir + "/umbrad.lock");
+  if (!locked.ok()) return base::Annotate(locked.status(), "does another umbrad use {}?", config.data_dir);
+  lock = *std::move(locked);
+  // The file of a killed daemon would send tools to the wrong place.
+  if (const absl::Status removed = filesystem.Remove(addresses_path()); !removed.ok() && !absl::IsNotFound(removed)) {
+    return removed;
+  }
+  ASSIGN_OR_RETURN(authority, tls::CertificateAuthority::Open(filesystem, clock, random, config.data_dir));
+  ASSIGN_OR_RETURN(catalog, catalog::Catalog::Open(filesystem, config.data_dir + "/catalog.db"));
+  base::CrashPoint("daemon.catalog_open");
+  ASSIGN_OR_RETURN(repositories, OpenRepositories(config, *catalog, filesystem, clock, random));
+  return absl::OkStatus();
+}
+
+absl::Status Server::Parts::SortOutJobs() {
+  events = std::make_unique<jobs::EventHub>(*catalog, clock);
+  engine = std::make_unique<jobs::JobEngine>(*catalog, clock, random);
+  ASSIGN_OR_RETURN(const jobs::RecoveryReport report,
+                   jobs::RecoverJobs(*catalog, *engine, [this](const catalog::Job& job) {
+                     return maintenance::PointsOfJob(*repositories, job);
+                   }));
+  base::Log("server")->info("jobs sorted out requeued={} finished={} failed={} cancelled={}", report.requeued,
+                            report.finished, report.failed, report.cancelled);
+  base::CrashPoint("daemon.jobs_recovered");
+  for (const maintenance::OpenRepository& repository : repositories->All()) {
+    RETURN_IF_ERROR(
+        maintenance::RebuildCatalog(*catalog, repository, clock, maintenance::RebuildMode::kAddOnly).status());
+  }
+  base::CrashPoint("daemon.catalog_rebuilt");
+  return absl::OkStatus();
+}
+
+void Server::Parts::StartWorkers() {
+  enrolment = std::make_unique<auth::Enrolment>(*catalog, clock, random, *authority);
+  api::StoreOptions store_options;
+  store_options.worker_count = std::max(2, static_cast<int>(std::thread::hardware_concurrency()));
+  // Before the dispatcher starts: the service listens for assignments that end.
+  store = std::make_unique<api::StoreService>(*catalog, *engine, assignments, *repositories, random, store_options);
+  dispatch::DispatcherOptions options;
+  options.daemon_version = UMBRA_VERSION;
+  options.heartbeat_interval = config.heartbeat;
+  options.lease_duration = config.lease;
+  dispatcher = std::make_unique<dispatch::Dispatcher>(*catalog, *engine, clock, agents, assignments, options);
+  dispatcher->Start();
+  verify_runner = std::make_unique<maintenance::VerifyRunner>(*engine, *events, *repositories, clock);
+  housekeeper = std::make_unique<maintenance::Housekeeper>(*catalog, *engine, *events, clock);
+}
+
+absl::Status Server::Parts::StartAgentPort(const tls::ServerCertificate& certificate) {
+  link = std::make_unique<api::AgentLinkService>(*catalog, *dispatcher);
+  grpc::ServerBuilder builder;
+  api::SetAgentPortLimits(builder);
+  WithoutExtras(builder);
+  int port = 0;
+  builder.AddListeningPort(config.agent_listen, api::AgentPortCredentials(certificate, authority->certificate_pem()),
+                           &port);
+  builder.RegisterService(link.get());
+  builder.RegisterService(store.get());
+  ASSIGN_OR_RETURN(agent_server, Listen(builder, "agents.listen", config.agent_listen, port));
+  addresses.agent = WithPort(ReachableHost(config, config.agent_listen), port);
+  return absl::OkStatus();
+}
+
+absl::Status Server::Parts::StartEnrolmentPort(const tls::ServerCertificate& certificate) {
+  enrolment_service = std::make_unique<api::EnrolmentService>(*enrolment, clock, addresses.agent);
+  grpc::ServerBuilder builder;
+  api::SetEnrolmentPortLimits(builder);
+  WithoutExtras(builder);
+  int port = 0;
+  builder.AddListeningPort(config.enrolment_listen, api::EnrolmentPortCredentials(certificate), &port);
+  builder.RegisterService(enrolment_service.get());
+  ASSIGN_OR_RETURN(enrolment_server, Listen(builder, "agents.enrolment_listen", config.enrolment_listen, port));
+  addresses.enrolment = WithPort(ReachableHost(config, config.enrolment_listen), port);
+  return absl::OkStatus();
+}
+
+absl::Status Server::Parts::StartApi() {
+  executor = std::make_unique<api::Executor>(kApiThreads);
+  services.push_back(
+      std::make_unique<api::HostService>(*executor, *catalog, clock, *engine, *enrolment, agents, addresses.enrolment));
+  services.push_back(std::make_unique<api::VirtualMachineService>(*executor, *catalog));
+  services.push_back(std::make_unique<api::WriterService>(*executor, *catalog));
+  services.push_back(std::make_unique<api::JobService>(*executor, *catalog, *engine, *repositories, watches));
+  services.push_back(std::make_unique<api::RecoveryPointService>(*executor, *catalog));
+  services.push_back(std::make_unique<api::RepositoryService>(*executor, *catalog, clock, *repositories));
+  services.push_back(std::make_unique<api::EventService>(*executor, *catalog, *events, watches));
+
+  RETURN_IF_ERROR(PrepareUnixSocket(filesystem, config.api_socket));
+  grpc::ServerBuilder builder;
+  SetApiLimits(builder);
+  WithHealthAndReflection(builder);
+  int port = 0;
+  // The only plaintext listener: bytes don't leave the machine, and the socket's mode says who may connect.
+  builder.AddListeningPort("unix:" + config.api_socket, grpc::InsecureServerCredentials(), &port);
+  for (const auto& service : services) builder.RegisterService(service.get());
+  ASSIGN_OR_RETURN(api_server, Listen(builder, "api.socket", config.api_socket, port));
+  RETURN_IF_ERROR(ProtectUnixSocket(config.api_socket));
+  addresses.api_socket = config.api_socket;
+  return absl::OkStatus();
+}
+
+absl::Status Server::Parts::WriteAddresses() {
+  const nlohmann::ordered_json json = {{"pid", getpid()},
+                                       {"api_socket", addresses.api_socket},
+                                       {"agent_address", addresses.agent},
+                                       {"enrolment_address", addresses.enrolment},
+                                       {"authority_fingerprint", authority->fingerprint()}};
+  constexpr auto kReplaceBadText = nlohmann::ordered_json::error_handler_t::replace;
+  return filesystem.WriteFileAtomic(addresses_path(), json.dump(2, ' ', false, kReplaceBadText) + "\n");
+}
+
+// Also after a start that failed halfway. Ends what runs, from the outside in; the members' destructors do the rest.
+void Server::Parts::Stop() {
+  if (lock != nullptr) (void)filesystem.Remove(addresses_path());
+  if (api_server != nullptr) {
+    api_server->GetHealthCheckService()->SetServingStatus(false);
+    watches.StopAll();
+  }
+  Shutdown(api_server);
+  Shutdown(enrolment_server);
+  if (agent_server != nullptr) {
+    link->Stop();
+    store->Stop();
+  }
+  Shutdown(agent_server);
+}
+
+Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+
+Server::~Server() {
+  parts_.reset();
+  base::Log("server")->info("stopped");
+}
+", parts_->config.data_dir);
+}
+
+const Addresses& Server::addresses() const {
+  return parts_->addresses;
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, base::Filesystem& filesystem,
+                                                      base::Clock& clock, base::Random& random) {
+  TakeOverGrpcLog();
+  auto parts = std::make_unique<Parts>(config, filesystem, clock, random);
+  RETURN_IF_ERROR(parts->OpenStorage());
+  RETURN_IF_ERROR(parts->SortOutJobs());
+  parts->StartWorkers();
+  ASSIGN_OR_RETURN(const tls::ServerCertificate certificate,
+                   parts->authority->IssueServerCertificate(CertificateNames(config)));
+  RETURN_IF_ERROR(parts->StartAgentPort(certificate));
+  RETURN_IF_ERROR(parts->StartEnrolmentPort(certificate));
+  RETURN_IF_ERROR(parts->StartApi());
+  RETURN_IF_ERROR(parts->WriteAddresses());
+  base::CrashPoint("daemon.listening");
+  const Addresses& addresses = parts->addresses;
+  base::Log("server")->info("listening version={} data_dir={} api={} agents={} enrolment={}", UMBRA_VERSION,
+                            config.data_dir, addresses.api_socket, addresses.agent, addresses.enrolment);
+  return std::unique_ptr<Server>(new Server(std::move(parts)));
+}
+
+}  // namespace umbra::server

@@ -1,0 +1,68 @@
+// The whole daemon: makes every part, connects them, starts and stops them in this order.
+//
+// Start                                                       Stop (the reverse)
+//   1 lock of the data folder                                   9 lock released
+//   2 certificate authority                                     8 -
+//   3 catalog                                                   7 catalog closed
+//   4 repositories (heal what a crash left)                     6 repositories closed
+//   5 jobs: RecoverJobs, then rows for points without one       5 -
+//   6 dispatcher, verifications, housekeeping                   4 dispatcher, then the others
+//   7 agent port, then enrolment port                           3 both: streams end, then no more calls
+//   8 local API                                                 2 local API: watches end, then no more calls
+//   9 "<data_dir>/umbrad.addresses" is written                  1 removed
+//
+// Nobody from outside is let in before the jobs of the last run are sorted out. A stop ends no job: agents go on for
+// the length of the lease, and a daemon that comes back in time finds out what became of their work.
+//
+// Crash points, in this order: daemon.catalog_open, daemon.jobs_recovered, daemon.catalog_rebuilt, daemon.listening;
+// those around a commit are in server/api/agent/store_service.cc.
+#ifndef UMBRA_SERVER_SERVER_H_
+#define UMBRA_SERVER_SERVER_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "server/config.h"
+#include "storage/base/clock.h"
+#include "storage/base/filesystem.h"
+#include "storage/base/random.h"
+
+namespace umbra::server {
+
+// Name of the file in the data folder that tells tools where a running daemon is: a JSON object with "pid",
+// "api_socket", "agent_address", "enrolment_address" and "authority_fingerprint". It appears when everything listens
+// and goes when the daemon stops.
+inline constexpr char kAddressesFile[] = "umbrad.addresses";
+
+// Real addresses, also where the configuration asked for port 0.
+struct Addresses {
+  std::string api_socket;
+  std::string agent;      // "host:port" as agents are told
+  std::string enrolment;  // "host:port" as people are told
+};
+
+class Server {
+ public:
+  // Blocks until everything listens. `config` is complete (CompleteConfig); the others outlive the server.
+  // FAILED_PRECONDITION / FILE_LOCKED      another umbrad uses the data folder.
+  // FAILED_PRECONDITION / LISTEN_FAILED    an address is taken or not ours.
+  // and what the parts return; nothing stays behind but what they made durable.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const Config& config, base::Filesystem& filesystem,
+                                                       base::Clock& clock, base::Random& random);
+  // Stops, see above: takes a few seconds at most, whatever the peers do.
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  const Addresses& addresses() const;
+
+ private:
+  struct Parts;
+  explicit Server(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace umbra::server
+
+#endif  // UMBRA_SERVER_SERVER_H_
