@@ -273,6 +273,7 @@ absl::StatusOr<PackTrailer> DecodePackTrailer(base::Bytes bytes, uint64_t file_s
   in.Raw(32);
   if (!in.Magic(kEndMagic)) return BadPack("it has no trailer");
   const bool lengths_ok = trailer.footer_length <= kPackFooterSizeMax && trailer.footer_offset >= kPackHeaderSize &&
+                          trailer.footer_offset <= file_size &&
                           trailer.footer_offset + trailer.footer_length + kPackTrailerSize == file_size;
   if (!lengths_ok) return BadPack("its trailer doesn't fit its size");
   return trailer;
@@ -281,7 +282,10 @@ absl::StatusOr<PackTrailer> DecodePackTrailer(base::Bytes bytes, uint64_t file_s
 absl::StatusOr<std::vector<PackSlot>> DecodePackFooter(base::Bytes header, base::Bytes footer, base::Bytes trailer) {
   const Hash want = HashOf(header, footer, trailer.first(24));
   if (std::memcmp(want.data(), trailer.data() + 24, want.size()) != 0) return BadPack("the hash of header and footer is wrong");
-  const auto count = ByteReader(trailer).Int<uint32_t>();
+  ByteReader lengths(trailer);
+  const auto count = lengths.Int<uint32_t>();
+  lengths.Int<uint32_t>();
+  const auto chunks_end = lengths.Int<uint64_t>();
   std::vector<PackSlot> slots;
   ByteReader in(footer);
   for (uint32_t i = 0; i < count && in.ok(); ++i) {
@@ -295,6 +299,9 @@ absl::StatusOr<std::vector<PackSlot>> DecodePackFooter(base::Bytes header, base:
     const auto bases = in.Int<uint16_t>();
     if (!codec.has_value() || bases != 0) return BadPack("it has a chunk in an unknown codec");
     slot.codec = *codec;
+    if (slot.offset < kPackHeaderSize || uint64_t{slot.offset} + slot.stored_length > chunks_end) {
+      return BadPack("a chunk lies outside of it");
+    }
     slots.push_back(slot);
   }
   if (!in.ok() || in.left() != 0) return BadPack("its footer has another length than it says");

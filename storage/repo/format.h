@@ -87,6 +87,7 @@ struct PackTrailer {
 // DATA_LOSS / CHUNK_DAMAGED for all of these when the bytes are wrong.
 absl::StatusOr<PackHeader> DecodePackHeader(base::Bytes bytes);
 absl::StatusOr<PackTrailer> DecodePackTrailer(base::Bytes bytes, uint64_t file_size);
+// Slots that are returned lie between header and footer.
 absl::StatusOr<std::vector<PackSlot>> DecodePackFooter(base::Bytes header, base::Bytes footer, base::Bytes trailer);
 
 // --- index runs (section 5) ---

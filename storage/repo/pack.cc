@@ -65,11 +65,6 @@ absl::StatusOr<PackContents> ReadPackContents(BlobReader& blob, const PackId& id
   RETURN_IF_ERROR(blob.ReadAt(end.footer_offset, footer));
   PackContents contents;
   ASSIGN_OR_RETURN(contents.slots, DecodePackFooter(header, footer, trailer));
-  for (const PackSlot& slot : contents.slots) {
-    if (slot.offset < kPackHeaderSize || slot.offset + uint64_t{slot.stored_length} > end.footer_offset) {
-      return Damaged("a chunk lies outside of it");
-    }
-  }
   contents.pack = {id, blob.size(), decoded.create_time_us};
   return contents;
 }

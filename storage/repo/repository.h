@@ -95,8 +95,9 @@ class UploadSession {
   // INVALID_ARGUMENT / UPLOAD_INVALID when the data isn't what the id says; the session goes on.
   virtual absl::StatusOr<uint64_t> Put(const ChunkView& chunk) = 0;
 
-  // Starts the map of a disk; several disks may be under way. Upload the chunks first.
-  // INVALID_ARGUMENT / UPLOAD_INVALID when this disk has a map already, or for a capacity of 0.
+  // Starts the map of a disk; several disks may be under way. Upload the chunks first. Takes the place of an earlier map of
+  // this disk, finished or not, so that a call that was cut can be made again.
+  // INVALID_ARGUMENT / UPLOAD_INVALID for a capacity of 0.
   virtual absl::StatusOr<std::unique_ptr<DiskMapWriter>> AddDiskMap(const std::string& vm_uuid, const std::string& disk,
                                                                     uint64_t capacity_bytes) = 0;
 
@@ -154,7 +155,7 @@ struct ChunkDamage {
 };
 
 struct VerifyProgress {
-  uint64_t done_bytes = 0;  // stored bytes read so far, and to read
+  uint64_t done_bytes = 0;  // stored bytes of packs; in the scope of one point, bytes of its disks
   uint64_t total_bytes = 0;
 };
 
@@ -216,8 +217,9 @@ class Repository {
   virtual absl::Status RemoveRecoveryPoint(const std::string& recovery_point_id) = 0;
 
   // Reads everything in scope and checks it. Damage is in the report; an error means that checking itself failed.
-  // CANCELLED / CANCELLED when `stop` was asked. `progress` (may be empty) is called from one thread at a time, at most
-  // once per pack or 32 MiB. Chunks found damaged count as unknown from then on: the next backup uploads them again.
+  // CANCELLED / CANCELLED when `stop` was asked. `progress` (may be empty) is called after each pack, or each few MiB of one
+  // point, from one thread at a time; it should return soon. Chunks found damaged count as unknown from then on: the next
+  // backup uploads them again.
   virtual absl::StatusOr<VerifyReport> Verify(const VerifyScope& scope, std::function<void(const VerifyProgress&)> progress,
                                               std::stop_token stop) = 0;
 

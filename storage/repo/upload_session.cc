@@ -248,7 +248,7 @@ absl::StatusOr<std::unique_ptr<DiskMapWriter>> PackingSession::AddDiskMap(const 
     return Invalid(fmt::format("disk {} has a capacity of {} bytes", disk, capacity_bytes));
   }
   absl::MutexLock lock(&mu_);
-  if (!maps_.try_emplace({vm_uuid, disk}).second) return Invalid(fmt::format("disk {} has a map already", disk));
+  maps_[{vm_uuid, disk}] = DiskMap();  // in place of one from a call that was cut, or whose answer got lost
   return std::make_unique<PackingDiskMapWriter>(*this, vm_uuid, disk, DiskGeometry(core_.info, capacity_bytes));
 }
 

@@ -63,6 +63,7 @@ class Verifier {
   const std::stop_token stop_;
   ChunkReader map_reader_;
 
+  // Held across progress_, on purpose: it makes the calls one at a time and their figures grow.
   absl::Mutex progress_mu_;
   VerifyProgress done_ ABSL_GUARDED_BY(progress_mu_);
 
