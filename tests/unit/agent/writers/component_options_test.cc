@@ -1,0 +1,37 @@
+// Proves that what is told to the writer about a component arrives unchanged, whatever bytes it has.
+#include "agent/writers/component_options.h"
+
+#include <gtest/gtest.h>
+
+#include "storage/base/status.h"
+
+namespace umbra::writers {
+namespace {
+
+TEST(ComponentOptions, SurviveTheRoundTrip) {
+  const BackupOptions backup{true, absl::Milliseconds(1500), "job-7-1"};
+  EXPECT_EQ(*ParseBackupOptions(Print(backup)), backup);
+  EXPECT_EQ(*ParseBackupOptions(""), BackupOptions());
+
+  const RestoreOptions restore{"new; name=100%",
+                               "<domain type='kvm'>\n\t<name>x</name>\n</domain>\n",
+                               {{"vda", "/a b/c;d=e%20.img"}, {"vdb", "/\xC3\xA9"}}};
+  EXPECT_EQ(*ParseRestoreOptions(Print(restore)), restore);
+
+  const BackupFacts facts{
+      "child_snapshot", "", absl::Microseconds(134567), absl::FromUnixMicros(1'800'000'000'123'456), {{"vda", "/x"}}};
+  EXPECT_EQ(*ParseBackupFacts(Print(facts)), facts);
+}
+
+TEST(ComponentOptions, IgnoreKeysOfLaterVersions) {
+  EXPECT_EQ(ParseBackupOptions("later=x;owner_tag=job-1-1")->owner_tag, "job-1-1");
+}
+
+TEST(ComponentOptions, RefuseWhatIsMalformed) {
+  for (const char* text : {"x", "a=%", "a=%4", "a=%zz", "freeze_timeout_us=soon", "a=1;;b=2"}) {
+    EXPECT_EQ(base::ReasonOf(ParseBackupOptions(text).status()), "INVALID_REQUEST") << text;
+  }
+}
+
+}  // namespace
+}  // namespace umbra::writers

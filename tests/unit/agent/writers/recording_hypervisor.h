@@ -1,0 +1,105 @@
+// A hypervisor in front of another one that notes in which order it is asked: "Freeze one", by virtual machine.
+#ifndef UMBRA_TESTS_UNIT_AGENT_WRITERS_RECORDING_HYPERVISOR_H_
+#define UMBRA_TESTS_UNIT_AGENT_WRITERS_RECORDING_HYPERVISOR_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "agent/hypervisor/hypervisor.h"
+
+namespace umbra::writers {
+
+// Thread-safe. Only calls that do something to a guest or its views are noted.
+class RecordingHypervisor final : public hypervisor::Hypervisor {
+ public:
+  explicit RecordingHypervisor(hypervisor::Hypervisor& real) : real_(real) {}
+
+  std::vector<std::string> Take() {
+    absl::MutexLock lock(&mu_);
+    return std::exchange(calls_, {});
+  }
+
+  absl::StatusOr<std::string> Version() override { return real_.Version(); }
+  absl::StatusOr<std::vector<hypervisor::VmInfo>> ListVms() override { return real_.ListVms(); }
+  absl::StatusOr<hypervisor::VmInfo> GetVm(const std::string& uuid) override { return real_.GetVm(uuid); }
+  absl::StatusOr<std::string> Configuration(const std::string& uuid) override {
+    Note("Configuration", uuid);
+    return real_.Configuration(uuid);
+  }
+  absl::StatusOr<hypervisor::GuestAgentInfo> QueryGuestAgent(const std::string& uuid, absl::Duration timeout) override {
+    return real_.QueryGuestAgent(uuid, timeout);
+  }
+  absl::StatusOr<int> Freeze(const std::string& uuid, absl::Duration timeout) override {
+    Note("Freeze", uuid);
+    return real_.Freeze(uuid, timeout);
+  }
+  absl::StatusOr<int> Thaw(const std::string& uuid, absl::Duration timeout) override {
+    Note("Thaw", uuid);
+    return real_.Thaw(uuid, timeout);
+  }
+  absl::Status CheckNoJob(const std::string& uuid) override {
+    Note("CheckNoJob", uuid);
+    return real_.CheckNoJob(uuid);
+  }
+  absl::StatusOr<std::unique_ptr<hypervisor::PreparedPointInTime>> PreparePointInTime(
+      const std::string& uuid, const hypervisor::PointInTimeOptions& options) override {
+    Note("Prepare", uuid);
+    auto prepared = real_.PreparePointInTime(uuid, options);
+    if (!prepared.ok()) return prepared.status();
+    return std::make_unique<Prepared>(*this, uuid, *std::move(prepared));
+  }
+  absl::StatusOr<hypervisor::CleanUpReport> CleanUp(const std::string& uuid, const std::string& scratch_folder,
+                                                    const std::string& owner_tag) override {
+    Note("CleanUp", uuid);
+    return real_.CleanUp(uuid, scratch_folder, owner_tag);
+  }
+  absl::Status Pause(const std::string& uuid) override { return real_.Pause(uuid); }
+  absl::Status Resume(const std::string& uuid) override { return real_.Resume(uuid); }
+  absl::Status Start(const std::string& uuid) override { return real_.Start(uuid); }
+  absl::Status PowerOff(const std::string& uuid) override { return real_.PowerOff(uuid); }
+  absl::Status DeleteVm(const std::string& uuid) override {
+    Note("Delete", uuid);
+    return real_.DeleteVm(uuid);
+  }
+  absl::StatusOr<std::unique_ptr<hypervisor::BlockWriter>> CreateDisk(const hypervisor::NewDisk& disk) override {
+    return real_.CreateDisk(disk);
+  }
+  absl::StatusOr<hypervisor::DefinedVm> DefineVm(const hypervisor::DefineOptions& options) override {
+    return real_.DefineVm(options);
+  }
+  std::string DefaultFolder() override { return real_.DefaultFolder(); }
+
+ private:
+  class Prepared final : public hypervisor::PreparedPointInTime {
+   public:
+    Prepared(RecordingHypervisor& owner, std::string uuid, std::unique_ptr<hypervisor::PreparedPointInTime> real)
+        : owner_(owner), uuid_(std::move(uuid)), real_(std::move(real)) {}
+    absl::StatusOr<std::unique_ptr<hypervisor::PointInTime>> Begin() override {
+      owner_.Note("Begin", uuid_);
+      return real_->Begin();
+    }
+
+   private:
+    RecordingHypervisor& owner_;
+    const std::string uuid_;
+    const std::unique_ptr<hypervisor::PreparedPointInTime> real_;
+  };
+
+  void Note(const std::string& call, const std::string& uuid) {
+    const auto vm = real_.GetVm(uuid);
+    absl::MutexLock lock(&mu_);
+    calls_.push_back(call + " " + (vm.ok() ? vm->name : uuid));
+  }
+
+  hypervisor::Hypervisor& real_;
+  absl::Mutex mu_;
+  std::vector<std::string> calls_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace umbra::writers
+
+#endif  // UMBRA_TESTS_UNIT_AGENT_WRITERS_RECORDING_HYPERVISOR_H_
