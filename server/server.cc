@@ -371,8 +371,6 @@ Server::~Server() {
   parts_.reset();
   base::Log("server")->info("stopped");
 }
-", parts_->config.data_dir);
-}
 
 const Addresses& Server::addresses() const {
   return parts_->addresses;
