@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import pathlib
 import re
+import shutil
 import sys
 import time
 
@@ -74,6 +75,7 @@ class Quickstart:
         self.lab.start()
         for name in (GUEST, RESTORED):
             self.lab.destroy(name)
+        shutil.rmtree(self.stack.restored, ignore_errors=True)
 
     def start_guest(self):
         self.lab.create(GUEST, "--fill-mib", FILL_MIB)
@@ -97,8 +99,8 @@ class Quickstart:
         self.point = result.last["recoveryPoints"][0]
         point = self.stack.umbra("recovery-point", "show", self.point.split("/")[-1]).last
         self.facts["freeze_ms"] = round(seconds(point["freezeDuration"]) * 1000)
-        self.facts["full_read_mib"] = round(number(point, "readBytes") / MIB)
-        self.facts["stored_mib"] = round(number(point, "storedBytes") / MIB)
+        self.facts["read_mib"] = number(point, "readBytes") / MIB
+        self.facts["stored_mib"] = number(point, "storedBytes") / MIB
         self.facts["mechanism"] = point["mechanism"].removeprefix("BACKUP_MECHANISM_").lower()
         expect(self.lab.state(GUEST) == "running" and not self.lab.frozen(GUEST), "the guest does not run as before")
 
@@ -152,8 +154,8 @@ class Quickstart:
         rows = [
             ("mechanism", facts["mechanism"], "the guest froze its own file systems, it was never paused or saved"),
             ("guest frozen", f"{facts['freeze_ms']} ms", "from the freeze call to the answer of the thaw"),
-            ("read", f"{facts['full_read_mib']} MiB", "allocated parts of a 2 GiB disk, while the guest wrote"),
-            ("stored", f"{facts['stored_mib']} MiB", "new in the repository: without zeros and repeats, compressed"),
+            ("read", f"{facts['read_mib']:.1f} MiB", "allocated parts of a 2 GiB disk, while the guest wrote"),
+            ("stored", f"{facts['stored_mib']:.1f} MiB", "new in the repository: without zeros and repeats, compressed"),
             ("backup", f"{facts['backup_s']:.1f} s", "guest -> agent -> TLS -> daemon -> disk, committed"),
             ("restore", f"{facts['restore_s']:.1f} s", "every chunk verified while it was written"),
             ("rows before the freeze", facts["rows_before_freeze"], "committed in the guest's SQLite database"),
@@ -178,8 +180,8 @@ class Quickstart:
 
     def result_line(self):
         facts = self.facts
-        return (f"quickstart: OK freeze_ms={facts['freeze_ms']} full_read_mib={facts['full_read_mib']} "
-                f"stored_mib={facts['stored_mib']} backup_s={facts['backup_s']:.1f} restore_s={facts['restore_s']:.1f} "
+        return (f"quickstart: OK freeze_ms={facts['freeze_ms']} full_read_mib={facts['read_mib']:.0f} "
+                f"stored_mib={facts['stored_mib']:.0f} backup_s={facts['backup_s']:.1f} restore_s={facts['restore_s']:.1f} "
                 f"rows_before_freeze={facts['rows_before_freeze']} rows_restored={facts['rows_restored']}")
 
 

@@ -1,6 +1,6 @@
 """umbrad and umbra-agent under one folder, started by hand: for quickstart, the end-to-end tests, the benchmarks.
 
-The daemons outlive this program; a pid file and the path of the binary tell them from strangers. Nothing here is a test.
+The daemons outlive this program. A file with pid and start time tells them from a stranger that got the same pid later.
 """
 import json
 import os
@@ -36,6 +36,15 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def start_ticks(pid):
+    """When a process started, in clock ticks since the machine did, as text; None when it is gone or only a zombie."""
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
 class Daemon:
     """One program that runs in the background: its log, its pid, its end."""
 
@@ -51,11 +60,10 @@ class Daemon:
         if self._child is not None and self._child.poll() is not None:
             return None
         try:
-            pid = int(self.pid_file.read_text())
-            exe = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+            pid, start = self.pid_file.read_text().split()
         except (OSError, ValueError):
             return None
-        return pid if exe == str(self.binary.resolve()) else None
+        return int(pid) if start_ticks(pid) == start else None
 
     def launch(self, arguments, env=None):
         """Starts the program in a session of its own, so that it stays when the terminal closes."""
@@ -63,7 +71,7 @@ class Daemon:
         with open(self.log, "ab") as log:
             self._child = subprocess.Popen([str(self.binary), *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=log,
                                            stderr=log, start_new_session=True, env={**os.environ, **(env or {})})
-        self.pid_file.write_text(f"{self._child.pid}\n")
+        self.pid_file.write_text(f"{self._child.pid} {start_ticks(self._child.pid)}\n")
 
     def status(self):
         """Exit status of a program that this one started and that has ended; None while it runs."""
@@ -149,6 +157,7 @@ class Stack:
         self.libvirt_uri = libvirt_uri
         self.daemon_data = self.folder / "umbrad"
         self.agent_data = self.folder / "agent"
+        self.restored = self.folder / "restored"  # disks of new virtual machines
         self.socket = self.daemon_data / "umbrad.sock"
         self.config = self.folder / "umbrad.toml"
         self.heartbeat, self.lease = "5s", "60s"
@@ -195,10 +204,11 @@ class Stack:
             self.agent.wait_ready(self.online, timeout_s, "umbra-agent should be online")
 
     def _agent_flags(self):
-        flags = ["--data-dir", self.agent_data, "--hypervisor", "libvirt", "--libvirt-uri", self.libvirt_uri]
+        flags = ["--data-dir", self.agent_data, "--hypervisor", "libvirt", "--libvirt-uri", self.libvirt_uri,
+                 "--default-folder", self.restored]
         if not self.enrolled():
             self.agent_data.mkdir(parents=True, exist_ok=True)
-            flags += ["--daemon", self.addresses()["enrolment"], "--token", self.new_token()]
+            flags += ["--daemon", self.addresses()["enrolment_address"], "--token", self.new_token()]
         return flags
 
     def online(self):

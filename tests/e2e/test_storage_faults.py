@@ -64,7 +64,7 @@ class StorageFaults(EndToEndTest):
         full.stop()
 
     def test_scratch_folder_full(self):
-        self.world.restart_agent("--scratch-dir", self.world.small_scratch)
+        self.world.restart_agent("--scratch-folder", self.world.small_scratch)
         job = self.world.hold_mid_copy()
         # What the guest overwrites while the view is open is kept in the scratch folder, until that is full and QEMU pauses the guest.
         self.lab.virsh("qemu-agent-command", GUEST, '{"execute":"guest-exec","arguments":{"path":"sh","arg":["-c",'
