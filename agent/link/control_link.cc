@@ -151,8 +151,7 @@ void ControlLink::Converse(Stream& stream) {
       }
     }
   }
-  SetDisconnected();
-  stream.Cancel();
+  SetDisconnected();  // not cancelled: the daemon's reason is still to be had from Finish
   outbox_.Interrupt();
   writer.join();
 }
