@@ -1,0 +1,235 @@
+// Proves the services that show what there is (hosts, machines, writers, recovery points, repositories, events): what
+// they tell, their pages, and their errors, through a real socket from a real catalog.
+#include "tests/unit/server/api/fixture.h"
+
+namespace umbra::api {
+namespace {
+
+using ::testing::ElementsAre;
+
+class ResourcesTest : public ApiTest {};
+
+TEST_F(ResourcesTest, HostsAreListedWithTheirLink) {
+  AddHost("h2");
+  AddOneVm();
+  v1::ListHostsResponse hosts;
+  ASSERT_EQ(Outcome(Call(hosts_, &v1::HostService::Stub::ListHosts, {}, &hosts)), "OK");
+  ASSERT_EQ(hosts.hosts_size(), 2);
+  EXPECT_EQ(hosts.hosts(0).name(), "hosts/h1");
+  EXPECT_EQ(hosts.hosts(0).virtual_machine_count(), 1);
+  EXPECT_EQ(hosts.hosts(0).state(), v1::Host::STATE_OFFLINE);
+  EXPECT_EQ(hosts.hosts(1).name(), "hosts/h2");
+
+  agents_.SetOnline(catalog::HostId("h1"), nullptr, {});
+  v1::GetHostRequest get;
+  get.set_name("hosts/h1");
+  v1::Host host;
+  ASSERT_EQ(Outcome(Call(hosts_, &v1::HostService::Stub::GetHost, get, &host)), "OK");
+  EXPECT_EQ(host.state(), v1::Host::STATE_ONLINE);
+  EXPECT_EQ(host.display_name(), "name of h1");
+}
+
+TEST_F(ResourcesTest, UnknownAndMalformedNamesHaveTheirReasons) {
+  AddOneVm();
+  const auto host = [&](const std::string& name) {
+    v1::GetHostRequest request;
+    request.set_name(name);
+    v1::Host response;
+    return Outcome(Call(hosts_, &v1::HostService::Stub::GetHost, request, &response));
+  };
+  EXPECT_EQ(host("hosts/h9"), "NOT_FOUND HOST_NOT_FOUND");
+  EXPECT_EQ(host("h1"), "INVALID_ARGUMENT INVALID_REQUEST");
+  const auto vm = [&](const std::string& name) {
+    v1::GetVirtualMachineRequest request;
+    request.set_name(name);
+    v1::VirtualMachine response;
+    return Outcome(Call(vms_, &v1::VirtualMachineService::Stub::GetVirtualMachine, request, &response));
+  };
+  EXPECT_EQ(vm("hosts/h1/virtualMachines/u1"), "OK");
+  EXPECT_EQ(vm("hosts/h1/virtualMachines/u9"), "NOT_FOUND VM_NOT_FOUND");
+  EXPECT_EQ(vm("hosts/h9/virtualMachines/u1"), "NOT_FOUND VM_NOT_FOUND");
+  EXPECT_EQ(vm("virtualMachines/u1"), "INVALID_ARGUMENT INVALID_REQUEST");
+  const auto point = [&](const std::string& name) {
+    v1::GetRecoveryPointRequest request;
+    request.set_name(name);
+    v1::RecoveryPoint response;
+    return Outcome(Call(points_, &v1::RecoveryPointService::Stub::GetRecoveryPoint, request, &response));
+  };
+  EXPECT_EQ(point("recoveryPoints/p9"), "NOT_FOUND RECOVERY_POINT_NOT_FOUND");
+  EXPECT_EQ(point("p9"), "INVALID_ARGUMENT INVALID_REQUEST");
+  const auto repository = [&](const std::string& name) {
+    v1::GetRepositoryRequest request;
+    request.set_name(name);
+    v1::Repository response;
+    return Outcome(Call(repos_, &v1::RepositoryService::Stub::GetRepository, request, &response));
+  };
+  EXPECT_EQ(repository("repositories/main"), "OK");
+  EXPECT_EQ(repository("repositories/other"), "NOT_FOUND REPOSITORY_NOT_FOUND");
+  EXPECT_EQ(repository("main"), "INVALID_ARGUMENT INVALID_REQUEST");
+  v1::ListWritersRequest writers;
+  writers.set_parent("hosts/h9");
+  v1::ListWritersResponse none;
+  EXPECT_EQ(Outcome(Call(writers_, &v1::WriterService::Stub::ListWriters, writers, &none)), "NOT_FOUND HOST_NOT_FOUND");
+}
+
+TEST_F(ResourcesTest, MachinesOfOneHostAndOfAllInPages) {
+  for (const char* id : {"h1", "h2"}) {
+    const catalog::HostId host = AddHost(id);
+    SetInventory(host, {MakeVm(host, "u1"), MakeVm(host, "u2"), MakeVm(host, "u3")});
+  }
+  v1::ListVirtualMachinesRequest request;
+  request.set_parent("hosts/-");
+  request.set_page_size(4);
+  std::vector<std::string> names;
+  int pages = 0;
+  do {
+    v1::ListVirtualMachinesResponse response;
+    ASSERT_EQ(Outcome(Call(vms_, &v1::VirtualMachineService::Stub::ListVirtualMachines, request, &response)), "OK");
+    for (const auto& vm : response.virtual_machines()) names.push_back(vm.name());
+    request.set_page_token(response.next_page_token());
+    ++pages;
+  } while (!request.page_token().empty());
+  EXPECT_EQ(pages, 2);
+  EXPECT_THAT(names,
+              ElementsAre("hosts/h1/virtualMachines/u1", "hosts/h1/virtualMachines/u2", "hosts/h1/virtualMachines/u3",
+                          "hosts/h2/virtualMachines/u1", "hosts/h2/virtualMachines/u2", "hosts/h2/virtualMachines/u3"));
+
+  v1::ListVirtualMachinesResponse response;
+  request.set_parent("hosts/h2");
+  ASSERT_EQ(Outcome(Call(vms_, &v1::VirtualMachineService::Stub::ListVirtualMachines, request, &response)), "OK");
+  ASSERT_EQ(response.virtual_machines_size(), 3);
+  EXPECT_EQ(response.virtual_machines(0).mechanism(), v1::BACKUP_MECHANISM_CRASH_CONSISTENT);
+  EXPECT_EQ(response.virtual_machines(0).mechanism_reason(), "GUEST_AGENT_NOT_CONFIGURED");
+  request.set_parent("hosts/h9");
+  EXPECT_EQ(Outcome(Call(vms_, &v1::VirtualMachineService::Stub::ListVirtualMachines, request, &response)),
+            "NOT_FOUND HOST_NOT_FOUND");
+}
+
+TEST_F(ResourcesTest, WritersAreShown) {
+  AddOneVm();
+  v1::ListWritersRequest request;
+  request.set_parent("hosts/h1");
+  v1::ListWritersResponse response;
+  ASSERT_EQ(Outcome(Call(writers_, &v1::WriterService::Stub::ListWriters, request, &response)), "OK");
+  ASSERT_EQ(response.writers_size(), 1);
+  EXPECT_EQ(response.writers(0).name(), "hosts/h1/writers/66841cd4-6ded-4f4b-8f17-fd23f8ddc3de");
+  EXPECT_EQ(response.writers(0).state(), "STABLE");
+}
+
+TEST_F(ResourcesTest, RecoveryPointsNewestFirstWithDocumentsOnlyWhenAskedForOne) {
+  AddPoint("p1", "h1", "main", absl::FromUnixSeconds(1'800'000'001));
+  AddPoint("p2", "h1", "main", absl::FromUnixSeconds(1'800'000'003));
+  AddPoint("p3", "h2", "main", absl::FromUnixSeconds(1'800'000'002));
+  v1::ListRecoveryPointsRequest request;
+  request.set_page_size(2);
+  v1::ListRecoveryPointsResponse first;
+  ASSERT_EQ(Outcome(Call(points_, &v1::RecoveryPointService::Stub::ListRecoveryPoints, request, &first)), "OK");
+  ASSERT_EQ(first.recovery_points_size(), 2);
+  EXPECT_EQ(first.recovery_points(0).name(), "recoveryPoints/p2");
+  EXPECT_EQ(first.recovery_points(1).name(), "recoveryPoints/p3");
+  EXPECT_EQ(first.recovery_points(0).configuration(), "");
+  request.set_page_token(first.next_page_token());
+  v1::ListRecoveryPointsResponse second;
+  ASSERT_EQ(Outcome(Call(points_, &v1::RecoveryPointService::Stub::ListRecoveryPoints, request, &second)), "OK");
+  ASSERT_EQ(second.recovery_points_size(), 1);
+  EXPECT_EQ(second.recovery_points(0).name(), "recoveryPoints/p1");
+  EXPECT_EQ(second.next_page_token(), "");
+
+  // The same token with another filter is another list.
+  request.set_virtual_machine("hosts/h1/virtualMachines/u1");
+  EXPECT_EQ(Outcome(Call(points_, &v1::RecoveryPointService::Stub::ListRecoveryPoints, request, &second)),
+            "INVALID_ARGUMENT INVALID_PAGE_TOKEN");
+
+  v1::GetRecoveryPointRequest get;
+  get.set_name("recoveryPoints/p1");
+  v1::RecoveryPoint point;
+  ASSERT_EQ(Outcome(Call(points_, &v1::RecoveryPointService::Stub::GetRecoveryPoint, get, &point)), "OK");
+  EXPECT_EQ(point.configuration(), "<domain/>");
+  EXPECT_THAT(point.vss_documents(), ElementsAre("<components/>"));
+  EXPECT_EQ(point.virtual_machine(), "hosts/h1/virtualMachines/u1");
+}
+
+TEST_F(ResourcesTest, RepositoriesWithFiguresInPages) {
+  v1::ListRepositoriesRequest request;
+  request.set_page_size(1);
+  std::vector<std::string> names;
+  do {
+    v1::ListRepositoriesResponse response;
+    ASSERT_EQ(Outcome(Call(repos_, &v1::RepositoryService::Stub::ListRepositories, request, &response)), "OK");
+    ASSERT_EQ(response.repositories_size(), 1);
+    names.push_back(response.repositories(0).name());
+    EXPECT_GT(response.repositories(0).chunk_size_bytes(), 0);
+    EXPECT_GT(response.repositories(0).free_bytes(), 0);
+    EXPECT_EQ(response.repositories(0).uuid().size(), 36u);
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_THAT(names, ElementsAre("repositories/archive", "repositories/main"));
+}
+
+TEST_F(ResourcesTest, RebuildRemovesRowsWithoutAPoint) {
+  AddPoint("gone");
+  v1::RebuildCatalogRequest request;
+  request.set_name("repositories/main");
+  v1::RebuildCatalogResponse response;
+  ASSERT_EQ(Outcome(Call(repos_, &v1::RepositoryService::Stub::RebuildCatalog, request, &response)), "OK");
+  EXPECT_EQ(response.found_count(), 0);
+  EXPECT_EQ(response.added_count(), 0);
+  EXPECT_EQ(response.removed_count(), 1);
+  EXPECT_EQ(response.problems_size(), 0);
+  v1::ListRecoveryPointsResponse points;
+  ASSERT_EQ(Outcome(Call(points_, &v1::RecoveryPointService::Stub::ListRecoveryPoints, {}, &points)), "OK");
+  EXPECT_EQ(points.recovery_points_size(), 0);
+}
+
+TEST_F(ResourcesTest, TokenIsShownWithItsAddress) {
+  v1::CreateEnrolmentTokenRequest request;
+  v1::EnrolmentToken token;
+  ASSERT_EQ(Outcome(Call(hosts_, &v1::HostService::Stub::CreateEnrolmentToken, request, &token)), "OK");
+  EXPECT_EQ(token.token().size(), 129u);
+  EXPECT_EQ(token.enrolment_address(), "backup.example:7441");
+  request.mutable_ttl()->set_seconds(8 * 24 * 3600);
+  EXPECT_EQ(Outcome(Call(hosts_, &v1::HostService::Stub::CreateEnrolmentToken, request, &token)),
+            "INVALID_ARGUMENT INVALID_REQUEST");
+}
+
+TEST_F(ResourcesTest, RemovedHostIsRevokedAndItsJobsCancelled) {
+  AddOneVm();
+  const catalog::JobId job = Submit();
+  v1::DeleteHostRequest request;
+  request.set_name("hosts/h1");
+  google::protobuf::Empty nothing;
+  ASSERT_EQ(Outcome(Call(hosts_, &v1::HostService::Stub::DeleteHost, request, &nothing)), "OK");
+  EXPECT_EQ(Outcome(Call(hosts_, &v1::HostService::Stub::DeleteHost, request, &nothing)), "NOT_FOUND HOST_NOT_FOUND");
+  EXPECT_EQ(engine_->Get(job)->state, catalog::JobState::kCancelled);
+  const auto host =
+      catalog_->Read([](const catalog::Stores& s) { return s.hosts.FindByFingerprint("fingerprint of h1"); });
+  ASSERT_TRUE(host.ok());
+  EXPECT_TRUE(host->revoked);
+}
+
+TEST_F(ResourcesTest, EventsInPagesAndByResource) {
+  for (int i = 0; i < 5; ++i) {
+    catalog::Event event;
+    event.type = "HOST_OFFLINE";
+    event.resource = i % 2 == 0 ? "hosts/h1" : "hosts/h2";
+    event.severity = catalog::Severity::kWarning;
+    ASSERT_TRUE(events_->Append(event).ok());
+  }
+  v1::ListEventsRequest request;
+  request.set_resource("hosts/h1");
+  request.set_page_size(2);
+  v1::ListEventsResponse first;
+  ASSERT_EQ(Outcome(Call(log_, &v1::EventService::Stub::ListEvents, request, &first)), "OK");
+  ASSERT_EQ(first.events_size(), 2);
+  EXPECT_EQ(first.events(1).sequence(), 3);
+  EXPECT_EQ(first.events(1).severity(), v1::Event::SEVERITY_WARNING);
+  request.set_page_token(first.next_page_token());
+  v1::ListEventsResponse second;
+  ASSERT_EQ(Outcome(Call(log_, &v1::EventService::Stub::ListEvents, request, &second)), "OK");
+  ASSERT_EQ(second.events_size(), 1);
+  EXPECT_EQ(second.events(0).sequence(), 5);
+  EXPECT_EQ(second.next_page_token(), "");
+}
+
+}  // namespace
+}  // namespace umbra::api
