@@ -38,8 +38,6 @@ struct Config {
   int64_t upload_streams = 3;        // uploads in flight, for each running backup
 
   base::LogConfig log;
-
-  bool operator==(const Config&) const = default;
 };
 
 // INVALID_ARGUMENT / CONFIG_INVALID, worded "FILE:LINE: what is wrong"; the first fault.

@@ -1,0 +1,80 @@
+// Proves that the configuration file and flags say what they mean: the shipped file holds the defaults, flags win, and
+// every fault is named with its place.
+#include "agent/config.h"
+
+#include <gtest/gtest.h>
+
+#include <tuple>
+
+#include "storage/base/status.h"
+#include "tests/support/temp_dir.h"
+
+namespace umbra::agent {
+namespace {
+
+absl::StatusOr<CommandLine> Read(std::vector<std::string> arguments) {
+  base::PosixFilesystem files;
+  return ReadCommandLine(files, std::move(arguments));
+}
+
+std::string FaultOf(const absl::Status& status) {
+  EXPECT_EQ(base::ReasonOf(status), "CONFIG_INVALID");
+  return base::MessageOf(status);
+}
+
+TEST(AgentConfig, ShippedFileHoldsTheDefaults) {
+  base::PosixFilesystem files;
+  const auto text = files.ReadFile(UMBRA_SOURCE_DIR "/deploy/config/umbra-agent.toml");
+  ASSERT_TRUE(text.ok());
+  const auto config = ParseConfig(*text, "umbra-agent.toml");
+  ASSERT_TRUE(config.ok()) << base::Describe(config.status());
+  const auto values = [](const Config& c) {
+    return std::tuple(c.data_dir, c.daemon, c.agent_address, c.host_name, c.hypervisor, c.libvirt_uri, c.default_folder,
+                      c.scratch_folder, c.simulated_vms, c.transfer_memory_mib, c.transfer_workers, c.upload_streams,
+                      c.log.level, c.log.file, c.log.json);
+  };
+  EXPECT_EQ(values(*config), values(Config()));
+}
+
+TEST(AgentConfig, FlagsWinOverTheFile) {
+  testing::TempDir folder;
+  base::PosixFilesystem files;
+  ASSERT_TRUE(files.WriteFileAtomic(folder.File("a.toml"), "data_dir = \"/one\"\n[hypervisor]\ndriver = \"simulated\"\n").ok());
+  const auto command = Read({"--config", folder.File("a.toml"), "--data-dir", "/two/", "--log-json"});
+  ASSERT_TRUE(command.ok()) << base::Describe(command.status());
+  EXPECT_EQ(command->config.data_dir, "/two");
+  EXPECT_EQ(command->config.scratch_folder, "/two/scratch");
+  EXPECT_EQ(command->config.hypervisor, "simulated");
+  EXPECT_TRUE(command->config.log.json);
+  EXPECT_FALSE(command->enrol_only);
+}
+
+TEST(AgentConfig, FaultsAreNamedWithTheirPlace) {
+  EXPECT_EQ(FaultOf(ParseConfig("data_dir = 1\n", "f").status()), "f:1: data_dir has a value of the wrong type");
+  EXPECT_EQ(FaultOf(ParseConfig("\n[transfer]\nspeed = 1\n", "f").status()), "f:3: unknown key 'transfer.speed'");
+  EXPECT_EQ(FaultOf(ParseConfig("a = \n", "f").status()).substr(0, 4), "f:1:");
+}
+
+TEST(AgentConfig, RangesAndNames) {
+  EXPECT_FALSE(Read({"--hypervisor", "vmware"}).ok());
+  EXPECT_FALSE(Read({"--daemon", "nowhere"}).ok());
+  EXPECT_FALSE(Read({"--simulated-vm", "db01"}).ok());
+  EXPECT_FALSE(Read({"--no-such-flag"}).ok());
+  EXPECT_NE(FaultOf(Read({"--data-dir", "/" + std::string(60, 'x')}).status()).find("scratch_folder"), std::string::npos);
+}
+
+TEST(AgentConfig, EnrolNeedsTokenAndDaemon) {
+  EXPECT_FALSE(Read({"enrol"}).ok());
+  const auto command = Read({"enrol", "--token", "t", "--daemon", "d:7441"});
+  ASSERT_TRUE(command.ok()) << base::Describe(command.status());
+  EXPECT_TRUE(command->enrol_only);
+  EXPECT_EQ(command->config.daemon, "d:7441");
+}
+
+TEST(AgentConfig, HelpAndVersionAreTexts) {
+  EXPECT_NE(Read({"--help"})->text.find("Examples:"), std::string::npos);
+  EXPECT_EQ(Read({"--version"})->text.substr(0, 12), "umbra-agent ");
+}
+
+}  // namespace
+}  // namespace umbra::agent
