@@ -189,6 +189,23 @@ TEST(AgentLinkServiceTest, MalformedAndOversizedMessagesGetAnAnswerThatSaysSo) {
   link.Await(DaemonMessage::kWelcome);
 }
 
+TEST(AgentLinkServiceTest, LinksThatComeAndGoLeaveOneThatWorks) {
+  Daemon daemon;
+  const Identity host = daemon.Enrol("h1");
+  const auto channel = daemon.Connect(host);
+  for (int i = 0; i < 40; ++i) {
+    Link link(channel);
+    if (i % 2 == 0) link.SayHello();
+    if (i % 4 == 0) link.Await(DaemonMessage::kWelcome);
+    if (i % 3 == 0) link.SayNothingMore();
+  }  // cut
+  Link link(channel);
+  link.SayHello();
+  link.Await(DaemonMessage::kWelcome);
+  daemon.SubmitBackup(host, {1});
+  link.AcceptAssignment();
+}
+
 TEST(AgentLinkServiceTest, AStoppingDaemonSaysSo) {
   Daemon daemon;
   const Identity host = daemon.Enrol("h1");

@@ -353,6 +353,43 @@ TEST_F(StoreServiceTest, ACancelledRestoreStopsReadingWhenItsAssignmentEnds) {
   EXPECT_EQ(ReasonOf(status), "JOB_ENDED");
 }
 
+// Streams that are torn at any moment: the daemon forgets them, and those that follow are served.
+TEST_F(StoreServiceTest, HangingUpInTheMiddleHarmsNobody) {
+  Disk disk;
+  const std::string point = Backup(60, &disk);
+  Begin({2});
+  const dispatch::AssignmentKey restore = BeginRestore(point);
+  for (int i = 0; i < 40; ++i) {
+    grpc::ClientContext up, down;
+    store::v1::UploadResponse response;
+    const auto writer = data_.stub->Upload(&up, &response);
+    store::v1::UploadRequest upload;
+    upload.set_session_id(session_.session_id());
+    for (int n = 0; n < i % 10; ++n) *upload.add_chunks() = disk.chunks[static_cast<size_t>(n)];
+    writer->Write(upload);
+    if (i % 2 == 0) up.TryCancel();
+
+    store::v1::ReadDiskRequest read;
+    read.set_job_id(restore.job.value);
+    read.set_attempt(restore.attempt);
+    read.set_recovery_point_id(point);
+    read.set_disk("vda");
+    const auto reader = data_.stub->ReadDisk(&down, read);
+    store::v1::ReadDiskResponse message;
+    if (i % 3 == 0) reader->Read(&message);
+    down.TryCancel();
+    up.TryCancel();
+    writer->Finish().IgnoreError();
+    reader->Finish().IgnoreError();
+  }
+  std::string content;
+  ASSERT_TRUE(data_.Read(restore, point, 0, &content).ok());
+  EXPECT_TRUE(content == disk.content);
+  ASSERT_TRUE(data_.Upload(session_.session_id(), disk.chunks, 8).ok());
+  ASSERT_TRUE(data_.PutMap(session_.session_id(), 2, disk).ok());
+  EXPECT_TRUE(data_.Commit(session_.session_id(), {2}, disk).ok());
+}
+
 TEST_F(StoreServiceTest, AStoppingDaemonEndsAnUploadAndNothingIsVisible) {
   Begin();
   const Disk disk = MakeDisk(session_, 9, 1);
