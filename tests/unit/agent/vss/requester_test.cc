@@ -232,6 +232,27 @@ TEST_F(RequesterTest, RestoreAsksOnlySelectedWritersAndTellsThemTheFileStatus) {
   EXPECT_THAT(record_.Take(), ElementsAre("one.PreRestore", "one.PostRestore"));
 }
 
+TEST_F(RequesterTest, WhatTheSessionIsToldForARestoreReachesTheWriter) {
+  const BackupDocuments documents = Done();
+  one_.on["PreRestore"] = [](EventContext& context) {
+    const BackupComponent& c = context.components[0];
+    EXPECT_THAT(c.restore_subcomponents, ElementsAre("A\\part"));
+    EXPECT_TRUE(c.additional_restores);
+    EXPECT_THAT(c.new_targets, ElementsAre(NewTarget{"/old", "*", false, "/new"}));
+    return absl::OkStatus();
+  };
+  auto session = coordinator_.NewSession();
+  ASSERT_TRUE(session->InitializeForRestore(documents.backup_components).ok());
+  ASSERT_TRUE(session->GatherWriterMetadata().ok());
+  ASSERT_TRUE(session->SetSelectedForRestore(kA).ok());
+  ASSERT_TRUE(session->AddRestoreSubcomponent(kA, "A\\part").ok());
+  ASSERT_TRUE(session->SetAdditionalRestores(kA, true).ok());
+  ASSERT_TRUE(session->AddNewTarget(kA, {"/old", "*", false, "/new"}).ok());
+  ASSERT_TRUE(session->PreRestore().ok());
+  EXPECT_THAT(record_.Take(), Contains("one.PreRestore"));
+  EXPECT_EQ(CodeOf(session->AddNewTarget(kA, {"/old", "*", false, "/late"})), Code::kBadState);
+}
+
 // R3: PreRestore returns when ALL writers are done, also the slow one.
 TEST_F(RequesterTest, R3PreRestoreWaitsForAllWriters) {
   const BackupDocuments documents = Done();

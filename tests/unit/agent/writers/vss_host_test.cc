@@ -353,8 +353,7 @@ TEST_F(VssHostTest, HealLeavesRunningBackupsAlone) {
   EXPECT_TRUE(backup->Health(vm).ok());
 }
 
-// kill -9 at every point of a backup, in a child process that shares nothing with this one but the files; the
-// hypervisor's side of the dead agent is what CrashAgent leaves.
+// The hypervisor's side of the dead agent is what CrashAgent leaves.
 TEST_F(VssHostTest, RestartedAgentPutsBackWhatADeadOneLeft) {
   const std::string vm = Vm("one");
   auto backup = Backup({vm});

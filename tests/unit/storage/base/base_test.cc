@@ -175,5 +175,23 @@ TEST_F(TempFolder, DirectoriesAreMadeWithTheirParents) {
   EXPECT_GT(*fs_.FreeSpace(folder_), 0u);
 }
 
+TEST_F(TempFolder, LinksAreMadeAndReplacedButNeverInPlaceOfAFile) {
+  ASSERT_TRUE(fs_.WriteFileAtomic(Path("one"), "1").ok());
+  ASSERT_TRUE(fs_.WriteFileAtomic(Path("two"), "2").ok());
+  ASSERT_TRUE(fs_.Symlink(Path("one"), Path("link")).ok());
+  EXPECT_EQ(*fs_.ReadFile(Path("link")), "1");
+  ASSERT_TRUE(fs_.Symlink(Path("two"), Path("link")).ok());
+  EXPECT_EQ(*fs_.ReadFile(Path("link")), "2");
+  EXPECT_EQ(ReasonOf(fs_.Symlink(Path("one"), Path("two"))), "FILE_EXISTS");
+  EXPECT_EQ(*fs_.ReadFile(Path("two")), "2");
+}
+
+TEST_F(TempFolder, VolumeIsThatOfTheNearestExistingFolder) {
+  const auto here = fs_.VolumeOf(folder_);
+  ASSERT_TRUE(here.ok());
+  EXPECT_EQ(*fs_.VolumeOf(Path("not/yet/there")), *here);
+  EXPECT_NE(*fs_.VolumeOf("/proc/self"), *here);
+}
+
 }  // namespace
 }  // namespace umbra::base
