@@ -1,0 +1,90 @@
+// A repository whose content and verification a test decides. Keeps the interface's promises but for durability; upload
+// sessions and reading disks are not offered.
+#ifndef UMBRA_TESTS_UNIT_SERVER_MAINTENANCE_FAKE_REPOSITORY_H_
+#define UMBRA_TESTS_UNIT_SERVER_MAINTENANCE_FAKE_REPOSITORY_H_
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "storage/base/status.h"
+#include "storage/repo/repository.h"
+
+namespace umbra::maintenance {
+
+class FakeRepository final : public repo::Repository {
+ public:
+  using Verifier = std::function<absl::StatusOr<repo::VerifyReport>(
+      const repo::VerifyScope&, const std::function<void(const repo::VerifyProgress&)>&, std::stop_token)>;
+
+  void Add(const std::string& id, const std::string& job = "j0") {
+    repo::Manifest manifest;
+    manifest.set_recovery_point_id(id);
+    manifest.set_host_id("h1");
+    manifest.set_vm_uuid("u1");
+    manifest.set_vm_display_name("vm");
+    manifest.set_job_id(job);
+    manifest.mutable_point_time()->set_seconds(1'800'000'000);
+    manifest.mutable_create_time()->set_seconds(1'800'000'001);
+    manifest.set_mechanism(2);
+    auto* disk = manifest.add_disks();
+    disk->set_name("vda");
+    disk->set_capacity_bytes(1 << 20);
+    auto* configuration = manifest.add_documents();
+    configuration->set_kind("vm.configuration");
+    configuration->set_content("<domain/>");
+    auto* document = manifest.add_documents();
+    document->set_kind("vss.backup-components");
+    document->set_content("<components/>");
+    points[id] = manifest;
+  }
+
+  const repo::RepositoryInfo& info() const override { return info_; }
+  const repo::ChunkHasher& hasher() const override { return hasher_; }
+  std::unique_ptr<repo::UploadSession> BeginSession() override { return nullptr; }
+  absl::StatusOr<repo::RecoveryPointList> ListRecoveryPoints() override {
+    repo::RecoveryPointList list;
+    for (const auto& [id, manifest] : points) {
+      if (damaged.contains(id)) {
+        list.problems.push_back("points/" + id + ": damaged");
+      } else {
+        list.points.push_back(manifest);
+      }
+    }
+    return list;
+  }
+  absl::StatusOr<repo::Manifest> ReadManifest(const std::string& id) override {
+    if (!points.contains(id)) {
+      return base::Error(absl::StatusCode::kNotFound, "RECOVERY_POINT_NOT_FOUND", "no point {}", id);
+    }
+    if (damaged.contains(id)) return base::Error(absl::StatusCode::kDataLoss, "MANIFEST_DAMAGED", "{} is damaged", id);
+    return points[id];
+  }
+  absl::StatusOr<std::unique_ptr<repo::DiskReader>> OpenDisk(const std::string&, const std::string&) override {
+    return absl::UnimplementedError("a fake has no disks");
+  }
+  absl::Status RemoveRecoveryPoint(const std::string& id) override {
+    points.erase(id);
+    return absl::OkStatus();
+  }
+  absl::StatusOr<repo::VerifyReport> Verify(const repo::VerifyScope& scope,
+                                            std::function<void(const repo::VerifyProgress&)> progress,
+                                            std::stop_token stop) override {
+    return verifier(scope, progress, std::move(stop));
+  }
+  absl::StatusOr<repo::RepositoryStats> Stats() override { return repo::RepositoryStats{}; }
+
+  std::map<std::string, repo::Manifest> points;
+  std::map<std::string, bool> damaged;
+  Verifier verifier;
+
+ private:
+  repo::RepositoryInfo info_;
+  std::string key_ = std::string(repo::kIdKeySize, 'k');
+  repo::ChunkHasher hasher_{repo::IdSuite::kBlake3Keyed, base::AsBytes(key_)};
+};
+
+}  // namespace umbra::maintenance
+
+#endif  // UMBRA_TESTS_UNIT_SERVER_MAINTENANCE_FAKE_REPOSITORY_H_

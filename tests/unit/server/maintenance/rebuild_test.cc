@@ -1,0 +1,118 @@
+// Proves that the catalog ends up with exactly the points that the repository holds: missing rows come, stale rows go
+// (only when a person asked), a damaged manifest forgets nothing, and points of a job at work are left to it.
+#include "server/maintenance/rebuild.h"
+
+#include "tests/unit/server/maintenance/fixture.h"
+
+namespace umbra::maintenance {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+class RebuildTest : public MaintenanceTest {
+ protected:
+  RebuildReport Rebuild(RebuildMode mode) {
+    const auto report = RebuildCatalog(*catalog_, repositories_->Default(), clock_, mode);
+    EXPECT_TRUE(report.ok()) << base::Describe(report.status());
+    return *report;
+  }
+};
+
+TEST_F(RebuildTest, EverythingComesBackFromTheRepositoryAlone) {
+  repository_->Add("p1");
+  repository_->Add("p2");
+  const RebuildReport report = Rebuild(RebuildMode::kAddOnly);
+  EXPECT_EQ(report.found_count, 2);
+  EXPECT_EQ(report.added_count, 2);
+  EXPECT_THAT(Rows(), ElementsAre("p1", "p2"));
+  const auto point =
+      catalog_->Read([](const catalog::Stores& s) { return s.recovery_points.Get(catalog::RecoveryPointId("p1")); });
+  ASSERT_TRUE(point.ok());
+  EXPECT_EQ(point->vm.host.value, "h1");
+  EXPECT_EQ(point->mechanism, catalog::BackupMechanism::kChildSnapshot);
+  EXPECT_EQ(point->point_time, absl::FromUnixSeconds(1'800'000'000));
+  EXPECT_EQ(point->configuration, "<domain/>");
+  ASSERT_EQ(point->documents.size(), 1u);
+  EXPECT_EQ(point->documents[0].kind, "vss.backup-components");
+  EXPECT_EQ(EventsOf("CATALOG_REBUILT").size(), 1u);
+}
+
+TEST_F(RebuildTest, SecondTimeChangesAndTellsNothing) {
+  repository_->Add("p1");
+  Rebuild(RebuildMode::kFull);
+  const RebuildReport again = Rebuild(RebuildMode::kFull);
+  EXPECT_EQ(again.found_count, 1);
+  EXPECT_EQ(again.added_count, 0);
+  EXPECT_EQ(again.removed_count, 0);
+  EXPECT_EQ(EventsOf("CATALOG_REBUILT").size(), 1u);
+}
+
+TEST_F(RebuildTest, StaleRowsGoOnlyWhenAPersonAsked) {
+  repository_->Add("p1");
+  repository_->Add("p2");
+  Rebuild(RebuildMode::kFull);
+  repository_->points.erase("p1");
+  EXPECT_EQ(Rebuild(RebuildMode::kAddOnly).removed_count, 0);
+  EXPECT_THAT(Rows(), ElementsAre("p1", "p2"));
+  EXPECT_EQ(Rebuild(RebuildMode::kFull).removed_count, 1);
+  EXPECT_THAT(Rows(), ElementsAre("p2"));
+}
+
+TEST_F(RebuildTest, DamagedManifestKeepsItsRow) {
+  repository_->Add("p1");
+  Rebuild(RebuildMode::kFull);
+  repository_->damaged["p1"] = true;
+  const RebuildReport report = Rebuild(RebuildMode::kFull);
+  EXPECT_THAT(report.problems, ElementsAre("points/p1: damaged"));
+  EXPECT_EQ(report.removed_count, 0);
+  EXPECT_THAT(Rows(), ElementsAre("p1"));
+  EXPECT_EQ(EventsOf("CATALOG_REBUILT").back().severity, catalog::Severity::kWarning);
+}
+
+TEST_F(RebuildTest, PointsOfAJobAtWorkAreLeftToIt) {
+  const auto job = engine_->Submit(
+      catalog::BackupSpec{{{catalog::HostId("h1"), "u1"}}, catalog::RepositoryId("main"), false, absl::Seconds(10)});
+  ASSERT_TRUE(job.ok());
+  repository_->Add("p1", job->id.value);
+  EXPECT_EQ(Rebuild(RebuildMode::kFull).added_count, 0);
+  EXPECT_THAT(Rows(), IsEmpty());
+  ASSERT_TRUE(engine_->Cancel(job->id).ok());
+  EXPECT_EQ(Rebuild(RebuildMode::kFull).added_count, 1);
+}
+
+TEST_F(RebuildTest, MechanismOfANewerVersionIsUnspecified) {
+  repository_->Add("p1");
+  repository_->points["p1"].set_mechanism(99);
+  Rebuild(RebuildMode::kFull);
+  const auto point =
+      catalog_->Read([](const catalog::Stores& s) { return s.recovery_points.Get(catalog::RecoveryPointId("p1")); });
+  ASSERT_TRUE(point.ok());
+  EXPECT_EQ(point->mechanism, catalog::BackupMechanism::kUnspecified);
+}
+
+TEST_F(RebuildTest, PointsOfAJobForRecovery) {
+  repository_->Add("p1", "j1");
+  repository_->Add("p2", "j2");
+  catalog::Job job;
+  job.id = catalog::JobId("j1");
+  job.spec =
+      catalog::BackupSpec{{{catalog::HostId("h1"), "u1"}}, catalog::RepositoryId("main"), false, absl::Seconds(10)};
+  auto points = PointsOfJob(*repositories_, job);
+  ASSERT_TRUE(points.ok());
+  ASSERT_EQ(points->size(), 1u);
+  EXPECT_EQ((*points)[0].id.value, "p1");
+  std::get<catalog::BackupSpec>(job.spec).repository = catalog::RepositoryId("gone");
+  EXPECT_THAT(*PointsOfJob(*repositories_, job), IsEmpty());
+}
+
+TEST_F(RebuildTest, SetFindsDefaultAndSaysWhatIsUnknown) {
+  EXPECT_EQ(repositories_->Default().id.value, "main");
+  EXPECT_EQ((*repositories_->Find(catalog::RepositoryId()))->id.value, "main");
+  EXPECT_EQ((*repositories_->Find(catalog::RepositoryId("archive")))->id.value, "archive");
+  EXPECT_EQ(base::ReasonOf(repositories_->Find(catalog::RepositoryId("x")).status()), "REPOSITORY_NOT_FOUND");
+  EXPECT_EQ(repositories_->All()[0].id.value, "archive");
+}
+
+}  // namespace
+}  // namespace umbra::maintenance
