@@ -1,0 +1,434 @@
+// Proves the assembled daemon over its real sockets: who gets in at which port, the way of an agent from token to link,
+// what a start finds and repairs, what it refuses, and that it stops in time whatever its peers do.
+#include "server/server.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <openssl/ssl.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "storage/base/status.h"
+#include "storage/repo/repository.h"
+#include "storage/tls/certificate_authority.h"
+#include "storage/tls/enrolment_token.h"
+#include "storage/tls/peer.h"
+#include "storage/tls/x509.h"
+#include "tests/support/temp_dir.h"
+#include "umbra/agent/v1/agent_link.grpc.pb.h"
+#include "umbra/agent/v1/enrolment.grpc.pb.h"
+#include "umbra/v1/event.grpc.pb.h"
+#include "umbra/v1/host.grpc.pb.h"
+#include "umbra/v1/recovery_point.grpc.pb.h"
+
+namespace umbra::server {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+struct AgentIdentity {
+  std::string host_id;
+  std::string key_pem;
+  std::string certificate_pem;
+  std::string authority_pem;
+};
+
+class ServerTest : public ::testing::Test {
+ protected:
+  ServerTest() {
+    signal(SIGPIPE, SIG_IGN);
+    Config config;
+    config.data_dir = dir_.File("d");
+    config.agent_listen = "127.0.0.1:0";
+    config.enrolment_listen = "127.0.0.1:0";
+    config_ = *CompleteConfig(config);
+  }
+
+  void Start() {
+    auto started = Server::Start(config_, files_, clock_, random_);
+    ASSERT_TRUE(started.ok()) << base::Describe(started.status());
+    server_ = *std::move(started);
+  }
+
+  std::string ReasonOfStart() {
+    const auto started = Server::Start(config_, files_, clock_, random_);
+    return started.ok() ? "OK" : base::ReasonOf(started.status());
+  }
+
+  std::shared_ptr<grpc::Channel> Api() {
+    return grpc::CreateChannel("unix:" + server_->addresses().api_socket, grpc::InsecureChannelCredentials());
+  }
+
+  std::shared_ptr<grpc::Channel> Secure(const std::string& address, const grpc::SslCredentialsOptions& options) {
+    grpc::ChannelArguments arguments;
+    arguments.SetSslTargetNameOverride(std::string(tls::kServerName));
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // no sharing with another test's connection
+    return grpc::CreateCustomChannel(address, grpc::SslCredentials(options), arguments);
+  }
+
+  static void SetDeadline(grpc::ClientContext& context, int seconds = 15) {
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(seconds));
+  }
+
+  // A unary call of raw bytes; also good for one question and answer on a stream.
+  grpc::Status RawCall(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                       const std::string& request, std::string* response) {
+    grpc::GenericStub stub(channel);
+    grpc::ClientContext context;
+    SetDeadline(context);
+    const grpc::Slice slice(request);
+    const grpc::ByteBuffer in(&slice, 1);
+    grpc::ByteBuffer out;
+    grpc::Status status;
+    absl::Mutex mu;
+    bool done = false;
+    stub.UnaryCall(&context, method, {}, &in, &out, [&](grpc::Status s) {
+      absl::MutexLock lock(&mu);
+      status = std::move(s);
+      done = true;
+    });
+    absl::MutexLock lock(&mu, absl::Condition(&done));
+    std::vector<grpc::Slice> slices;
+    if (status.ok() && out.Dump(&slices).ok()) {
+      for (const grpc::Slice& s : slices) response->append(reinterpret_cast<const char*>(s.begin()), s.size());
+    }
+    return status;
+  }
+
+  std::string NewToken() {
+    grpc::ClientContext context;
+    SetDeadline(context);
+    v1::EnrolmentToken token;
+    EXPECT_TRUE(v1::HostService::NewStub(Api())->CreateEnrolmentToken(&context, {}, &token).ok());
+    EXPECT_EQ(token.enrolment_address(), server_->addresses().enrolment);
+    return token.token();
+  }
+
+  AgentIdentity Enrol() {
+    const tls::EnrolmentToken token = *tls::ParseEnrolmentToken(NewToken());
+    const std::string address = server_->addresses().enrolment;
+    const auto authority = tls::FetchPinnedAuthority(address, token.fingerprint, clock_.Now(), absl::Seconds(10));
+    EXPECT_TRUE(authority.ok()) << base::Describe(authority.status());
+    AgentIdentity identity;
+    identity.key_pem = *tls::GenerateKey();
+    identity.authority_pem = *authority;
+    agent::v1::EnrolRequest request;
+    request.set_token_secret(token.secret);
+    request.set_certificate_request_pem(*tls::MakeCsr(identity.key_pem, "node1"));
+    request.set_host_name("node1");
+    agent::v1::EnrolResponse response;
+    grpc::ClientContext context;
+    SetDeadline(context);
+    const auto stub = agent::v1::EnrolmentService::NewStub(Secure(address, {.pem_root_certs = *authority}));
+    const grpc::Status enrolled = stub->Enrol(&context, request, &response);
+    EXPECT_TRUE(enrolled.ok()) << enrolled.error_message();
+    EXPECT_EQ(response.agent_address(), server_->addresses().agent);
+    EXPECT_EQ(response.ca_pem(), *authority);
+    identity.host_id = response.host_id();
+    identity.certificate_pem = response.certificate_pem();
+    return identity;
+  }
+
+  // The answer to a Hello on the agent port, or why there is none.
+  grpc::Status Greet(const grpc::SslCredentialsOptions& options, agent::v1::DaemonMessage* answer) {
+    grpc::ClientContext context;
+    SetDeadline(context);
+    const auto stub = agent::v1::AgentLinkService::NewStub(Secure(server_->addresses().agent, options));
+    const auto stream = stub->Connect(&context);
+    agent::v1::AgentMessage hello;
+    hello.mutable_hello()->set_host_name("node1");
+    hello.mutable_hello()->set_process_id("p1");
+    stream->Write(hello);
+    if (stream->Read(answer)) context.TryCancel();
+    return stream->Finish();
+  }
+
+  static grpc::SslCredentialsOptions OptionsOf(const AgentIdentity& identity) {
+    return {.pem_root_certs = identity.authority_pem,
+            .pem_private_key = identity.key_pem,
+            .pem_cert_chain = identity.certificate_pem};
+  }
+
+  testing::TempDir dir_;
+  base::PosixFilesystem files_;
+  base::SystemClock clock_;
+  base::SystemRandom random_;
+  Config config_;
+  std::unique_ptr<Server> server_;
+};
+
+// ---- Who gets in ----
+
+TEST_F(ServerTest, AgentGoesFromTokenToLink) {
+  Start();
+  const AgentIdentity identity = Enrol();
+  agent::v1::DaemonMessage answer;
+  Greet(OptionsOf(identity), &answer);
+  EXPECT_EQ(answer.welcome().host_id(), identity.host_id);
+  EXPECT_EQ(answer.welcome().lease_duration().seconds(), absl::ToInt64Seconds(config_.lease));
+  EXPECT_EQ(answer.welcome().daemon_version(), UMBRA_VERSION);
+}
+
+TEST_F(ServerTest, AgentPortWantsACertificateOfOurAuthority) {
+  Start();
+  const AgentIdentity identity = Enrol();
+  agent::v1::DaemonMessage answer;
+  EXPECT_FALSE(Greet({.pem_root_certs = identity.authority_pem}, &answer).ok()) << "no certificate";
+
+  const auto foreign = *tls::CertificateAuthority::Open(files_, clock_, random_, dir_.File("foreign"));
+  AgentIdentity stranger = identity;
+  stranger.key_pem = *tls::GenerateKey();
+  stranger.certificate_pem = *foreign->SignAgentCertificate(*tls::MakeCsr(stranger.key_pem, "x"), identity.host_id);
+  EXPECT_FALSE(Greet(OptionsOf(stranger), &answer).ok()) << "another authority";
+
+  std::string response;
+  const auto plain = grpc::CreateChannel(server_->addresses().agent, grpc::InsecureChannelCredentials());
+  EXPECT_FALSE(RawCall(plain, "/umbra.store.v1.StoreService/OpenSession", "", &response).ok()) << "plaintext";
+  EXPECT_EQ(answer.message_case(), agent::v1::DaemonMessage::MESSAGE_NOT_SET);
+}
+
+TEST_F(ServerTest, RemovedHostIsTurnedAway) {
+  Start();
+  const AgentIdentity identity = Enrol();
+  v1::DeleteHostRequest request;
+  request.set_name("hosts/" + identity.host_id);
+  google::protobuf::Empty nothing;
+  grpc::ClientContext context;
+  ASSERT_TRUE(v1::HostService::NewStub(Api())->DeleteHost(&context, request, &nothing).ok());
+  agent::v1::DaemonMessage answer;
+  EXPECT_EQ(Greet(OptionsOf(identity), &answer).error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(answer.message_case(), agent::v1::DaemonMessage::MESSAGE_NOT_SET);
+}
+
+// The handshake's outcome with the newest version that the client offers.
+bool HandshakeWorks(const std::string& address, int version) {
+  std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
+  SSL_CTX_set_cipher_list(context.get(), "ALL:@SECLEVEL=0");  // the client side of it refuses nothing
+  SSL_CTX_set_min_proto_version(context.get(), version);
+  SSL_CTX_set_max_proto_version(context.get(), version);
+  std::unique_ptr<BIO, decltype(&BIO_free_all)> bio(BIO_new_ssl_connect(context.get()), BIO_free_all);
+  SSL* ssl = nullptr;
+  BIO_get_ssl(bio.get(), &ssl);
+  constexpr unsigned char kH2[] = {2, 'h', '2'};
+  SSL_set_alpn_protos(ssl, kH2, sizeof(kH2));
+  BIO_set_conn_hostname(bio.get(), address.c_str());
+  return BIO_do_handshake(bio.get()) == 1;
+}
+
+TEST_F(ServerTest, OldTlsIsRefused) {
+  Start();
+  EXPECT_FALSE(HandshakeWorks(server_->addresses().enrolment, TLS1_1_VERSION));
+  EXPECT_TRUE(HandshakeWorks(server_->addresses().enrolment, TLS1_2_VERSION));
+  EXPECT_TRUE(HandshakeWorks(server_->addresses().enrolment, TLS1_3_VERSION));
+  EXPECT_FALSE(HandshakeWorks(server_->addresses().agent, TLS1_1_VERSION));
+}
+
+TEST_F(ServerTest, HealthAndReflectionOnTheLocalApiOnly) {
+  Start();
+  constexpr char kCheck[] = "/grpc.health.v1.Health/Check";
+  constexpr char kReflect[] = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+  const std::string kListServices("\x3a\0", 2);  // field 7, list_services: ""
+  std::string health, services;
+  ASSERT_TRUE(RawCall(Api(), kCheck, "", &health).ok());
+  EXPECT_EQ(health, "\x08\x01");  // SERVING
+  ASSERT_TRUE(RawCall(Api(), kReflect, kListServices, &services).ok());
+  for (const char* name : {"HostService", "VirtualMachineService", "WriterService", "JobService",
+                           "RecoveryPointService", "RepositoryService", "EventService"}) {
+    EXPECT_THAT(services, HasSubstr(std::string("umbra.v1.") + name));
+  }
+  EXPECT_THAT(services, Not(HasSubstr("agent.v1")));
+
+  const AgentIdentity identity = Enrol();
+  const auto enrolment = Secure(server_->addresses().enrolment, {.pem_root_certs = identity.authority_pem});
+  const auto agents = Secure(server_->addresses().agent, OptionsOf(identity));
+  for (const auto& channel : {enrolment, agents}) {
+    std::string nothing;
+    EXPECT_EQ(RawCall(channel, kCheck, "", &nothing).error_code(), grpc::StatusCode::UNIMPLEMENTED);
+    EXPECT_EQ(RawCall(channel, kReflect, kListServices, &nothing).error_code(), grpc::StatusCode::UNIMPLEMENTED);
+    EXPECT_EQ(RawCall(channel, "/umbra.v1.HostService/ListHosts", "", &nothing).error_code(),
+              grpc::StatusCode::UNIMPLEMENTED);
+  }
+}
+
+TEST_F(ServerTest, MalformedAndOversizedMessagesAreRefused) {
+  Start();
+  std::string response;
+  EXPECT_FALSE(RawCall(Api(), "/umbra.v1.JobService/CreateJob", "\xff\xff\xff", &response).ok());
+  EXPECT_EQ(RawCall(Api(), "/umbra.v1.JobService/CreateJob", std::string(5 << 20, 'x'), &response).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(RawCall(Api(), "/umbra.v1.JobService/ListJobs", "", &response).ok());
+}
+
+TEST_F(ServerTest, SocketIsForOwnerAndGroup) {
+  Start();
+  struct stat st;
+  ASSERT_EQ(stat(server_->addresses().api_socket.c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 0777, 0660u);
+}
+
+// ---- Starting and stopping ----
+
+TEST_F(ServerTest, AddressesFileTellsWhereAndGoesAtTheEnd) {
+  Start();
+  const std::string path = config_.data_dir + "/" + kAddressesFile;
+  const auto json = nlohmann::json::parse(*files_.ReadFile(path));
+  EXPECT_EQ(json["pid"], getpid());
+  EXPECT_EQ(json["api_socket"], server_->addresses().api_socket);
+  EXPECT_EQ(json["agent_address"], server_->addresses().agent);
+  EXPECT_EQ(json["enrolment_address"], server_->addresses().enrolment);
+  const std::string fingerprint = json["authority_fingerprint"];
+  server_.reset();
+  EXPECT_FALSE(*files_.Exists(path));
+  Start();
+  EXPECT_EQ(nlohmann::json::parse(*files_.ReadFile(path))["authority_fingerprint"], fingerprint);
+}
+
+TEST_F(ServerTest, EnrolledAgentSurvivesARestart) {
+  Start();
+  const AgentIdentity identity = Enrol();
+  server_.reset();
+  Start();
+  agent::v1::DaemonMessage answer;
+  Greet(OptionsOf(identity), &answer);
+  EXPECT_EQ(answer.welcome().host_id(), identity.host_id);
+}
+
+TEST_F(ServerTest, SecondDaemonIsRefusedAndHarmless) {
+  Start();
+  EXPECT_EQ(ReasonOfStart(), "FILE_LOCKED");
+  EXPECT_TRUE(*files_.Exists(config_.data_dir + "/" + kAddressesFile));
+  std::string response;
+  EXPECT_TRUE(RawCall(Api(), "/umbra.v1.JobService/ListJobs", "", &response).ok());
+}
+
+TEST_F(ServerTest, TakenPortsAndSocketsAreNamed) {
+  Start();
+  const Config other_config = [&] {
+    Config config = config_;
+    config.data_dir = dir_.File("other");
+    config.api_socket = dir_.File("other.sock");
+    config.repositories[0].path = dir_.File("other/r");
+    return config;
+  }();
+  const auto reason = [&](const Config& config) {
+    const auto started = Server::Start(config, files_, clock_, random_);
+    EXPECT_FALSE(*files_.Exists(dir_.File("other") + "/" + kAddressesFile));
+    return started.ok() ? std::string("OK") : base::Describe(started.status());
+  };
+  Config config = other_config;
+  config.agent_listen = server_->addresses().agent;
+  EXPECT_THAT(reason(config), HasSubstr("[LISTEN_FAILED]: agents.listen"));
+  config = other_config;
+  config.enrolment_listen = "192.0.2.1:1";
+  EXPECT_THAT(reason(config), HasSubstr("[LISTEN_FAILED]: agents.enrolment_listen"));
+  config = other_config;
+  config.api_socket = config_.api_socket;
+  EXPECT_THAT(reason(config), HasSubstr("[LISTEN_FAILED]: api.socket"));
+  EXPECT_EQ(Server::Start(other_config, files_, clock_, random_).status(), absl::OkStatus());
+}
+
+TEST_F(ServerTest, StopsInTimeWithWatchersAndAgentsConnected) {
+  Start();
+  const AgentIdentity identity = Enrol();
+  grpc::ClientContext watch_context, link_context;
+  SetDeadline(watch_context, 60);
+  SetDeadline(link_context, 60);
+  const auto log = v1::EventService::NewStub(Api());
+  const auto watch = log->WatchEvents(&watch_context, {});
+  v1::Event event;
+  ASSERT_TRUE(watch->Read(&event));
+  const auto agent_stub = agent::v1::AgentLinkService::NewStub(Secure(server_->addresses().agent, OptionsOf(identity)));
+  const auto link = agent_stub->Connect(&link_context);
+  agent::v1::AgentMessage hello;
+  hello.mutable_hello()->set_host_name("node1");
+  link->Write(hello);
+  agent::v1::DaemonMessage welcome;
+  ASSERT_TRUE(link->Read(&welcome));
+
+  const absl::Duration start = clock_.Monotonic();
+  server_.reset();
+  EXPECT_LT(clock_.Monotonic() - start, absl::Seconds(5));
+  while (watch->Read(&event)) {
+  }
+  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  while (link->Read(&welcome)) {
+  }
+  EXPECT_EQ(link->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+// ---- What a start finds ----
+
+class StoredPointTest : public ServerTest {
+ protected:
+  // A recovery point of an empty 1 MiB disk that only the repository knows.
+  void StorePoint() {
+    ASSERT_TRUE(files_.MakeDirectories(config_.data_dir + "/repositories").ok());
+    auto repository = *repo::Repository::OpenOrCreate(files_, clock_, random_, config_.repositories[0].path);
+    auto session = repository->BeginSession();
+    const uint64_t chunks = (1 << 20) / repository->info().chunk_size_bytes;
+    {
+      auto map = *session->AddDiskMap("u1", "vda", 1 << 20);
+      ASSERT_TRUE(map->Append(std::vector<repo::ChunkId>(chunks)).ok());
+      ASSERT_TRUE(map->Finish().ok());
+    }
+    repo::Manifest manifest;
+    manifest.set_host_id("h1");
+    manifest.set_vm_uuid("u1");
+    manifest.set_job_id("j1");
+    auto* disk = manifest.add_disks();
+    disk->set_name("vda");
+    disk->set_capacity_bytes(1 << 20);
+    ASSERT_TRUE(session->Commit({manifest}).ok());
+  }
+
+  int PointCount() {
+    grpc::ClientContext context;
+    SetDeadline(context);
+    v1::ListRecoveryPointsResponse response;
+    EXPECT_TRUE(v1::RecoveryPointService::NewStub(Api())->ListRecoveryPoints(&context, {}, &response).ok());
+    return response.recovery_points_size();
+  }
+};
+
+TEST_F(StoredPointTest, PointWithoutARowIsEnteredAtTheStart) {
+  StorePoint();
+  Start();
+  EXPECT_EQ(PointCount(), 1);
+}
+
+TEST_F(StoredPointTest, LostCatalogIsRebuilt) {
+  StorePoint();
+  Start();
+  server_.reset();
+  for (const char* name : {"catalog.db", "catalog.db-wal", "catalog.db-shm"}) {
+    std::filesystem::remove(config_.data_dir + "/" + name);
+  }
+  Start();
+  EXPECT_EQ(PointCount(), 1);
+}
+
+TEST_F(StoredPointTest, VanishedRepositoryIsNotReplacedByAnEmptyOne) {
+  StorePoint();
+  Start();
+  server_.reset();
+  const std::string path = config_.repositories[0].path;
+  std::filesystem::rename(path, path + ".unmounted");
+  std::filesystem::create_directory(path);
+  const auto started = Server::Start(config_, files_, clock_, random_);
+  EXPECT_EQ(base::ReasonOf(started.status()), "REPOSITORY_INCOMPATIBLE");
+  EXPECT_THAT(base::MessageOf(started.status()), HasSubstr("mounted?"));
+  EXPECT_TRUE(std::filesystem::is_empty(path));
+  std::filesystem::remove(path);
+  std::filesystem::rename(path + ".unmounted", path);
+  Start();
+  EXPECT_EQ(PointCount(), 1);
+}
+
+}  // namespace
+}  // namespace umbra::server
