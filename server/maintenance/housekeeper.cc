@@ -1,0 +1,38 @@
+#include "server/maintenance/housekeeper.h"
+
+#include "storage/base/log.h"
+#include "storage/base/status.h"
+
+namespace umbra::maintenance {
+namespace {
+
+// Expired tokens stay a while: a person may ask why one didn't work.
+constexpr absl::Duration kTokensKeptFor = absl::Hours(24 * 7);
+
+}  // namespace
+
+Housekeeper::Housekeeper(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events, base::Clock& clock)
+    : catalog_(catalog), engine_(engine), events_(events), clock_(clock), thread_([this] { Loop(); }) {}
+
+Housekeeper::~Housekeeper() {
+  absl::MutexLock lock(&mu_);
+  stopping_ = true;
+}
+
+void Housekeeper::Loop() {
+  while (true) {
+    Clean();
+    absl::MutexLock lock(&mu_);
+    if (clock_.AwaitFor(mu_, absl::Condition(&stopping_), kHousekeepingInterval)) return;
+  }
+}
+
+void Housekeeper::Clean() {
+  absl::Status cleaned = events_.Prune();
+  cleaned.Update(engine_.PruneRequests());
+  cleaned.Update(
+      catalog_.Write([&](catalog::Stores& stores) { return stores.tokens.Prune(clock_.Now() - kTokensKeptFor); }));
+  if (!cleaned.ok()) base::Log("maintenance")->warn("housekeeping failed error={}", base::Describe(cleaned));
+}
+
+}  // namespace umbra::maintenance

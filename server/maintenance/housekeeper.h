@@ -1,0 +1,42 @@
+// Forgets what is too old to be of use: events, request ids, enrolment tokens.
+#ifndef UMBRA_SERVER_MAINTENANCE_HOUSEKEEPER_H_
+#define UMBRA_SERVER_MAINTENANCE_HOUSEKEEPER_H_
+
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "server/jobs/event_hub.h"
+#include "server/jobs/job_engine.h"
+#include "storage/base/clock.h"
+#include "storage/catalog/catalog.h"
+
+namespace umbra::maintenance {
+
+inline constexpr absl::Duration kHousekeepingInterval = absl::Hours(1);
+
+// One thread that works once at the start and then every kHousekeepingInterval. What it is given outlives it.
+class Housekeeper {
+ public:
+  Housekeeper(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events, base::Clock& clock);
+  ~Housekeeper();
+  Housekeeper(const Housekeeper&) = delete;
+  Housekeeper& operator=(const Housekeeper&) = delete;
+
+ private:
+  void Loop() ABSL_LOCKS_EXCLUDED(mu_);
+  void Clean();
+
+  catalog::Catalog& catalog_;
+  jobs::JobEngine& engine_;
+  jobs::EventHub& events_;
+  base::Clock& clock_;
+  absl::Mutex mu_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::jthread thread_;
+};
+
+}  // namespace umbra::maintenance
+
+#endif  // UMBRA_SERVER_MAINTENANCE_HOUSEKEEPER_H_
