@@ -92,7 +92,8 @@ absl::StatusOr<EnrolledHost> Enrolment::Enrol(std::string_view secret, std::stri
 absl::StatusOr<catalog::HostId> Enrolment::IdFor(const std::string& host_name) {
   catalog::ListOptions<catalog::HostId> options{.page_size = kHostPageSize};
   do {
-    ASSIGN_OR_RETURN(const auto page, catalog_.Read([&](const catalog::Stores& stores) { return stores.hosts.List(options); }));
+    ASSIGN_OR_RETURN(const auto page,
+                     catalog_.Read([&](const catalog::Stores& stores) { return stores.hosts.List(options); }));
     for (const catalog::Host& host : page.items) {
       if (host.display_name == host_name) return host.id;
     }
