@@ -35,6 +35,7 @@ std::map<std::string, Field> FieldsOf(Config& c) {
           {"hypervisor.libvirt_uri", &c.libvirt_uri},
           {"hypervisor.default_folder", &c.default_folder},
           {"hypervisor.scratch_folder", &c.scratch_folder},
+          {"hypervisor.inventory_seconds", &c.inventory_seconds},
           {"hypervisor.simulated_vms", &c.simulated_vms},
           {"transfer.memory_mib", &c.transfer_memory_mib},
           {"transfer.workers", &c.transfer_workers},
@@ -138,6 +139,7 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->type_name("DIR");
   app.add_option("--scratch-folder", c.scratch_folder, "For what guests overwrite during a backup (default DATA_DIR/scratch)")
       ->type_name("DIR");
+  app.add_option("--inventory-seconds", c.inventory_seconds, "How often the daemon is told what there is (default 30)");
   app.add_option("--simulated-vm", c.simulated_vms, "A machine of the simulated hypervisor; may be repeated")->type_name("NAME=MIB");
   app.add_option("--log-level", c.log.level, "trace, debug, info, warn or error (default info)")->type_name("LEVEL");
   app.add_option("--log-file", c.log.file, "Log to this file instead of standard error")->type_name("FILE");
@@ -158,6 +160,7 @@ void ApplyFlags(const CLI::App& app, const Config& given, Config& config) {
   set("--libvirt-uri", given.libvirt_uri, config.libvirt_uri);
   set("--default-folder", given.default_folder, config.default_folder);
   set("--scratch-folder", given.scratch_folder, config.scratch_folder);
+  set("--inventory-seconds", given.inventory_seconds, config.inventory_seconds);
   set("--simulated-vm", given.simulated_vms, config.simulated_vms);
   set("--log-level", given.log.level, config.log.level);
   set("--log-file", given.log.file, config.log.file);
@@ -193,6 +196,7 @@ absl::StatusOr<Config> CompleteConfig(Config config) {
   if (!config.default_folder.empty() && config.default_folder.front() != '/') return Invalid("default_folder: must be absolute");
   RETURN_IF_ERROR(CheckAddress("daemon", config.daemon));
   RETURN_IF_ERROR(CheckAddress("agent_address", config.agent_address));
+  RETURN_IF_ERROR(CheckRange("hypervisor.inventory_seconds", config.inventory_seconds, 1, 3600));
   RETURN_IF_ERROR(CheckRange("transfer.memory_mib", config.transfer_memory_mib, 8, 4096));
   RETURN_IF_ERROR(CheckRange("transfer.workers", config.transfer_workers, 1, 64));
   RETURN_IF_ERROR(CheckRange("transfer.upload_streams", config.upload_streams, 1, 8));

@@ -30,6 +30,9 @@ struct Config {
   // Copy-before-write files of running backups and sockets: what guests overwrite meanwhile must fit. Empty: "scratch"
   // in data_dir. At most 52 characters; the hypervisor's processes must be able to write there.
   std::string scratch_folder;
+  // How often the daemon is told what there is. A new machine can be backed up after that time at the latest; each guest's agent
+  // is asked a few questions then.
+  int64_t inventory_seconds = 30;
   // Of the simulated hypervisor: "NAME=MIB", a running machine with one disk, half of it filled.
   std::vector<std::string> simulated_vms;
 

@@ -160,7 +160,7 @@ absl::Status Run(System& system, const Config& config) {
   healer.Start();
 
   link::Outbox outbox(system.clock);
-  runner::InventoryReporter inventory(*host, outbox, system.clock, {});
+  runner::InventoryReporter inventory(*host, outbox, system.clock, {.period = absl::Seconds(config.inventory_seconds)});
   runner::JobRunner runner({.hypervisor = *hypervisor,
                             .host = *host,
                             .files = system.files,

@@ -160,7 +160,7 @@ class Stack:
         self.restored = self.folder / "restored"  # disks of new virtual machines
         self.socket = self.daemon_data / "umbrad.sock"
         self.config = self.folder / "umbrad.toml"
-        self.heartbeat, self.lease = "5s", "60s"
+        self.heartbeat, self.lease, self.inventory_seconds = "5s", "60s", 5
         self.cli = build / "server/cli/umbra"
         self.daemon = Daemon(build / "server/umbrad", self.folder, "umbrad")
         self.agent = Daemon(build / "agent/umbra-agent", self.folder, "umbra-agent")
@@ -205,7 +205,7 @@ class Stack:
 
     def _agent_flags(self):
         flags = ["--data-dir", self.agent_data, "--hypervisor", "libvirt", "--libvirt-uri", self.libvirt_uri,
-                 "--default-folder", self.restored]
+                 "--default-folder", self.restored, "--inventory-seconds", self.inventory_seconds]
         if not self.enrolled():
             self.agent_data.mkdir(parents=True, exist_ok=True)
             flags += ["--daemon", self.addresses()["enrolment_address"], "--token", self.new_token()]

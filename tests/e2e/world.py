@@ -31,7 +31,7 @@ class World:
         self.build = pathlib.Path(build)
         self.lab = Lab(self.root / "lab", cache)
         self.stack = Stack(self.root / "main", self.build, self.lab.uri)
-        self.stack.heartbeat, self.stack.lease = "1s", "10s"  # so that a test of a lost agent is short
+        self.stack.heartbeat, self.stack.lease, self.stack.inventory_seconds = "1s", "10s", 1  # so that waiting is short
         self.small_scratch = self.root / "s"
         self.small_repository = self.root / "small-repository"
         self._mounts = []
