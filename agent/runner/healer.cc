@@ -8,16 +8,11 @@
 #include "storage/base/status.h"
 
 namespace umbra::runner {
-namespace {
-
-constexpr absl::Duration kRetryPeriod = absl::Seconds(30);
-
-}  // namespace
 
 Healer::Healer(writers::VssHost& host, hypervisor::Hypervisor& hypervisor, base::Filesystem& files, base::Clock& clock,
-               std::string restore_ledger_folder)
+               std::string restore_ledger_folder, absl::Duration period)
     : host_(host), hypervisor_(hypervisor), files_(files), clock_(clock),
-      restore_ledger_folder_(std::move(restore_ledger_folder)) {}
+      restore_ledger_folder_(std::move(restore_ledger_folder)), period_(period) {}
 
 Healer::~Healer() {
   {
@@ -34,25 +29,22 @@ void Healer::Start() {
   } else {
     for (const std::string& path : *removed) base::Log("runner")->warn("partial restore removed path={}", path);
   }
-  if (!HealOnce()) thread_ = std::jthread([this] { Run(); });
+  HealOnce();
+  thread_ = std::jthread([this] { Run(); });
 }
 
-bool Healer::HealOnce() {
+void Healer::HealOnce() {
   const absl::StatusOr<journal::HealReport> report = host_.Heal();
-  if (!report.ok()) {
-    base::Log("runner")->error("healing failed error=\"{}\"", base::Describe(report.status()));
-    return false;
-  }
-  return report->open.empty();
+  if (!report.ok()) base::Log("runner")->error("healing failed error=\"{}\"", base::Describe(report.status()));
 }
 
 void Healer::Run() {
   while (true) {
     {
       absl::MutexLock lock(&mu_);
-      if (clock_.AwaitFor(mu_, absl::Condition(&stop_), kRetryPeriod)) return;
+      if (clock_.AwaitFor(mu_, absl::Condition(&stop_), period_)) return;
     }
-    if (HealOnce()) return;
+    HealOnce();
   }
 }
 

@@ -1,4 +1,5 @@
-// Puts back what a predecessor of this agent left when it died, and keeps at it while a hypervisor or a guest doesn't answer.
+// Puts back what a predecessor of this agent left when it died, and what a backup of this one had to leave because a hypervisor
+// or a guest didn't answer (a thaw that is still owed). Keeps at it as long as the agent lives.
 #ifndef UMBRA_AGENT_RUNNER_HEALER_H_
 #define UMBRA_AGENT_RUNNER_HEALER_H_
 
@@ -11,20 +12,22 @@
 
 namespace umbra::runner {
 
+// How long a guest may have to wait for a thaw that nobody answered: long enough to cost nothing, short enough for a database.
+inline constexpr absl::Duration kHealPeriod = absl::Seconds(30);
+
 // One thread at a time. Everything outlives it.
 class Healer {
  public:
   Healer(writers::VssHost& host, hypervisor::Hypervisor& hypervisor, base::Filesystem& files, base::Clock& clock,
-         std::string restore_ledger_folder);
+         std::string restore_ledger_folder, absl::Duration period = kHealPeriod);
   ~Healer();
 
-  // Heals once, before the first assignment; what can't be healed yet is tried again in the background. Blocks up to
-  // about a minute while somebody doesn't answer.
+  // Heals once, before the first assignment, then looks every `period` for intents that nobody works on: a glance at a
+  // folder when there are none. Blocks up to about a minute while somebody doesn't answer.
   void Start();
 
  private:
-  // True when nothing is left to heal.
-  bool HealOnce();
+  void HealOnce();
   void Run();
 
   writers::VssHost& host_;
@@ -32,6 +35,7 @@ class Healer {
   base::Filesystem& files_;
   base::Clock& clock_;
   const std::string restore_ledger_folder_;
+  const absl::Duration period_;
 
   absl::Mutex mu_;
   bool stop_ ABSL_GUARDED_BY(mu_) = false;

@@ -106,10 +106,18 @@ void CheckSpanning(const VmInfo& vm, const GuestAgentInfo& agent, std::vector<Ob
   }
 }
 
+// The firmware reads boot loaders from a FAT partition; guests keep it mounted, and write to it only when a boot loader or
+// kernel is updated. Freezing tools pass it over, and so does M2e (docs/adr/0004).
+bool IsBootPartition(const GuestFilesystem& fs) {
+  static constexpr std::string_view kMountPoints[] = {"/boot/efi", "/efi", "/boot/firmware"};
+  return (fs.type == "vfat" || fs.type == "msdos") &&
+         std::find(std::begin(kMountPoints), std::end(kMountPoints), fs.mount_point) != std::end(kMountPoints);
+}
+
 // M2e.
 void CheckFilesystems(const VmInfo& vm, const GuestAgentInfo& agent, std::vector<Obstacle>* obstacles) {
   for (const GuestFilesystem& fs : agent.filesystems) {
-    if (fs.can_freeze || !IsInBackup(vm, fs)) continue;
+    if (fs.can_freeze || IsBootPartition(fs) || !IsInBackup(vm, fs)) continue;
     obstacles->push_back({"GUEST_FILESYSTEM_CANNOT_FREEZE",
                           fmt::format("the guest's {} is {}, which can't be frozen", fs.mount_point, fs.type)});
     return;

@@ -109,10 +109,19 @@ TEST_F(MechanismTest, M2d_NoVolumeReachesOutOfTheBackup) {
   EXPECT_EQ(Choose().mechanism, BackupMechanism::kChildSnapshot);  // wholly outside: excluded, not torn
 }
 
+TEST_F(MechanismTest, M2e_TheFirmwaresBootPartitionIsNoObstacle) {
+  for (const std::string mount_point : {"/boot/efi", "/efi", "/boot/firmware"}) {
+    agent_.filesystems[1] = {mount_point, "vfat", {"vda"}, false};
+    EXPECT_EQ(Choose().mechanism, BackupMechanism::kChildSnapshot) << mount_point;
+  }
+}
+
 TEST_F(MechanismTest, M2e_EveryFileSystemInTheBackupCanFreeze) {
-  agent_.filesystems[1] = {"/boot/efi", "vfat", {"vda"}, false};
+  agent_.filesystems[1] = {"/srv/usb", "vfat", {"vda"}, false};
   ExpectObstacle("GUEST_FILESYSTEM_CANNOT_FREEZE");
-  EXPECT_THAT(Choose().message(), HasSubstr("/boot/efi is vfat"));
+  EXPECT_THAT(Choose().message(), HasSubstr("/srv/usb is vfat"));
+  agent_.filesystems[1] = {"/boot/efi", "fuse", {"vda"}, false};
+  ExpectObstacle("GUEST_FILESYSTEM_CANNOT_FREEZE");
   agent_.filesystems[1] = {"/media", "iso9660", {"sda"}, false};
   vm_.disks.push_back({"sda", "/iso/a.iso", "raw", 0, 0, DiskExclusion::kRemovable, "CD"});
   EXPECT_EQ(Choose().mechanism, BackupMechanism::kChildSnapshot);  // a CD isn't backed up
