@@ -57,8 +57,8 @@ class Daemon:
 
     def pid(self):
         """The running program's process id, or None."""
-        if self._child is not None and self._child.poll() is not None:
-            return None
+        if self._child is not None:  # exactly: a killed program counts until its last thread has gone
+            return self._child.pid if self._child.poll() is None else None
         try:
             pid, start = self.pid_file.read_text().split()
         except (OSError, ValueError):

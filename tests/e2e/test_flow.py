@@ -95,12 +95,13 @@ class Flow(EndToEndTest):
         self.world.wait_ready()
         self.assert_succeeded(self.world.backup())
 
-    def test_04_powered_off_machine_is_copied_as_it_is(self):
+    def test_04_machine_that_is_off_is_refused_and_left_alone(self):
         self.new_machine("off", "--no-start", "--nic", "none")
-        self.stack.wait_vm("off")
-        job = self.assert_succeeded(self.world.backup(vm="off"))
-        point = self.stack.umbra("recovery-point", "show", job["recoveryPoints"][0]).last
-        self.assertEqual(point["mechanism"], "BACKUP_MECHANISM_OFFLINE")
+        vm = self.stack.wait_vm("off")
+        self.assertEqual(vm["mechanismReason"], "GUEST_NOT_RUNNING", "the inventory says it before anybody tries")
+        result = self.world.backup(vm="off")
+        self.assert_failed(result.last, "GUEST_NOT_RUNNING")
+        self.assert_nothing_visible()
         self.assertEqual(self.lab.state("off"), "shut off", "a backup does not start it")
 
     def test_05_cancel_puts_everything_back(self):

@@ -1,24 +1,30 @@
 """Storage that fails: a full repository, a full scratch folder, a flipped bit in a stored chunk."""
+import json
 import pathlib
 import time
 
 import repository_files
 from stack import Stack, number
-from world import GUEST, EndToEndTest
+from world import GUEST, SMALL_SCRATCH_MIB, EndToEndTest
 
 
 class StorageFaults(EndToEndTest):
     def test_flipped_bit_is_named_by_verify_and_restore(self):
         self.assert_succeeded(self.world.backup())
+        points = [point["name"] for point in self.stack.points(GUEST)]
         repository = self.stack.umbra("repository", "list").last
         pack, chunk_id, offset, stored = repository_files.some_chunk(
             repository["location"], number(repository, "chunkSizeBytes"))
         repository_files.flip_bit(pack, offset + stored // 2)
-        try:
-            self.check_verify(chunk_id)
-            self.check_restore(chunk_id)
-        finally:
-            repository_files.flip_bit(pack, offset + stored // 2)
+        self.check_verify(chunk_id)
+        self.check_restore(chunk_id)
+        # The guest still has these bytes, so the next backup brings the chunk again, and every older point is whole again.
+        self.assert_succeeded(self.world.backup())
+        left = self.stack.umbra("repository", "verify", "--watch").last.get("damage", [])
+        self.assertEqual([entry for entry in left if entry.get("recoveryPoint")], [], "only the useless old copy stays damaged")
+        name = self.restored("db-healed")
+        self.assert_succeeded(self.stack.umbra("restore", "run", points[-1], "--name", name, "--watch"))
+        repository_files.flip_bit(pack, offset + stored // 2)
         sound = self.stack.umbra("repository", "verify", "--watch")
         self.assertEqual(sound.status, 0, str(sound))
 
@@ -67,8 +73,7 @@ class StorageFaults(EndToEndTest):
         self.world.restart_agent("--scratch-folder", self.world.small_scratch)
         job = self.world.hold_mid_copy()
         # What the guest overwrites while the view is open is kept in the scratch folder, until that is full and QEMU pauses the guest.
-        self.lab.virsh("qemu-agent-command", GUEST, '{"execute":"guest-exec","arguments":{"path":"sh","arg":["-c",'
-                       '"for f in $(find /data/fill -type f | head -n 2000); do dd if=/dev/urandom of=$f bs=64k count=64 conv=notrunc,fsync; done"]}}')
+        self.in_background(f"dd if=/dev/urandom of=/data/fill/random bs=1M count={SMALL_SCRATCH_MIB + 16} conv=notrunc,fsync")
         deadline = time.monotonic() + 60
         while self.lab.state(GUEST) == "running" and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -79,6 +84,21 @@ class StorageFaults(EndToEndTest):
         self.assertEqual(self.lab.state(GUEST), "running")
         self.lab.wait_agent(GUEST)
         self.assertTrue(self.world.writes())
+        self.world.restart_agent()
+
+    def in_background(self, script):
+        """Starts it in the guest and doesn't wait."""
+        command = {"execute": "guest-exec", "arguments": {"path": "sh", "arg": ["-c", script]}}
+        self.lab.virsh("qemu-agent-command", GUEST, json.dumps(command))
+
+    def test_scratch_folder_too_small_to_begin(self):
+        ballast = self.world.small_scratch / "ballast"
+        ballast.write_bytes(bytes(32 * 1024 * 1024))
+        try:
+            self.world.restart_agent("--scratch-folder", self.world.small_scratch)
+            self.assert_failed(self.world.backup().last, "SCRATCH_FULL")
+        finally:
+            ballast.unlink()
         self.world.restart_agent()
 
     def test_restore_to_a_full_folder(self):

@@ -18,7 +18,7 @@ from stack import Stack, wait_for  # noqa: E402
 
 GUEST = "db"
 FILL_MIB = 384  # so much that a copy lasts long enough to be disturbed
-SMALL_SCRATCH_MIB = 24
+SMALL_SCRATCH_MIB = 72  # an agent does not begin with less than 64 free
 SMALL_REPOSITORY_MIB = 64
 ENDED = ("STATE_SUCCEEDED", "STATE_FAILED", "STATE_CANCELLED")
 
