@@ -22,8 +22,9 @@ void TestOneInput(std::string_view input) {
   } else {
     const auto components = vss::ParseBackupComponents(input.substr(1));
     if (!components.ok()) return;
-    const auto again = vss::ParseBackupComponents(vss::PrintBackupComponents(*components));
-    Require(again.ok() && *again == *components, "a backup components document survives a round trip");
+    const std::string printed = vss::PrintBackupComponents(*components);
+    const auto again = vss::ParseBackupComponents(printed);
+    Require(again.ok() && vss::PrintBackupComponents(*again) == printed, "a backup components document survives a round trip");
   }
 }
 
