@@ -132,6 +132,7 @@ void PrintIdentification(pugi::xml_node root, const WriterMetadata& m) {
 
 absl::Status ReadRestoreMethod(pugi::xml_node node, RestoreMethodInfo* info) {
   xml::Reader reader(node);
+  reader.Required("method");
   info->method = reader.Choice("method", kMethods, RestoreMethod::kUndefined);
   info->writer_restore = reader.Choice("writerRestore", kWriterRestores, WriterRestore::kNever);
   info->reboot_required = reader.YesNo("rebootRequired", false);

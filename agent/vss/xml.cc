@@ -40,6 +40,40 @@ std::optional<std::string> DecodeBase64(std::string_view text) {
   return bytes;
 }
 
+// Length of the UTF-8 sequence at the beginning of `text`; 0 when there is none (RFC 3629: no overlong form, no surrogate,
+// nothing above U+10FFFF).
+size_t SequenceLength(std::string_view text) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : 0u; };
+  const uint32_t first = byte(0);
+  if (first < 0x80) return 1;
+  const size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+  if (first < 0xC2 || first > 0xF4) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  }
+  if ((first == 0xE0 && byte(1) < 0xA0) || (first == 0xED && byte(1) > 0x9F)) return 0;
+  if ((first == 0xF0 && byte(1) < 0x90) || (first == 0xF4 && byte(1) > 0x8F)) return 0;
+  return length;
+}
+
+bool IsUtf8(std::string_view text) {
+  for (size_t length = 0; !text.empty(); text.remove_prefix(length)) {
+    length = SequenceLength(text);
+    if (length == 0) return false;
+  }
+  return true;
+}
+
+// pugixml takes any bytes for names and values, but can't print them all again.
+bool IsUtf8Tree(pugi::xml_node node) {
+  if (!IsUtf8(node.name()) || !IsUtf8(node.value())) return false;
+  for (const pugi::xml_attribute attribute : node.attributes()) {
+    if (!IsUtf8(attribute.name()) || !IsUtf8(attribute.value())) return false;
+  }
+  const auto children = node.children();
+  return std::all_of(children.begin(), children.end(), IsUtf8Tree);
+}
+
 std::string Serialise(pugi::xml_node node) {
   std::ostringstream out;
   node.print(out, "", pugi::format_raw);
@@ -61,6 +95,7 @@ absl::Status Parse(std::string_view text, std::string_view root, std::string_vie
   for (pugi::xml_node node : document->children()) {
     if (node.type() == pugi::node_doctype) return Error(Code::kCorruptXmlDocument, "a DOCTYPE is not accepted");
   }
+  if (!IsUtf8Tree(*document)) return Error(Code::kCorruptXmlDocument, "the document holds bytes that are no UTF-8 text");
   const pugi::xml_node element = document->document_element();
   if (element.name() != root) {
     return Error(Code::kInvalidXmlDocument, "the root is <{}>, expected <{}>", element.name(), root);

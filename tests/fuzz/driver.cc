@@ -1,4 +1,5 @@
 // Runs a target over its seeds and over mutations of them. UMBRA_FUZZ_SEED repeats a run, UMBRA_FUZZ_RUNS sets its length.
+#include <csignal>
 #include <random>
 
 #include "tests/fuzz/fuzz.h"
@@ -58,9 +59,23 @@ std::string Mutated(std::string input, std::mt19937_64& random) {
   return input;
 }
 
+// A crash leaves its input behind, for a seed of the target.
+const std::string* current_input = nullptr;
+void SaveInput(int signal_number) {
+  if (current_input != nullptr) {
+    if (FILE* file = std::fopen("fuzz-crash-input", "wb")) {
+      std::fwrite(current_input->data(), 1, current_input->size(), file);
+      std::fclose(file);
+    }
+  }
+  std::signal(signal_number, SIG_DFL);
+  std::raise(signal_number);
+}
+
 }  // namespace
 
 int main() {
+  for (const int fatal : {SIGABRT, SIGSEGV, SIGBUS, SIGFPE}) std::signal(fatal, SaveInput);
   const uint64_t seed = Number("UMBRA_FUZZ_SEED", std::random_device()());
   const uint64_t runs = Number("UMBRA_FUZZ_RUNS", 100000);
   std::printf("seed %llu, %llu runs\n", static_cast<unsigned long long>(seed), static_cast<unsigned long long>(runs));
@@ -69,7 +84,11 @@ int main() {
   umbra::fuzz::Require(!seeds.empty(), "a target has seeds");
   for (const std::string& input : seeds) umbra::fuzz::TestOneInput(input);
   std::mt19937_64 random(seed);
-  for (uint64_t i = 0; i < runs; ++i) umbra::fuzz::TestOneInput(Mutated(seeds[random() % seeds.size()], random));
+  for (uint64_t i = 0; i < runs; ++i) {
+    const std::string input = Mutated(seeds[random() % seeds.size()], random);
+    current_input = &input;
+    umbra::fuzz::TestOneInput(input);
+  }
   return 0;
 }
 
