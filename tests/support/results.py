@@ -27,14 +27,14 @@ def cases_in(path):
         yield name, None if failure is None else failure.get("message", "")
 
 
-def sum_folder(folder):
-    """Passed and failed (stage, name) of a results folder with one sub-folder a stage.
+def sum_folder(folder, only="*"):
+    """Passed and failed (stage, name) of a results folder with one sub-folder a stage; `only` names one stage.
 
     A stage run by ctest has ctest.xml, which counts test programs, and gtest/PROGRAM.xml for each that is a GoogleTest: that one
     counts its cases instead, unless all of them passed although ctest says that the program failed (it crashed at the end).
     """
     passed, failed = [], []
-    for file in sorted(pathlib.Path(folder).glob("*/*.xml")):
+    for file in sorted(pathlib.Path(folder).glob(f"{only}/*.xml")):
         stage = file.parent.name
         for name, failure in cases_in(file):
             program = file.parent / "gtest" / f"{name}.xml"
@@ -48,17 +48,17 @@ def sum_folder(folder):
 
 
 def main():
-    """results.py sum FOLDER | results.py write FILE NAME SECONDS STATUS LOG"""
+    """results.py sum FOLDER [STAGE] | results.py write FILE NAME SECONDS STATUS LOG"""
     if sys.argv[1] == "write":
         path, name, seconds, status, log = sys.argv[2:]
         failure = None if status == "0" else pathlib.Path(log).read_text(errors="replace")[-4000:] + f"\nstatus {status}"
         write(path, name, [(name, float(seconds), failure)])
         return 0
-    passed, failed = sum_folder(sys.argv[2])
+    passed, failed = sum_folder(*sys.argv[2:])
     for stage, name in failed:
         print(f"FAILED {stage}: {name}")
     print(f"{len(passed)} passed, {len(failed)} failed")
-    return 1 if failed or not passed else 0
+    return 1 if failed or not (passed or sys.argv[3:]) else 0
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def ours(entry):
 
 
 def check(entry):
-    done = subprocess.run(entry["command"], shell=True, cwd=entry["directory"], capture_output=True, text=True, check=False)
+    done = subprocess.run(entry["command"] + " -fsyntax-only", shell=True, cwd=entry["directory"], capture_output=True, text=True, check=False)
     return entry["file"], done.returncode, done.stderr.strip()
 
 
