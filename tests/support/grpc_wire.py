@@ -45,6 +45,12 @@ class Connection:
 
     def status(self, stream=1):
         """The gRPC status code of the answer, "reset" when the stream was, "closed" when the connection ended."""
+        try:
+            return self._status(stream)
+        except ConnectionError:
+            return "closed"
+
+    def _status(self, stream):
         while True:
             head = self._read(9)
             if head is None:
