@@ -48,7 +48,10 @@ absl::Status FromRpcStatus(const grpc::Status& status) {
       if (detail.UnpackTo(&info)) reason = info.reason();
     }
   }
-  return base::MakeError(static_cast<absl::StatusCode>(status.error_code()), reason, status.error_message());
+  auto code = static_cast<absl::StatusCode>(status.error_code());
+  // A daemon that stops cuts off what is under way; to us that is a lost connection. Who cancelled a call itself knows it.
+  if (code == absl::StatusCode::kCancelled && reason.empty()) code = absl::StatusCode::kUnavailable;
+  return base::MakeError(code, reason, status.error_message());
 }
 
 std::shared_ptr<grpc::Channel> MakeChannel(const Identity& identity, const std::string& address) {

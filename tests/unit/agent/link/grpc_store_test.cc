@@ -6,6 +6,7 @@
 
 #include <thread>
 
+#include "agent/link/rpc.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "tests/unit/agent/link/fake_daemon.h"
@@ -135,6 +136,11 @@ TEST_F(GrpcStoreTest, CancellationEndsACallThatHangs) {
 TEST_F(GrpcStoreTest, DaemonThatIsGoneIsUnavailable) {
   daemon_.Stop();
   EXPECT_EQ(store_->Upload({}).status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST(RpcStatus, ACallThatAStoppingDaemonCutsOffIsALostConnection) {
+  EXPECT_EQ(FromRpcStatus({grpc::StatusCode::CANCELLED, ""}).code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(FromRpcStatus({grpc::StatusCode::NOT_FOUND, "x"}).code(), absl::StatusCode::kNotFound);
 }
 
 }  // namespace

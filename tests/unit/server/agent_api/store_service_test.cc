@@ -399,7 +399,9 @@ TEST_F(StoreServiceTest, AStoppingDaemonEndsAnUploadAndNothingIsVisible) {
   store::v1::UploadRequest request;
   request.set_session_id(session_.session_id());
   *request.add_chunks() = disk.chunks[0];
-  ASSERT_TRUE(writer->Write(request));
+  // More than fits into any window: the daemon has read of this stream before it is told to stop.
+  constexpr size_t kMoreThanAnyWindow = 32 << 20;
+  for (size_t sent = 0; sent < kMoreThanAnyWindow; sent += request.ByteSizeLong()) ASSERT_TRUE(writer->Write(request));
   std::jthread stop([this] { daemon_.Stop(); });
   while (writer->Write(request)) {
   }
