@@ -99,6 +99,11 @@ absl::Status BackupPipeline::BackUpDisk(hypervisor::BlockReader& reader, const D
 
 absl::Status BackupPipeline::StartDisk(const DiskMapTarget& target, size_t meter_disk) {
   static_assert(sizeof(repo::ChunkId) == repo::kChunkIdSize);
+  {
+    absl::MutexLock lock(&mu_);
+    RETURN_IF_ERROR(error_);  // a worker may still be at the map of the disk that failed
+    draining_ = false;
+  }
   const uint64_t chunks = (target.capacity_bytes + chunk_size_ - 1) / chunk_size_;
   map_.reset(static_cast<repo::ChunkId*>(std::calloc(std::max<uint64_t>(chunks, 1), sizeof(repo::ChunkId))));
   if (map_ == nullptr) {
@@ -107,9 +112,7 @@ absl::Status BackupPipeline::StartDisk(const DiskMapTarget& target, size_t meter
   capacity_bytes_ = target.capacity_bytes;
   meter_disk_ = meter_disk;
   received_bytes_ = 0;
-  absl::MutexLock lock(&mu_);
-  draining_ = false;
-  return error_;
+  return absl::OkStatus();
 }
 
 absl::Status BackupPipeline::ReadDisk(hypervisor::BlockReader& reader) {

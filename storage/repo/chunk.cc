@@ -89,6 +89,10 @@ std::optional<Codec> ToCodec(uint32_t value) {
 ChunkHasher::ChunkHasher(IdSuite suite, base::Bytes key) : suite_(suite) {
   UMBRA_CHECK(key.size() == kIdKeySize);
   std::memcpy(key_.data(), key.data(), kIdKeySize);
+  // BLAKE3 looks at the processor when it hashes for the first time, and notes what it found without a lock: once, here,
+  // before any thread hashes.
+  static const ChunkId first = Id(key_);
+  (void)first;
 }
 
 ChunkId ChunkHasher::Id(base::Bytes plain) const {
