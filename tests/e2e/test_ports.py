@@ -41,6 +41,7 @@ class Ports(EndToEndTest):
     def test_used_token_is_refused(self):
         token = self.stack.new_token()
         other = Stack(tempfile.mkdtemp(dir=self.world.root, prefix="b."), self.world.build, self.lab.uri)
+        self.addCleanup(other.agent.stop)
         before = self.hosts()
         other.agent.launch(["--data-dir", other.agent_data, "--daemon", self.stack.addresses()["enrolment_address"], "--token", token,
                             "--hypervisor", "libvirt", "--libvirt-uri", self.lab.uri, "--host-name", "second"])
