@@ -25,6 +25,7 @@
 #include "agent/runner/inventory.h"
 #include "agent/runner/job_runner.h"
 #include "agent/writers/vss_host.h"
+#include "storage/base/allocator.h"
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/log.h"
@@ -209,4 +210,7 @@ int Main(std::vector<std::string> arguments) {
 }  // namespace
 }  // namespace umbra::agent
 
-int main(int argc, char** argv) { return umbra::agent::Main(std::vector<std::string>(argv + 1, argv + argc)); }
+int main(int argc, char** argv) {
+  umbra::base::TuneAllocatorForBulkData();
+  return umbra::agent::Main(std::vector<std::string>(argv + 1, argv + argc));
+}
