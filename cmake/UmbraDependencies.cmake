@@ -12,7 +12,6 @@ find_package(pugixml CONFIG REQUIRED)
 find_package(CLI11 CONFIG REQUIRED)
 find_package(nlohmann_json CONFIG REQUIRED)
 find_package(GTest CONFIG REQUIRED)
-find_package(benchmark CONFIG REQUIRED)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(TOMLPLUSPLUS REQUIRED IMPORTED_TARGET tomlplusplus)
 if(UMBRA_HYPERVISOR_LIBVIRT)
@@ -23,7 +22,6 @@ endif()
 if(NOT EXISTS "${UMBRA_BLAKE3_DIR}/blake3.c")
   message(FATAL_ERROR "BLAKE3 sources not found in ${UMBRA_BLAKE3_DIR}: run deploy/install-deps --build")
 endif()
-enable_language(ASM)
 add_library(umbra_blake3 STATIC
   ${UMBRA_BLAKE3_DIR}/blake3.c
   ${UMBRA_BLAKE3_DIR}/blake3_dispatch.c
