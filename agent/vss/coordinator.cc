@@ -21,13 +21,13 @@ int Precedence(ProviderType type) {
 
 }  // namespace
 
-Coordinator::Coordinator(base::Clock& clock, base::Random& random, ProviderLimits limits)
-    : clock_(clock), random_(random), limits_(limits) {}
+Coordinator::Coordinator(base::Clock& clock, base::Random& random, ProviderLimits limits, base::Threads& threads)
+    : clock_(clock), random_(random), threads_(threads), limits_(limits) {}
 
 Coordinator::~Coordinator() = default;
 
 void Coordinator::AddWriter(Writer& writer) {
-  writers_.push_back({&writer, std::make_unique<Lane>(clock_)});
+  writers_.push_back({&writer, std::make_unique<Lane>(clock_, threads_)});
   absl::MutexLock lock(&mu_);
   last_status_.push_back({writer.identity(), WriterState::kStable, absl::OkStatus(), 0});
 }
@@ -37,7 +37,7 @@ void Coordinator::AddProvider(Provider& provider) {
   const auto place = std::find_if(providers_.begin(), providers_.end(), [&](const ProviderSlot& slot) {
     return Precedence(slot.provider->identity().type) > precedence;
   });
-  providers_.insert(place, {&provider, std::make_unique<Lane>(clock_)});
+  providers_.insert(place, {&provider, std::make_unique<Lane>(clock_, threads_)});
 }
 
 std::unique_ptr<Session> Coordinator::NewSession() {

@@ -33,6 +33,7 @@
 #include "agent/vss/writer.h"
 #include "storage/base/clock.h"
 #include "storage/base/random.h"
+#include "storage/base/threads.h"
 
 namespace umbra::vss {
 
@@ -49,7 +50,9 @@ struct ProviderLimits {
 
 class Coordinator {
  public:
-  Coordinator(base::Clock& clock, base::Random& random, ProviderLimits limits = {});
+  // All references outlive the coordinator. Writers and providers are called on `threads`, one for each.
+  Coordinator(base::Clock& clock, base::Random& random, ProviderLimits limits = {},
+              base::Threads& threads = base::SystemThreads());
   ~Coordinator();  // sessions are gone; waits for handlers that still run
   Coordinator(const Coordinator&) = delete;
   Coordinator& operator=(const Coordinator&) = delete;
@@ -82,6 +85,7 @@ class Coordinator {
 
   base::Clock& clock_;
   base::Random& random_;
+  base::Threads& threads_;
   const ProviderLimits limits_;
   // Constant after set-up.
   std::vector<WriterSlot> writers_;

@@ -20,7 +20,8 @@ absl::Status Guarded(const std::function<absl::Status()>& work) {
 
 }  // namespace
 
-Lane::Lane(base::Clock& clock) : clock_(clock), thread_([this] { Run(); }) {}
+Lane::Lane(base::Clock& clock, base::Threads& threads)
+    : clock_(clock), threads_(threads), thread_(threads.Start([this] { Run(); })) {}
 
 Lane::~Lane() {
   absl::MutexLock lock(&mu_);
@@ -57,9 +58,11 @@ void Lane::Run() {
     CallPtr call;
     {
       absl::MutexLock lock(&mu_);
-      mu_.Await(absl::Condition(
-          +[](Lane* lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lane->mu_) { return lane->stopping_ || !lane->queue_.empty(); },
-          this));
+      threads_.Await(mu_, absl::Condition(
+                              +[](Lane* lane) ABSL_EXCLUSIVE_LOCKS_REQUIRED(lane->mu_) {
+                                return lane->stopping_ || !lane->queue_.empty();
+                              },
+                              this));
       if (queue_.empty()) return;
       call = queue_.front();
       queue_.pop_front();

@@ -6,13 +6,13 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "storage/base/clock.h"
+#include "storage/base/threads.h"
 
 namespace umbra::vss {
 
@@ -33,7 +33,8 @@ class Lane {
   // Shared by the waiting caller and the lane's thread; whoever goes last frees it.
   using CallPtr = std::shared_ptr<Call>;
 
-  explicit Lane(base::Clock& clock);
+  // Both outlive the lane.
+  explicit Lane(base::Clock& clock, base::Threads& threads = base::SystemThreads());
   ~Lane();  // runs what must run, drops the rest, waits for the thread
   Lane(const Lane&) = delete;
   Lane& operator=(const Lane&) = delete;
@@ -51,10 +52,11 @@ class Lane {
   void Run();
 
   base::Clock& clock_;
+  base::Threads& threads_;
   mutable absl::Mutex mu_;
   std::deque<CallPtr> queue_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::jthread thread_;  // last: starts when the rest is ready
+  std::unique_ptr<base::Thread> thread_;  // last: starts when the rest is ready
 };
 
 }  // namespace umbra::vss

@@ -1,0 +1,39 @@
+// Threads, injected where a simulation must decide who runs when.
+//
+// SystemThreads gives threads of the operating system. A simulation runs the bodies one at a time on its clock, in an
+// order that its seed decides; code that is to be simulated starts its threads here and waits only here and through
+// base::Clock.
+#ifndef UMBRA_STORAGE_BASE_THREADS_H_
+#define UMBRA_STORAGE_BASE_THREADS_H_
+
+#include <functional>
+#include <memory>
+
+#include "absl/synchronization/mutex.h"
+
+namespace umbra::base {
+
+// One that was started. The destructor waits until its body has returned.
+class Thread {
+ public:
+  virtual ~Thread() = default;
+};
+
+// Thread-safe.
+class Threads {
+ public:
+  virtual ~Threads() = default;
+
+  virtual std::unique_ptr<Thread> Start(std::function<void()> body) = 0;
+
+  // Waits, with `mu` held on entry and exit, until `condition` is true, however long that takes. With a limit, wait
+  // through base::Clock.
+  virtual void Await(absl::Mutex& mu, const absl::Condition& condition) ABSL_SHARED_LOCKS_REQUIRED(mu) = 0;
+};
+
+// The operating system's. Lives as long as the process.
+Threads& SystemThreads();
+
+}  // namespace umbra::base
+
+#endif  // UMBRA_STORAGE_BASE_THREADS_H_
