@@ -13,14 +13,11 @@
 
 namespace umbra::writers {
 
-using providers::VmPointInTime;
-
 struct HypervWriter::WorkVm {
   CapturedVm captured;
   BackupOptions options;
   std::string component_name;
-  // The guest's own snapshot, between PrepareSnapshot and PostSnapshot.
-  std::unique_ptr<VmPointInTime> child;
+  std::unique_ptr<VmCapture> capture;  // from PrepareSnapshot on
 };
 
 struct HypervWriter::Work {
@@ -133,41 +130,29 @@ absl::Status HypervWriter::CheckVolumes(const vss::EventContext& context, const 
   return absl::OkStatus();
 }
 
-// Everything slow, so that nothing slow happens while a guest is frozen.
-absl::Status HypervWriter::PrepareOne(const vss::EventContext& context, WorkVm& vm) {
-  const hypervisor::VmInfo& info = vm.captured.vm;
-  ASSIGN_OR_RETURN(vm.captured.configuration, tools_.hypervisor.Configuration(info.uuid));
-  providers::VmPointInTimeRequest request;
-  request.vm_uuid = info.uuid;
-  for (const hypervisor::Disk& disk : IncludedDisks(info)) request.options.disks.push_back(disk.name);
+std::unique_ptr<VmCapture> HypervWriter::CaptureOf(const WorkVm& vm) {
+  CaptureRequest request;
+  request.vm = vm.captured.vm;
+  for (const hypervisor::Disk& disk : IncludedDisks(request.vm)) request.options.disks.push_back(disk.name);
   request.options.scratch_folder = options_.scratch_folder;
   request.options.owner_tag = vm.options.owner_tag;
-  request.freeze = vm.captured.plan.mechanism == BackupMechanism::kChildSnapshot;
-  request.limits = options_.freeze;
-  if (vm.options.freeze_timeout > absl::ZeroDuration()) request.limits.freeze_timeout = vm.options.freeze_timeout;
-  if (!request.freeze) return provider_.TakeAtCommit(context.snapshot_set_id, request);
-  ASSIGN_OR_RETURN(vm.child, VmPointInTime::Prepare(tools_, request));
-  return absl::OkStatus();
+  request.freeze = options_.freeze;
+  if (vm.options.freeze_timeout > absl::ZeroDuration()) request.freeze.freeze_timeout = vm.options.freeze_timeout;
+  return NewCapture(vm.captured.plan.mechanism, {tools_, provider_}, std::move(request));
 }
 
-absl::Status HypervWriter::TakeOne(WorkVm& vm) {
-  if (vm.child == nullptr) return absl::OkStatus();  // the provider's turn comes at CommitSnapshots
-  const absl::Status taken = vm.child->TakeFrozen();
-  vm.captured.freeze_duration = vm.child->freeze_duration();
-  const auto log = base::Log("writers");
-  if (taken.ok()) {
-    log->info("guest snapshot taken vm={} frozen_ms={}", vm.captured.vm.uuid,
-              absl::ToInt64Milliseconds(vm.captured.freeze_duration));
-  } else {
-    log->warn("guest snapshot failed vm={} error=\"{}\"", vm.captured.vm.uuid, base::Describe(taken));
-  }
-  return taken;
+absl::Status HypervWriter::PrepareOne(const vss::EventContext& context, WorkVm& vm) {
+  ASSIGN_OR_RETURN(vm.captured.configuration, tools_.hypervisor.Configuration(vm.captured.vm.uuid));
+  vm.capture = CaptureOf(vm);
+  return vm.capture->Prepare(context.snapshot_set_id);
 }
 
 absl::Status HypervWriter::PrepareAndTake(const vss::EventContext& context, Work& work) {
   RETURN_IF_ERROR(CheckVolumes(context, work));
   for (WorkVm& vm : work.vms) RETURN_IF_ERROR(base::Annotate(PrepareOne(context, vm), "{}", vm.captured.vm.name));
-  for (WorkVm& vm : work.vms) RETURN_IF_ERROR(base::Annotate(TakeOne(vm), "{}", vm.captured.vm.name));
+  for (WorkVm& vm : work.vms) {
+    RETURN_IF_ERROR(base::Annotate(vm.capture->Capture(), "{}", vm.captured.vm.name));
+  }
   return absl::OkStatus();
 }
 
@@ -184,22 +169,24 @@ absl::Status HypervWriter::OnPostSnapshot(vss::EventContext& context) {
   Work* work = FindWork(context.session_id);
   if (work == nullptr) return vss::Error(vss::Code::kBadState, "PostSnapshot without PrepareSnapshot");
   for (WorkVm& vm : work->vms) {
-    const CapturedVm& captured = vm.captured;
-    if (vm.child != nullptr) {
-      RETURN_IF_ERROR(base::Annotate(provider_.Revert(context.snapshot_set_id, std::move(vm.child)),
-                                     "{}: revert the copy to the guest's snapshot", captured.vm.name));
-    }
-    BackupFacts facts;
-    facts.mechanism = NameOf(captured.plan.mechanism);
-    facts.mechanism_reason = captured.plan.reason;
-    facts.freeze_duration = captured.freeze_duration;
-    ASSIGN_OR_RETURN(facts.point_time, provider_.PointTime(context.snapshot_set_id, captured.vm.uuid));
-    for (const hypervisor::Disk& disk : IncludedDisks(captured.vm)) facts.disk_paths.emplace_back(disk.name, disk.path);
+    RETURN_IF_ERROR(base::Annotate(vm.capture->AfterSnapshot(), "{}", vm.captured.vm.name));
+    vm.captured.freeze_duration = vm.capture->figures().freeze_duration;
+    ASSIGN_OR_RETURN(const BackupFacts facts, FactsOf(context, vm.captured));
     for (vss::BackupComponent& component : context.components) {
       if (component.name == vm.component_name) component.backup_metadata = Print(facts);
     }
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<BackupFacts> HypervWriter::FactsOf(const vss::EventContext& context, const CapturedVm& captured) {
+  BackupFacts facts;
+  facts.mechanism = NameOf(captured.plan.mechanism);
+  facts.mechanism_reason = captured.plan.reason;
+  facts.freeze_duration = captured.freeze_duration;
+  ASSIGN_OR_RETURN(facts.point_time, provider_.PointTime(context.snapshot_set_id, captured.vm.uuid));
+  for (const hypervisor::Disk& disk : IncludedDisks(captured.vm)) facts.disk_paths.emplace_back(disk.name, disk.path);
+  return facts;
 }
 
 absl::Status HypervWriter::OnBackupShutdown(vss::EventContext& context) {

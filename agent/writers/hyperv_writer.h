@@ -27,6 +27,7 @@
 #include "agent/writers/component_options.h"
 #include "agent/writers/hyperv_components.h"
 #include "agent/writers/mechanism.h"
+#include "agent/writers/vm_capture.h"
 #include "storage/base/filesystem.h"
 
 namespace umbra::writers {
@@ -79,8 +80,9 @@ class HypervWriter final : public vss::Writer {
   absl::Status CheckNotBusy(const std::string& vm_uuid) const;
   absl::Status CheckVolumes(const vss::EventContext& context, const Work& work) const;
   absl::Status PrepareOne(const vss::EventContext& context, WorkVm& vm);
-  absl::Status TakeOne(WorkVm& vm);
+  std::unique_ptr<VmCapture> CaptureOf(const WorkVm& vm);
   absl::Status PrepareAndTake(const vss::EventContext& context, Work& work);
+  absl::StatusOr<BackupFacts> FactsOf(const vss::EventContext& context, const CapturedVm& captured);
   Work* FindWork(const vss::Guid& session_id) const;
   void Drop(const vss::Guid& session_id);
 
