@@ -71,6 +71,13 @@ absl::Status GuestFreeze::Freeze() {
   return thawed.status();
 }
 
+absl::Status GuestFreeze::ThawIfOwed() {
+  if (!thaw_owed_) return absl::OkStatus();
+  const absl::StatusOr<int> thawed = ThawOwed();
+  duration_ = clock_.Monotonic() - begin_;
+  return thaw_owed_ ? thawed.status() : absl::OkStatus();
+}
+
 absl::Status GuestFreeze::Thaw() {
   const absl::StatusOr<int> first = hypervisor_.Thaw(vm_uuid_, limits_.thaw_timeout);
   duration_ = clock_.Monotonic() - begin_;

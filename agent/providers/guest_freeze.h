@@ -2,6 +2,7 @@
 #ifndef UMBRA_AGENT_PROVIDERS_GUEST_FREEZE_H_
 #define UMBRA_AGENT_PROVIDERS_GUEST_FREEZE_H_
 
+#include <atomic>
 #include <string>
 
 #include "absl/status/status.h"
@@ -31,7 +32,7 @@ struct FreezeLimits {
 absl::StatusOr<int> ThawUntilAnswered(hypervisor::Hypervisor& hypervisor, base::Clock& clock,
                                       const std::string& vm_uuid, const FreezeLimits& limits);
 
-// One freeze of one guest. The destructor thaws what is still owed. One thread at a time.
+// One freeze of one guest. The destructor thaws what is still owed. One thread at a time, but for thaw_owed().
 class GuestFreeze {
  public:
   // The references outlive the object.
@@ -49,7 +50,10 @@ class GuestFreeze {
   // true. ABORTED / GUEST_FREEZE_FAILED the guest had thawed by itself: what was done in between isn't consistent.
   absl::Status Thaw();
 
-  // The guest is or may be frozen.
+  // For whoever gives up in between: thaws until the guest answers, when a thaw is owed. Errors: ThawUntilAnswered.
+  absl::Status ThawIfOwed();
+
+  // The guest is or may be frozen. Any thread.
   bool thaw_owed() const { return thaw_owed_; }
   // From the call of the freeze to the answer of the thaw; zero before.
   absl::Duration duration() const { return duration_; }
@@ -61,7 +65,7 @@ class GuestFreeze {
   base::Clock& clock_;
   const std::string vm_uuid_;
   const FreezeLimits limits_;
-  bool thaw_owed_ = false;
+  std::atomic<bool> thaw_owed_ = false;
   int frozen_count_ = 0;
   absl::Duration begin_;  // monotonic
   absl::Duration duration_;

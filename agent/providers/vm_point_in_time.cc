@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "agent/journal/crash_points.h"
 #include "storage/base/crash_point.h"
 #include "storage/base/status.h"
@@ -32,32 +31,10 @@ absl::StatusOr<std::unique_ptr<VmPointInTime>> VmPointInTime::Prepare(const Poin
 }
 
 absl::Status VmPointInTime::Take() {
-  UMBRA_CHECK(prepared_ != nullptr && !request_.freeze);
+  UMBRA_CHECK(prepared_ != nullptr && view_ == nullptr);
   ASSIGN_OR_RETURN(view_, prepared_->Begin());
-  prepared_.reset();
   base::CrashPoint(journal::kCrashSnapshotTaken);
   return absl::OkStatus();
-}
-
-absl::Status VmPointInTime::TakeFrozen() {
-  UMBRA_CHECK(prepared_ != nullptr && request_.freeze);
-  GuestFreeze freeze(tools_.hypervisor, tools_.clock, request_.vm_uuid, request_.limits);
-  const absl::Cleanup remember = [&] {
-    thaw_owed_ = freeze.thaw_owed();
-    freeze_duration_ = freeze.duration();
-  };
-  base::CrashPoint(journal::kCrashBeforeFreeze);
-  RETURN_IF_ERROR(freeze.Freeze());
-  // Frozen: from here to the thaw nothing but these calls.
-  base::CrashPoint(journal::kCrashFrozen);
-  absl::StatusOr<std::unique_ptr<hypervisor::PointInTime>> view = prepared_->Begin();
-  base::CrashPoint(journal::kCrashSnapshotTaken);
-  const absl::Status thawed = freeze.Thaw();
-  base::CrashPoint(journal::kCrashThawed);
-  prepared_.reset();
-  if (view.ok()) view_ = *std::move(view);
-  RETURN_IF_ERROR(view.status());
-  return thawed;
 }
 
 absl::Status VmPointInTime::Close() {
@@ -68,7 +45,7 @@ absl::Status VmPointInTime::Close() {
   if (view_ != nullptr) closed = view_->Close();
   view_.reset();
   base::CrashPoint(journal::kCrashViewClosed);
-  if (!closed.ok() || thaw_owed_) {
+  if (!closed.ok() || keep_intent_) {
     tools_.journal.Abandon(intent());
     return base::Annotate(closed, "end the view of {}", request_.vm_uuid);
   }

@@ -1,4 +1,4 @@
-// A point in time of one virtual machine, with everything around it: the journal's intent, the guest's freeze, the end.
+// A point in time of one virtual machine, with the journal's intent around it.
 #ifndef UMBRA_AGENT_PROVIDERS_VM_POINT_IN_TIME_H_
 #define UMBRA_AGENT_PROVIDERS_VM_POINT_IN_TIME_H_
 
@@ -7,10 +7,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "agent/hypervisor/hypervisor.h"
 #include "agent/journal/intent_journal.h"
-#include "agent/providers/guest_freeze.h"
 #include "storage/base/clock.h"
 
 namespace umbra::providers {
@@ -25,8 +23,7 @@ struct PointInTimeTools {
 struct VmPointInTimeRequest {
   std::string vm_uuid;
   hypervisor::PointInTimeOptions options;
-  bool freeze = false;  // TakeFrozen will be called, not Take
-  FreezeLimits limits;  // for TakeFrozen and what comes after it
+  bool freeze = false;  // the guest will be frozen for the cut: healing must thaw it
 };
 
 // One thread at a time.
@@ -39,16 +36,15 @@ class VmPointInTime {
   VmPointInTime(const VmPointInTime&) = delete;
   VmPointInTime& operator=(const VmPointInTime&) = delete;
 
-  // Cuts the view, without the guest's help. Call one of the two, once.
+  // Cuts the view. Call it once; nothing else happens in it, since a guest may be frozen meanwhile.
   absl::Status Take();
-  // Freezes the guest, cuts the view, thaws. The guest runs when this returns, unless the error is
-  // DEADLINE_EXCEEDED / GUEST_FREEZE_TIMEOUT and says otherwise: then the intent stays for healing.
-  absl::Status TakeFrozen();
 
   const std::string& vm_uuid() const { return request_.vm_uuid; }
-  absl::Duration freeze_duration() const { return freeze_duration_; }
-  // Null before Take or TakeFrozen succeeded and after Close.
+  // Null before Take succeeded and after Close.
   hypervisor::PointInTime* view() const { return view_.get(); }
+
+  // A thaw of the guest is owed: the intent will outlive Close, for healing.
+  void KeepIntent() { keep_intent_ = true; }
 
   // Ends the view; the intent goes when that worked, and stays for healing when not. Idempotent.
   absl::Status Close();
@@ -61,8 +57,7 @@ class VmPointInTime {
   const VmPointInTimeRequest request_;
   std::unique_ptr<hypervisor::PreparedPointInTime> prepared_;
   std::unique_ptr<hypervisor::PointInTime> view_;
-  absl::Duration freeze_duration_;
-  bool thaw_owed_ = false;
+  bool keep_intent_ = false;
   bool closed_ = false;
 };
 

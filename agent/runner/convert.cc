@@ -12,6 +12,12 @@ namespace {
 constexpr char kConfiguration[] = "vm.configuration";
 constexpr char kWriterMetadata[] = "vss.writer-metadata";
 constexpr char kBackupComponents[] = "vss.backup-components";
+constexpr char kChildWriterMetadata[] = "vss.child.writer-metadata";
+constexpr char kChildBackupComponents[] = "vss.child.backup-components";
+
+// The store takes a document of up to 1 MiB, and not much more in all. No restore needs the guest's documents (R1), so
+// beyond this they aren't worth a backup.
+constexpr size_t kChildDocumentsBytesMax = 1 << 20;
 
 v1::VirtualMachineState ToProto(hypervisor::VmState state) {
   switch (state) {
@@ -183,6 +189,13 @@ store::v1::Manifest ToManifest(const writers::VmSnapshot& snapshot, const vss::B
   add(kConfiguration, snapshot.configuration);
   for (const std::string& metadata : documents.writer_metadata) add(kWriterMetadata, metadata);
   add(kBackupComponents, documents.backup_components);
+  const vss::BackupDocuments& child = snapshot.child_documents;
+  size_t child_bytes = child.backup_components.size();
+  for (const std::string& metadata : child.writer_metadata) child_bytes += metadata.size();
+  if (child_bytes > 0 && child_bytes <= kChildDocumentsBytesMax) {
+    for (const std::string& metadata : child.writer_metadata) add(kChildWriterMetadata, metadata);
+    add(kChildBackupComponents, child.backup_components);
+  }
   manifest.set_read_bytes(static_cast<int64_t>(read_bytes));
   return manifest;
 }

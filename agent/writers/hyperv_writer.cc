@@ -17,6 +17,7 @@ struct HypervWriter::WorkVm {
   CapturedVm captured;
   BackupOptions options;
   std::string component_name;
+  std::vector<hypervisor::GuestFilesystem> filesystems;
   std::unique_ptr<VmCapture> capture;  // from PrepareSnapshot on
 };
 
@@ -25,10 +26,11 @@ struct HypervWriter::Work {
 };
 
 HypervWriter::HypervWriter(const providers::PointInTimeTools& tools, providers::CheckpointProvider& provider,
-                           base::Filesystem& filesystem, HypervWriterOptions options)
+                           base::Filesystem& filesystem, base::Random& random, HypervWriterOptions options)
     : tools_(tools),
       provider_(provider),
       filesystem_(filesystem),
+      random_(random),
       options_(std::move(options)),
       identity_{kHypervWriterId, options_.instance_id, std::string(kHypervWriterName), "",
                 vss::ApplicationLevel::kFrontEnd} {}
@@ -106,6 +108,7 @@ absl::StatusOr<HypervWriter::WorkVm> HypervWriter::Plan(const vss::EventContext&
                        description.vm.name);
   }
   vm.captured.vm = std::move(description.vm);
+  vm.filesystems = std::move(description.agent.filesystems);
   return vm;
 }
 
@@ -138,7 +141,9 @@ std::unique_ptr<VmCapture> HypervWriter::CaptureOf(const WorkVm& vm) {
   request.options.owner_tag = vm.options.owner_tag;
   request.freeze = options_.freeze;
   if (vm.options.freeze_timeout > absl::ZeroDuration()) request.freeze.freeze_timeout = vm.options.freeze_timeout;
-  return NewCapture(vm.captured.plan.mechanism, {tools_, provider_}, std::move(request));
+  request.filesystems = vm.filesystems;
+  return NewCapture(vm.captured.plan.mechanism, {tools_, provider_, random_, options_.guest_writers},
+                    std::move(request));
 }
 
 absl::Status HypervWriter::PrepareOne(const vss::EventContext& context, WorkVm& vm) {
@@ -170,7 +175,9 @@ absl::Status HypervWriter::OnPostSnapshot(vss::EventContext& context) {
   if (work == nullptr) return vss::Error(vss::Code::kBadState, "PostSnapshot without PrepareSnapshot");
   for (WorkVm& vm : work->vms) {
     RETURN_IF_ERROR(base::Annotate(vm.capture->AfterSnapshot(), "{}", vm.captured.vm.name));
-    vm.captured.freeze_duration = vm.capture->figures().freeze_duration;
+    CaptureFigures figures = vm.capture->figures();
+    vm.captured.freeze_duration = figures.freeze_duration;
+    vm.captured.child_documents = std::move(figures.child_documents);
     ASSIGN_OR_RETURN(const BackupFacts facts, FactsOf(context, vm.captured));
     for (vss::BackupComponent& component : context.components) {
       if (component.name == vm.component_name) component.backup_metadata = Print(facts);
@@ -187,6 +194,19 @@ absl::StatusOr<BackupFacts> HypervWriter::FactsOf(const vss::EventContext& conte
   ASSIGN_OR_RETURN(facts.point_time, provider_.PointTime(context.snapshot_set_id, captured.vm.uuid));
   for (const hypervisor::Disk& disk : IncludedDisks(captured.vm)) facts.disk_paths.emplace_back(disk.name, disk.path);
   return facts;
+}
+
+absl::Status HypervWriter::OnBackupComplete(vss::EventContext& context) {
+  Work* work = FindWork(context.session_id);
+  if (work == nullptr) return absl::OkStatus();
+  absl::Status first;
+  for (WorkVm& vm : work->vms) {
+    const auto component = std::find_if(context.components.begin(), context.components.end(),
+                                        [&](const vss::BackupComponent& c) { return c.name == vm.component_name; });
+    const bool succeeded = component != context.components.end() && component->succeeded.value_or(false);
+    first.Update(base::Annotate(vm.capture->Complete(succeeded), "{}", vm.captured.vm.name));
+  }
+  return first;
 }
 
 absl::Status HypervWriter::OnBackupShutdown(vss::EventContext& context) {

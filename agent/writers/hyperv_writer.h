@@ -29,6 +29,7 @@
 #include "agent/writers/mechanism.h"
 #include "agent/writers/vm_capture.h"
 #include "storage/base/filesystem.h"
+#include "storage/base/random.h"
 
 namespace umbra::writers {
 
@@ -37,6 +38,7 @@ struct HypervWriterOptions {
   std::string scratch_folder;
   providers::FreezeLimits freeze;
   absl::Duration guest_agent_timeout = absl::Seconds(2);
+  guest::GuestWriters* guest_writers = nullptr;  // outlives the writer; null: no guest has writers of its own
 };
 
 // A virtual machine in a backup, from PrepareSnapshot on.
@@ -45,13 +47,14 @@ struct CapturedVm {
   BackupPlan plan;
   std::string configuration;
   absl::Duration freeze_duration;
+  vss::BackupDocuments child_documents;
 };
 
 class HypervWriter final : public vss::Writer {
  public:
   // All references outlive the writer.
   HypervWriter(const providers::PointInTimeTools& tools, providers::CheckpointProvider& provider,
-               base::Filesystem& filesystem, HypervWriterOptions options);
+               base::Filesystem& filesystem, base::Random& random, HypervWriterOptions options);
   ~HypervWriter() override;
 
   // Of one session, after its DoSnapshotSet. NOT_FOUND / VSS_OBJECT_NOT_FOUND for another one.
@@ -67,6 +70,7 @@ class HypervWriter final : public vss::Writer {
   absl::Status OnFreeze(vss::EventContext&) override { return absl::OkStatus(); }  // B5
   absl::Status OnThaw(vss::EventContext&) override { return absl::OkStatus(); }    // B5
   absl::Status OnPostSnapshot(vss::EventContext& context) override;
+  absl::Status OnBackupComplete(vss::EventContext& context) override;
   absl::Status OnBackupShutdown(vss::EventContext& context) override;
   absl::Status OnAbort(vss::EventContext& context) override;
   absl::Status OnPreRestore(vss::EventContext& context) override;
@@ -93,6 +97,7 @@ class HypervWriter final : public vss::Writer {
   const providers::PointInTimeTools tools_;
   providers::CheckpointProvider& provider_;
   base::Filesystem& filesystem_;
+  base::Random& random_;
   const HypervWriterOptions options_;
   const vss::WriterIdentity identity_;
 

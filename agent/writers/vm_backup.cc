@@ -98,6 +98,7 @@ absl::StatusOr<std::vector<VmSnapshot>> VmBackup::Collect() {
     snapshot.mechanism_message = vm->plan.message;
     snapshot.freeze_duration = vm->freeze_duration;
     ASSIGN_OR_RETURN(snapshot.point_time, provider_.PointTime(set_id_, own));
+    snapshot.child_documents = vm->child_documents;
     snapshot.configuration = vm->configuration;
     snapshot.disks = IncludedDisks(vm->vm);
     snapshot.excluded_disks = ExcludedDisks(vm->vm);

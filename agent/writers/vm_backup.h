@@ -50,6 +50,7 @@ struct VmSnapshot {
   std::string mechanism_message;        // the same for people
   absl::Duration freeze_duration;       // from the freeze call to the answer of the thaw; zero without a freeze
   absl::Time point_time;                // what the disks show
+  vss::BackupDocuments child_documents;  // of the backup inside the guest; empty without one
   std::string configuration;            // the hypervisor's description, with secrets
   std::vector<hypervisor::Disk> disks;  // can be opened
   std::vector<ExcludedDisk> excluded_disks;

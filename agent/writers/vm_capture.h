@@ -4,6 +4,7 @@
 //   PrepareSnapshot: Prepare() of every virtual machine, then Capture() of every one (B4)
 //   CommitSnapshots: what Prepare left with the provider
 //   PostSnapshot:    AfterSnapshot() of every one (B6, B7)
+//   BackupComplete:  Complete() of every one
 //   the destructor, at any of these points: the virtual machine is as it was before Prepare (B9)
 //
 // Threads: one at a time.
@@ -12,14 +13,18 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "agent/guest/guest_writers.h"
 #include "agent/hypervisor/hypervisor.h"
 #include "agent/providers/checkpoint_provider.h"
 #include "agent/providers/guest_freeze.h"
+#include "agent/vss/requester.h"
 #include "agent/vss/types.h"
 #include "agent/writers/mechanism.h"
+#include "storage/base/random.h"
 
 namespace umbra::writers {
 
@@ -27,17 +32,21 @@ namespace umbra::writers {
 struct CaptureTools {
   providers::PointInTimeTools point_in_time;
   providers::CheckpointProvider& provider;
+  base::Random& random;
+  guest::GuestWriters* guest_writers = nullptr;  // null: no guest has writers of its own
 };
 
 struct CaptureRequest {
   hypervisor::VmInfo vm;
   hypervisor::PointInTimeOptions options;
   providers::FreezeLimits freeze;
+  std::vector<hypervisor::GuestFilesystem> filesystems;  // as the guest's agent reports them
 };
 
 // What the guest felt of it.
 struct CaptureFigures {
-  absl::Duration freeze_duration;  // from the freeze call to the answer of the thaw; zero without a freeze
+  absl::Duration freeze_duration;        // from the freeze call to the answer of the thaw; zero without a freeze
+  vss::BackupDocuments child_documents;  // of the backup inside the guest; empty without one
 };
 
 class VmCapture {
@@ -52,6 +61,9 @@ class VmCapture {
   // The provider has cut: the virtual machine goes back to its former state, and the copy in the set becomes what the
   // mechanism captured. After an error the destructor puts back what is left.
   virtual absl::Status AfterSnapshot() = 0;
+
+  // The host's backup is durable, or (not `succeeded`) this virtual machine isn't in it. An error leaves a good backup.
+  virtual absl::Status Complete(bool /*succeeded*/) { return absl::OkStatus(); }
 
   // Complete after AfterSnapshot.
   virtual CaptureFigures figures() const = 0;

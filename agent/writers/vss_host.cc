@@ -19,9 +19,9 @@ struct VssHost::Parts {
         journal(filesystem, options.journal_folder),
         tools{hypervisor, journal, clock},
         provider(tools),
-        writer(
-            tools, provider, filesystem,
-            {vss::Guid::Literal(random.Uuid()), options.scratch_folder, options.freeze, options.guest_agent_timeout}),
+        writer(tools, provider, filesystem, random,
+               {vss::Guid::Literal(random.Uuid()), options.scratch_folder, options.freeze, options.guest_agent_timeout,
+                options.guest_writers}),
         coordinator(clock, random) {
     coordinator.AddWriter(writer);
     coordinator.AddProvider(provider);

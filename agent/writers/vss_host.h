@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "agent/guest/guest_writers.h"
 #include "agent/hypervisor/hypervisor.h"
 #include "agent/journal/healing.h"
 #include "agent/providers/guest_freeze.h"
@@ -31,6 +32,7 @@ struct VssHostOptions {
   providers::FreezeLimits freeze;
   // Longest wait for one guest's agent in an inventory. A healthy one answers in milliseconds.
   absl::Duration guest_agent_timeout = absl::Seconds(2);
+  guest::GuestWriters* guest_writers = nullptr;  // outlives the host; null: no guest has writers of its own
 };
 
 class VssHost {

@@ -28,7 +28,7 @@ class CheckpointProviderTest : public ::testing::Test {
     vm_ = *hypervisor_.CreateVm({.name = "one", .disks = {{"vda", 1 << 20, {}}}});
   }
 
-  VmPointInTimeRequest Request(bool freeze) { return {vm_, {{"vda"}, dir_.File("s"), "job-1-1"}, freeze, {}}; }
+  VmPointInTimeRequest Request(bool freeze) { return {vm_, {{"vda"}, dir_.File("s"), "job-1-1"}, freeze}; }
   void Begin() {
     ASSERT_TRUE(provider_.BeginPrepareSnapshot({kSet, kSnapshot, CheckpointProvider::VolumeOf(vm_), 0}).ok());
   }

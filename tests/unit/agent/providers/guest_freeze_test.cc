@@ -27,7 +27,7 @@ class GuestFreezeTest : public ::testing::Test {
   }
 
   GuestFreeze Guard(const std::string& vm) { return {hypervisor_, clock_, vm, limits_}; }
-  VmPointInTimeRequest Request(bool freeze) { return {vm_, {{"vda"}, dir_.File("s"), "job-1-1"}, freeze, limits_}; }
+  VmPointInTimeRequest Request(bool freeze) { return {vm_, {{"vda"}, dir_.File("s"), "job-1-1"}, freeze}; }
   PointInTimeTools Tools() { return {hypervisor_, journal_, clock_}; }
 
   umbra::testing::TempDir dir_;
@@ -116,15 +116,36 @@ TEST_F(GuestFreezeTest, GuestThatThawedByItselfIsNotConsistent) {
   EXPECT_EQ(base::ReasonOf(freeze.Thaw()), "GUEST_FREEZE_FAILED");
 }
 
-// --- the point in time around it ---
+TEST_F(GuestFreezeTest, WhoeverGivesUpThawsWhatIsOwedAndNothingElse) {
+  auto freeze = Guard(vm_);
+  EXPECT_TRUE(freeze.ThawIfOwed().ok());
+  ASSERT_TRUE(freeze.Freeze().ok());
+  hypervisor_.SetFaults(vm_, {.thaw_failures = 3});
+  clock_.Advance(absl::Milliseconds(10));
+  EXPECT_TRUE(freeze.ThawIfOwed().ok());
+  EXPECT_FALSE(freeze.thaw_owed());
+  EXPECT_FALSE(hypervisor_.IsFrozen(vm_));
+  EXPECT_GT(freeze.duration(), absl::Milliseconds(10));
+}
+
+TEST_F(GuestFreezeTest, WhoeverGivesUpHearsThatTheGuestMayStillBeFrozen) {
+  auto freeze = Guard(vm_);
+  ASSERT_TRUE(freeze.Freeze().ok());
+  hypervisor_.SetFaults(vm_, {.thaw_failures = 1'000'000});
+  EXPECT_EQ(base::ReasonOf(freeze.ThawIfOwed()), "GUEST_FREEZE_TIMEOUT");
+  EXPECT_TRUE(freeze.thaw_owed());
+  hypervisor_.SetFaults(vm_, {});
+}
+
+// --- the point in time ---
 
 TEST_F(GuestFreezeTest, IntentCoversThePointInTimeFromBeforeTheFreezeToTheEnd) {
   auto point = VmPointInTime::Prepare(Tools(), Request(true));
   ASSERT_TRUE(point.ok()) << point.status();
   EXPECT_THAT(journal_.List()->intents, SizeIs(1));
   EXPECT_EQ(journal_.List()->intents[0].kind, journal::IntentKind::kFrozenPointInTime);
-  ASSERT_TRUE((*point)->TakeFrozen().ok());
-  EXPECT_FALSE(hypervisor_.IsFrozen(vm_));
+  ASSERT_TRUE((*point)->Take().ok());
+  EXPECT_NE((*point)->view(), nullptr);
   EXPECT_THAT(journal_.List()->intents, SizeIs(1));
   ASSERT_TRUE((*point)->Close().ok());
   EXPECT_THAT(journal_.List()->intents, IsEmpty());
@@ -137,32 +158,29 @@ TEST_F(GuestFreezeTest, ForeignJobIsRefusedBeforeTheFreeze) {
   EXPECT_THAT(journal_.List()->intents, IsEmpty());
 }
 
-TEST_F(GuestFreezeTest, RefusedCutThawsAtOnce) {
+TEST_F(GuestFreezeTest, RefusedCutLeavesNothing) {
   auto point = VmPointInTime::Prepare(Tools(), Request(true));
   ASSERT_TRUE(point.ok());
   hypervisor_.SetFaults(vm_, {.begin_fails = true});
-  EXPECT_EQ(base::ReasonOf((*point)->TakeFrozen()), "HYPERVISOR_ERROR");
-  EXPECT_FALSE(hypervisor_.IsFrozen(vm_));
+  EXPECT_EQ(base::ReasonOf((*point)->Take()), "HYPERVISOR_ERROR");
   point->reset();
   EXPECT_THAT(journal_.List()->intents, IsEmpty());
 }
 
-TEST_F(GuestFreezeTest, OwedThawKeepsTheIntentForHealing) {
+TEST_F(GuestFreezeTest, IntentOutlivesThePointInTimeForAThawThatIsOwed) {
   auto point = VmPointInTime::Prepare(Tools(), Request(true));
   ASSERT_TRUE(point.ok());
-  hypervisor_.SetFaults(vm_, {.thaw_failures = 1'000'000});
-  EXPECT_EQ(base::ReasonOf((*point)->TakeFrozen()), "GUEST_FREEZE_TIMEOUT");
+  (*point)->KeepIntent();
   point->reset();
   ASSERT_THAT(journal_.List()->intents, SizeIs(1));
   EXPECT_FALSE(journal_.IsLive(journal_.List()->intents[0]));
 }
 
-TEST_F(GuestFreezeTest, WithoutFreezeTheGuestIsNotTouched) {
+TEST_F(GuestFreezeTest, WithoutFreezeTheIntentAsksForNoThaw) {
   auto point = VmPointInTime::Prepare(Tools(), Request(false));
   ASSERT_TRUE(point.ok());
   EXPECT_EQ(journal_.List()->intents[0].kind, journal::IntentKind::kPointInTime);
   ASSERT_TRUE((*point)->Take().ok());
-  EXPECT_EQ((*point)->freeze_duration(), absl::ZeroDuration());
   EXPECT_NE((*point)->view(), nullptr);
 }
 

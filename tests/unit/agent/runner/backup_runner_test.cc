@@ -43,7 +43,8 @@ TEST_F(BackupRunnerTest, CommitsWhatTheGuestHad) {
   EXPECT_THAT(Warnings(), Contains("DISK_PASS_THROUGH")) << "also in the job's log (B10)";
   std::vector<std::string> kinds;
   for (const auto& document : manifest.documents()) kinds.push_back(document.kind());
-  EXPECT_THAT(kinds, ::testing::ElementsAre("vm.configuration", "vss.writer-metadata", "vss.backup-components"));
+  EXPECT_THAT(kinds, ::testing::ElementsAre("vm.configuration", "vss.writer-metadata", "vss.backup-components",
+                                           "vss.child.writer-metadata", "vss.child.backup-components"));
   EXPECT_GT(manifest.read_bytes(), 0);
   ExpectClean(uuid);
 }

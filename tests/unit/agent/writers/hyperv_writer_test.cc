@@ -24,7 +24,7 @@ class HypervWriterTest : public ::testing::Test {
       : simulated_(dir_.File("vms"), files_, clock_, random_),
         journal_(files_, dir_.File("journal")),
         provider_({hypervisor_, journal_, clock_}),
-        writer_({hypervisor_, journal_, clock_}, provider_, files_,
+        writer_({hypervisor_, journal_, clock_}, provider_, files_, random_,
                 {vss::Guid::Literal("00000000-0000-4000-8000-000000000001"), dir_.File("s"), {}, absl::Seconds(1)}),
         coordinator_(clock_, random_) {
     EXPECT_TRUE(journal_.Open().ok());

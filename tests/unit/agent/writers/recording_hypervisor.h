@@ -2,6 +2,7 @@
 #ifndef UMBRA_TESTS_UNIT_AGENT_WRITERS_RECORDING_HYPERVISOR_H_
 #define UMBRA_TESTS_UNIT_AGENT_WRITERS_RECORDING_HYPERVISOR_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -22,6 +23,8 @@ class RecordingHypervisor final : public hypervisor::Hypervisor {
     absl::MutexLock lock(&mu_);
     return std::exchange(calls_, {});
   }
+  // Called with what was noted, before the call goes on; may block. Set it while nobody calls.
+  void OnCall(std::function<void(const std::string&)> hook) { hook_ = std::move(hook); }
 
   absl::StatusOr<std::string> Version() override { return real_.Version(); }
   absl::StatusOr<std::vector<hypervisor::VmInfo>> ListVms() override { return real_.ListVms(); }
@@ -91,11 +94,16 @@ class RecordingHypervisor final : public hypervisor::Hypervisor {
 
   void Note(const std::string& call, const std::string& uuid) {
     const auto vm = real_.GetVm(uuid);
-    absl::MutexLock lock(&mu_);
-    calls_.push_back(call + " " + (vm.ok() ? vm->name : uuid));
+    const std::string text = call + " " + (vm.ok() ? vm->name : uuid);
+    {
+      absl::MutexLock lock(&mu_);
+      calls_.push_back(text);
+    }
+    if (hook_) hook_(text);
   }
 
   hypervisor::Hypervisor& real_;
+  std::function<void(const std::string&)> hook_;
   absl::Mutex mu_;
   std::vector<std::string> calls_ ABSL_GUARDED_BY(mu_);
 };
