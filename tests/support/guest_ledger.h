@@ -31,7 +31,7 @@ struct LedgerFaults {
   std::optional<vss::WriterEvent> veto;  // answers `veto_code`
   vss::Code veto_code = vss::Code::kWriterErrorNonRetryable;
   std::optional<vss::WriterEvent> hang;  // answers OK, but only after `hang_for`
-  absl::Duration hang_for = absl::Milliseconds(300);
+  absl::Duration hang_for;
   std::optional<vss::WriterEvent> die;  // the application is gone from here on: nobody answers, nothing is held still
 };
 

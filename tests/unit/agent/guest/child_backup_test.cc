@@ -106,6 +106,7 @@ TEST_F(ChildBackupTest, B3_HV11_AllEventsOfTheGuestInTheirOrder) {
   hypervisor_.OnCall([&](const std::string& call) {
     for (const std::string& event : ledger_->TakeEvents()) order.push_back(event);
     order.push_back(call);
+    return absl::OkStatus();
   });
   ASSERT_TRUE(backup->Take().ok());
   for (const std::string& event : ledger_->TakeEvents()) order.push_back(event);
@@ -271,10 +272,10 @@ TEST_F(ChildBackupTest, WriterThatDiesAtAnyEventFailsTheGuestAndLeavesNothing) {
 }
 
 TEST_F(ChildBackupTest, WriterThatHangsAtAnyEventFailsTheGuestAndLeavesNothing) {
-  ledger_->SetLimit(absl::Milliseconds(60));
+  ledger_->SetLimit(absl::Milliseconds(200));
   for (const WriterEvent event : kEventsOfTake) {
     SCOPED_TRACE(vss::NameOf(event));
-    ledger_->SetFaults({.hang = event});
+    ledger_->SetFaults({.hang = event, .hang_for = absl::Milliseconds(600)});
     auto backup = Backup();
     const absl::Status failed = Run(*backup);
     EXPECT_EQ(vss::CodeOf(failed), vss::Code::kWriterErrorRetryable) << failed;
@@ -353,6 +354,7 @@ TEST_F(ChildBackupTest, ThawIsTriedUntilItIsAnswered) {
 TEST_F(ChildBackupTest, GuestThatThawedByItselfIsNotConsistent) {
   hypervisor_.OnCall([&](const std::string& call) {
     if (call == "Begin one") simulated_.Thaw(vm_, absl::Seconds(1)).IgnoreError();
+    return absl::OkStatus();
   });
   auto backup = Backup();
   EXPECT_EQ(ReasonOf(Run(*backup)), "GUEST_FREEZE_FAILED");
@@ -381,9 +383,11 @@ TEST_F(ChildBackupTest, OwedThawKeepsTheIntentForHealing) {
 TEST_F(ChildBackupLimitsTest, CutThatHangsIsGivenUpAfterTheHoldWindowAndTheGuestIsThawed) {
   absl::Notification cutting, let_go;
   hypervisor_.OnCall([&](const std::string& call) {
-    if (call != "Begin one") return;
-    cutting.Notify();
-    let_go.WaitForNotification();
+    if (call == "Begin one") {
+      cutting.Notify();
+      let_go.WaitForNotification();
+    }
+    return absl::OkStatus();
   });
   auto backup = Backup();
   ASSERT_TRUE(backup->Prepare().ok());
@@ -410,6 +414,7 @@ TEST_F(ChildBackupLimitsTest, CutThatHangsIsGivenUpAfterTheHoldWindowAndTheGuest
 TEST_F(ChildBackupLimitsTest, GuestFrozenForLongerThanTheWindowFails) {
   hypervisor_.OnCall([&](const std::string& call) {
     if (call == "Thaw one") clock_.Advance(absl::Seconds(61));
+    return absl::OkStatus();
   });
   auto backup = Backup();
   const absl::Status failed = Run(*backup);

@@ -102,6 +102,7 @@ TEST_F(HypervWriterTest, B8_ContextWithoutAutoRecoveryIsRefusedBeforeAnythingIsT
     return base::ReasonOf(backup.Prepare());
   };
   EXPECT_EQ(prepare(vm_), "VSS_NO_AUTORECOVERY");
+  EXPECT_THAT(hypervisor_.Take(), IsEmpty());  // nobody was asked to do anything
   EXPECT_THAT(journal_.List()->intents, IsEmpty());
   EXPECT_TRUE(hypervisor_.CheckNoJob(vm_).ok());
   EXPECT_EQ(prepare(mute_), "");  // no child snapshot: nothing to revert

@@ -1,4 +1,5 @@
-// A hypervisor in front of another one that notes in which order it is asked: "Freeze one", by virtual machine.
+// A hypervisor in front of another one that notes in which order it is asked: "Freeze one", by virtual machine; a test
+// may answer in its place.
 #ifndef UMBRA_TESTS_UNIT_AGENT_WRITERS_RECORDING_HYPERVISOR_H_
 #define UMBRA_TESTS_UNIT_AGENT_WRITERS_RECORDING_HYPERVISOR_H_
 
@@ -23,41 +24,45 @@ class RecordingHypervisor final : public hypervisor::Hypervisor {
     absl::MutexLock lock(&mu_);
     return std::exchange(calls_, {});
   }
-  // Called with what was noted, before the call goes on; may block. Set it while nobody calls.
-  void OnCall(std::function<void(const std::string&)> hook) { hook_ = std::move(hook); }
+  // Called with what was noted, before the call goes on; may block. An error is answered in place of the call.
+  // Set hooks while nobody calls.
+  using Hook = std::function<absl::Status(const std::string&)>;
+  void OnCall(Hook hook) { on_call_ = std::move(hook); }
+  // The same for the answer of a freeze or thaw that worked: an error is told although the deed is done.
+  void OnAnswer(Hook hook) { on_answer_ = std::move(hook); }
 
   absl::StatusOr<std::string> Version() override { return real_.Version(); }
   absl::StatusOr<std::vector<hypervisor::VmInfo>> ListVms() override { return real_.ListVms(); }
   absl::StatusOr<hypervisor::VmInfo> GetVm(const std::string& uuid) override { return real_.GetVm(uuid); }
   absl::StatusOr<std::string> Configuration(const std::string& uuid) override {
-    Note("Configuration", uuid);
+    if (absl::Status told = Note("Configuration", uuid); !told.ok()) return told;
     return real_.Configuration(uuid);
   }
   absl::StatusOr<hypervisor::GuestAgentInfo> QueryGuestAgent(const std::string& uuid, absl::Duration timeout) override {
     return real_.QueryGuestAgent(uuid, timeout);
   }
   absl::StatusOr<int> Freeze(const std::string& uuid, absl::Duration timeout) override {
-    Note("Freeze", uuid);
-    return real_.Freeze(uuid, timeout);
+    if (absl::Status told = Note("Freeze", uuid); !told.ok()) return told;
+    return Answer("Freeze", uuid, real_.Freeze(uuid, timeout));
   }
   absl::StatusOr<int> Thaw(const std::string& uuid, absl::Duration timeout) override {
-    Note("Thaw", uuid);
-    return real_.Thaw(uuid, timeout);
+    if (absl::Status told = Note("Thaw", uuid); !told.ok()) return told;
+    return Answer("Thaw", uuid, real_.Thaw(uuid, timeout));
   }
   absl::Status CheckNoJob(const std::string& uuid) override {
-    Note("CheckNoJob", uuid);
+    if (absl::Status told = Note("CheckNoJob", uuid); !told.ok()) return told;
     return real_.CheckNoJob(uuid);
   }
   absl::StatusOr<std::unique_ptr<hypervisor::PreparedPointInTime>> PreparePointInTime(
       const std::string& uuid, const hypervisor::PointInTimeOptions& options) override {
-    Note("Prepare", uuid);
+    if (absl::Status told = Note("Prepare", uuid); !told.ok()) return told;
     auto prepared = real_.PreparePointInTime(uuid, options);
     if (!prepared.ok()) return prepared.status();
     return std::make_unique<Prepared>(*this, uuid, *std::move(prepared));
   }
   absl::StatusOr<hypervisor::CleanUpReport> CleanUp(const std::string& uuid, const std::string& scratch_folder,
                                                     const std::string& owner_tag) override {
-    Note("CleanUp", uuid);
+    if (absl::Status told = Note("CleanUp", uuid); !told.ok()) return told;
     return real_.CleanUp(uuid, scratch_folder, owner_tag);
   }
   absl::Status Pause(const std::string& uuid) override { return real_.Pause(uuid); }
@@ -65,7 +70,7 @@ class RecordingHypervisor final : public hypervisor::Hypervisor {
   absl::Status Start(const std::string& uuid) override { return real_.Start(uuid); }
   absl::Status PowerOff(const std::string& uuid) override { return real_.PowerOff(uuid); }
   absl::Status DeleteVm(const std::string& uuid) override {
-    Note("Delete", uuid);
+    if (absl::Status told = Note("Delete", uuid); !told.ok()) return told;
     return real_.DeleteVm(uuid);
   }
   absl::StatusOr<std::unique_ptr<hypervisor::BlockWriter>> CreateDisk(const hypervisor::NewDisk& disk) override {
@@ -82,7 +87,7 @@ class RecordingHypervisor final : public hypervisor::Hypervisor {
     Prepared(RecordingHypervisor& owner, std::string uuid, std::unique_ptr<hypervisor::PreparedPointInTime> real)
         : owner_(owner), uuid_(std::move(uuid)), real_(std::move(real)) {}
     absl::StatusOr<std::unique_ptr<hypervisor::PointInTime>> Begin() override {
-      owner_.Note("Begin", uuid_);
+      if (absl::Status told = owner_.Note("Begin", uuid_); !told.ok()) return told;
       return real_->Begin();
     }
 
@@ -92,18 +97,29 @@ class RecordingHypervisor final : public hypervisor::Hypervisor {
     const std::unique_ptr<hypervisor::PreparedPointInTime> real_;
   };
 
-  void Note(const std::string& call, const std::string& uuid) {
+  std::string Text(const std::string& call, const std::string& uuid) {
     const auto vm = real_.GetVm(uuid);
-    const std::string text = call + " " + (vm.ok() ? vm->name : uuid);
+    return call + " " + (vm.ok() ? vm->name : uuid);
+  }
+
+  absl::Status Note(const std::string& call, const std::string& uuid) {
+    const std::string text = Text(call, uuid);
     {
       absl::MutexLock lock(&mu_);
       calls_.push_back(text);
     }
-    if (hook_) hook_(text);
+    return on_call_ ? on_call_(text) : absl::OkStatus();
+  }
+
+  absl::StatusOr<int> Answer(const std::string& call, const std::string& uuid, absl::StatusOr<int> answer) {
+    if (!answer.ok() || !on_answer_) return answer;
+    absl::Status told = on_answer_(Text(call, uuid));
+    if (told.ok()) return answer;
+    return told;
   }
 
   hypervisor::Hypervisor& real_;
-  std::function<void(const std::string&)> hook_;
+  Hook on_call_, on_answer_;
   absl::Mutex mu_;
   std::vector<std::string> calls_ ABSL_GUARDED_BY(mu_);
 };
