@@ -17,6 +17,7 @@ LAYERS = {
     "storage/repo": ["storage/base", "umbra/store"],
     "agent/vss": ["storage/base", "agent/hypervisor/hypervisor.h"],
     "agent/hypervisor": ["storage/base"],
+    "agent/cluster": ["storage/base", "agent/hypervisor/hypervisor.h"],
     "agent/journal": ["storage/base", "agent/hypervisor/hypervisor.h"],
     "agent/guest": ["agent/vss", "agent/providers", "agent/journal", "agent/hypervisor/hypervisor.h", "storage/base"],
     "agent/writers": ["agent/vss", "agent/providers", "agent/guest", "agent/journal", "agent/hypervisor/hypervisor.h", "storage/base"],
