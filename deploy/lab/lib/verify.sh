@@ -16,7 +16,7 @@ verify_disk() {
 }
 
 verify_in() {
-  local image=$1 temp=$2 writer needs_recovery check
+  local image=$1 temp=$2 writer needs_recovery check hook
   writer=$(ensure_writer)
   copy_data_partition "$image" "$temp/part" "$temp"
   needs_recovery=$(reads_needs_recovery "$temp/part")
@@ -24,7 +24,8 @@ verify_in() {
   debugfs -R "rdump /w $temp" "$temp/part" >/dev/null 2>"$temp/debugfs.log" || true
   [[ -d $temp/w ]] || die "the disk has no /w folder: $(tail -n 1 "$temp/debugfs.log")"
   rm -f "$temp/w/rows.db-shm" # shared memory of the guest's processes, made anew from the WAL
-  print_findings "$("$writer" "$temp/w" verify || true)" "$needs_recovery" "$check"
+  hook=$(debugfs -R 'cat /hook.log' "$temp/part" 2>/dev/null | tail -n 1)
+  print_findings "$("$writer" "$temp/w" verify || true)" "$needs_recovery" "$check" "$hook"
 }
 
 # copy_data_partition IMAGE OUT TEMP: partition 2 alone, because e2fsck loses an offset when it reopens after a journal replay.
@@ -65,7 +66,8 @@ print_findings() {
   python3 - "$@" <<-'PYTHON'
 	import json, sys
 	data, needs_recovery, check = json.loads(sys.argv[1]), sys.argv[2] == "true", sys.argv[3]
-	print(json.dumps({"needs_recovery": needs_recovery, "e2fsck": check, **data}, separators=(",", ":")))
+	found = {"needs_recovery": needs_recovery, "e2fsck": check, "hook": sys.argv[4], **data}
+	print(json.dumps(found, separators=(",", ":")))
 	sys.exit(0 if check != "errors" and data["integrity"] == "ok" and data["bad"] == 0 else 1)
 	PYTHON
 }
