@@ -29,7 +29,7 @@ ChildBackup::ChildBackup(const providers::PointInTimeTools& tools, base::Random&
       filesystems_(freeze_, request_.freeze, NewGuid(random), request_.filesystems, request_.point.options.disks),
       guest_writers_(std::move(writers)),
       provider_(tools, request_.point, events_, freeze_),
-      coordinator_(std::make_unique<vss::Coordinator>(tools.clock, random)) {
+      coordinator_(std::make_unique<vss::Coordinator>(tools.clock, random, vss::ProviderLimits{}, tools.threads)) {
   const auto add = [this](vss::Writer& writer) {
     observed_.push_back(std::make_unique<ObservedWriter>(writer, events_));
     coordinator_->AddWriter(*observed_.back());

@@ -10,6 +10,7 @@
 #include "agent/hypervisor/hypervisor.h"
 #include "agent/journal/intent_journal.h"
 #include "storage/base/clock.h"
+#include "storage/base/threads.h"
 
 namespace umbra::providers {
 
@@ -18,6 +19,7 @@ struct PointInTimeTools {
   hypervisor::Hypervisor& hypervisor;
   journal::IntentJournal& journal;
   base::Clock& clock;
+  base::Threads& threads = base::SystemThreads();  // for coordinators inside guests
 };
 
 struct VmPointInTimeRequest {

@@ -1,0 +1,317 @@
+#include "tests/sim/agent.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "agent/vss/backup_components.h"
+#include "storage/base/status.h"
+
+namespace umbra::sim {
+namespace {
+
+constexpr absl::Duration kHealPeriod = absl::Seconds(30);
+// The other set in progress may hang in several places before it ends.
+constexpr int kPrepareTriesMax = 4000;
+constexpr int kStepCount = 7;
+
+bool HasHang(const Plan& plan) {
+  return std::any_of(plan.writer_faults.begin(), plan.writer_faults.end(),
+                     [](const WriterFault& f) { return f.kind == FaultKind::kHang; }) ||
+         std::any_of(plan.provider_faults.begin(), plan.provider_faults.end(),
+                     [](const ProviderFault& f) { return f.kind == FaultKind::kHang; });
+}
+
+// Whether somebody may legitimately be still at undoing when a step returns.
+bool UndoesLater(const Plan& plan, const VmPlan& vm) {
+  return HasHang(plan) || plan.outage.call_count > 0 || plan.file_error_at > 0 ||
+         vm.silent_for > absl::ZeroDuration() || vm.faults.freeze_delay > absl::Seconds(100);
+}
+
+}  // namespace
+
+struct Agent::JobRun {
+  const JobPlan& plan;
+  const std::string& owner_tag;
+  bool must_work;
+  vss::BackupRequester requester;
+  std::vector<vss::ComponentChoice> choices;
+  std::vector<vss::WriterMetadata> metadata;
+  vss::Guid set_id;
+};
+
+Agent::Agent(Host& host, std::optional<Death> death)
+    : host_(host),
+      run_(host.run),
+      life_(host.run, std::move(death),
+            [this] {
+              bool frozen = false, view = false;
+              for (size_t i = 0; i < host_.guests.count(); ++i) {
+                const std::string& uuid = host_.guests.uuid(i);
+                frozen |= host_.guests.IsFrozen(uuid);
+                view |= !host_.plan.vms[i].faults.foreign_job && !host_.hypervisor.CheckNoJob(uuid).ok();
+              }
+              if (frozen) run_.probes.Hit("death: while a guest was frozen");
+              if (view) run_.probes.Hit("death: with a view open");
+              host_.hypervisor.CrashAgent();
+              // An application notices that nobody speaks to it any more.
+              for (const auto& app : host_.apps) app->Thaw(absl::InfiniteDuration());
+            }),
+      clock_(run_, life_),
+      files_(run_, life_, host.files, host.plan, host.trouble),
+      hypervisor_(run_, life_, clock_, host.hypervisor, host.guests, host.plan, host.trouble),
+      random_(run_.dice.Next()),
+      journal_(files_, kJournalFolder),
+      tools_{hypervisor_, journal_, clock_, run_.scheduler},
+      provider_(tools_),
+      writer_(tools_, provider_, files_, random_,
+              {vss::Guid::Literal(random_.Uuid()), kScratchFolder, {}, absl::Seconds(2)}),
+      app_provider_(run_, host.apps),
+      coordinator_(std::make_unique<vss::Coordinator>(clock_, random_, vss::ProviderLimits{}, run_.scheduler)) {
+  ++host.life_count;
+  faulty_writers_.push_back(std::make_unique<FaultyWriter>(run_, clock_, writer_, 0, host.faults, nullptr));
+  for (size_t i = 0; i < host.apps.size(); ++i) {
+    app_writers_.push_back(std::make_unique<AppWriter>(run_, life_, *host.apps[i]));
+    AppWriter* app = app_writers_.back().get();
+    faulty_writers_.push_back(
+        std::make_unique<FaultyWriter>(run_, clock_, *app, static_cast<int>(i) + 1, host.faults, app));
+  }
+  faulty_providers_.push_back(std::make_unique<FaultyProvider>(run_, clock_, provider_, 0, host.faults));
+  faulty_providers_.push_back(std::make_unique<FaultyProvider>(run_, clock_, app_provider_, 1, host.faults));
+  for (const auto& writer : faulty_writers_) coordinator_->AddWriter(*writer);
+  for (const auto& provider : faulty_providers_) coordinator_->AddProvider(*provider);
+  journal_.Open().IgnoreError();
+}
+
+Agent::~Agent() {
+  stop_healing_ = true;
+  healer_.reset();
+  coordinator_.reset();
+}
+
+// --- healing ---
+
+bool Agent::HealOnce() {
+  life_.healing = true;
+  const auto report = journal::Heal(hypervisor_, journal_, clock_);
+  life_.healing = false;
+  if (dead()) return false;
+  if (!report.ok()) {
+    run_.Trace("healing failed: {}", base::Describe(report.status()));
+    return false;
+  }
+  for (const std::string& action : report->actions) {
+    run_.Trace("healing: {}", action);
+    if (action.starts_with("thawed")) run_.probes.Hit("healing: thawed a guest");
+    if (action.starts_with("ended a point")) run_.probes.Hit("healing: ended a point in time");
+  }
+  if (!report->open.empty()) run_.probes.Hit("healing: left an intent open");
+  // One that couldn't be read just now isn't.
+  const bool readable = host_.trouble.calm || host_.plan.file_error_at == 0;
+  if (readable && !report->damaged.empty()) run_.Violate("a damaged intent: {}", report->damaged.front());
+  return report->open.empty();
+}
+
+void Agent::HealUntilDone(absl::Duration patience) {
+  const absl::Duration deadline = run_.scheduler.Monotonic() + patience;
+  while (!HealOnce() && !dead() && run_.scheduler.Monotonic() < deadline) clock_.Sleep(kHealPeriod);
+}
+
+void Agent::StartHealing() {
+  HealOnce();
+  healer_ = run_.scheduler.Start([this] {
+    while (!stop_healing_ && !dead()) {
+      const auto stopped = [this] { return stop_healing_ || dead(); };
+      if (run_.scheduler.Wait(stopped, run_.scheduler.Monotonic() + kHealPeriod)) return;
+      HealOnce();
+    }
+  });
+}
+
+size_t Agent::intent_count() {
+  const auto names = host_.files.List(kJournalFolder);
+  if (!names.ok()) return 0;
+  return std::count_if(names->begin(), names->end(), [](const std::string& name) { return name.ends_with(".intent"); });
+}
+
+// --- a job ---
+
+JobOutcome Agent::RunJob(const JobPlan& plan, const std::string& owner_tag, bool must_work) {
+  JobRun job{plan, owner_tag, must_work, {coordinator_->NewSession(), vss::BackupSettings{}}, {}, {}, {}};
+  absl::Status status;
+  for (int step = 0; step < kStepCount && status.ok() && !dead(); ++step) {
+    status = Step(job, step);
+    if (!status.ok() || dead() || plan.cancel_after_step != step || must_work) continue;
+    run_.Trace("{} is cancelled after step {}", owner_tag, step);
+    run_.probes.Hit("job: cancelled");
+    job.requester.Abort().IgnoreError();
+    if (!dead()) CheckUntouched(plan);
+    return dead() ? JobOutcome::kCutShort : JobOutcome::kCancelled;
+  }
+  return Conclude(job, status);
+}
+
+JobOutcome Agent::Conclude(JobRun& job, const absl::Status& status) {
+  if (dead()) return JobOutcome::kCutShort;
+  run_.Trace("{} ends: {}", job.owner_tag, status.ok() ? "complete" : base::Describe(status));
+  if (status.ok()) {
+    run_.probes.Hit("job: complete");
+    return JobOutcome::kComplete;
+  }
+  run_.probes.Hit("job: failed");
+  const std::string reason = base::ReasonOf(status);
+  if (reason == "GUEST_STOPPED") run_.probes.Hit("job: a guest died while it was read");
+  if (reason == "SCRATCH_FULL") run_.probes.Hit("job: scratch full");
+  job.requester.Abort().IgnoreError();
+  if (dead()) return JobOutcome::kCutShort;
+  CheckUntouched(job.plan);
+  if (job.must_work) run_.Violate("nothing goes wrong any more, but a backup fails: {}", base::Describe(status));
+  return JobOutcome::kFailed;
+}
+
+absl::Status Agent::Step(JobRun& job, int step) {
+  switch (step) {
+    case 0: {
+      ASSIGN_OR_RETURN(job.metadata, job.requester.Gather());
+      return absl::OkStatus();
+    }
+    case 1:
+      return Choose(job);
+    case 2:
+      return PrepareWhenFree(job);
+    case 3:
+      return TakeSnapshot(job);
+    case 4:
+      return ReadAll(job);
+    case 5:
+      return StoreAndMark(job);
+    default: {
+      const absl::Status complete = job.requester.Complete();
+      // An error here is about the writers; the backup is good.
+      if (!complete.ok()) run_.Trace("{} completes with {}", job.owner_tag, base::Describe(complete));
+      return absl::OkStatus();
+    }
+  }
+}
+
+absl::Status Agent::Choose(JobRun& job) {
+  writers::BackupOptions told;
+  told.allow_crash_consistent = job.plan.allow_crash_consistent;
+  told.owner_tag = job.owner_tag;
+  for (const int vm : job.plan.vms) {
+    job.choices.push_back({writers::ComponentIdOf(host_.guests.uuid(vm)), writers::Print(told)});
+  }
+  for (const int app : job.plan.apps) job.choices.push_back({AppWriter::ComponentOf(app), ""});
+  return job.requester.Select(job.choices);
+}
+
+absl::Status Agent::PrepareWhenFree(JobRun& job) {
+  for (int tries = 0;; ++tries) {
+    const absl::Status prepared = job.requester.Prepare();
+    if (vss::CodeOf(prepared) != vss::Code::kSnapshotSetInProgress || dead()) return prepared;
+    run_.probes.Hit("job: the other's set is in progress");
+    if (tries == kPrepareTriesMax) {
+      run_.Violate("the other set is never finished");
+      return prepared;
+    }
+    clock_.Sleep(absl::Seconds(1));
+  }
+}
+
+absl::Status Agent::TakeSnapshot(JobRun& job) {
+  ASSIGN_OR_RETURN(const vss::SnapshotSet set, job.requester.Snapshot());
+  if (dead()) return absl::OkStatus();
+  job.set_id = set.set_id;
+  if (set.snapshots.size() != job.choices.size()) {
+    run_.Violate("a set of {} snapshots for {} components", set.snapshots.size(), job.choices.size());
+  }
+  for (const int index : job.plan.apps) {
+    const auto copy = app_provider_.Find(set.set_id, host_.apps[index]->volume());
+    if (!copy.ok()) {
+      run_.Violate("a set without the copy of app{}", index);
+    } else if (!copy->frozen || !copy->hands.consistent()) {
+      run_.Violate("app{}'s copy holds {} and {}, frozen={}", index, copy->hands.left, copy->hands.right, copy->frozen);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Agent::ReadAll(JobRun& job) {
+  if (job.plan.vms.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<writers::CapturedVm> captured, writer_.Captured(job.requester.session_id()));
+  if (captured.size() != job.plan.vms.size()) {
+    run_.Violate("{} of {} virtual machines are captured", captured.size(), job.plan.vms.size());
+  }
+  for (const writers::CapturedVm& vm : captured) {
+    clock_.Sleep(absl::Milliseconds(10));
+    RETURN_IF_ERROR(ReadVm(job, vm));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Agent::ReadVm(JobRun& job, const writers::CapturedVm& captured) {
+  const std::string& uuid = captured.vm.uuid;
+  std::map<std::string, std::string> recovered;
+  for (const hypervisor::Disk& disk : writers::IncludedDisks(captured.vm)) {
+    ASSIGN_OR_RETURN(const auto reader, provider_.OpenDisk(job.set_id, uuid, disk.name));
+    host_.guests.NoteCall(uuid);
+    RETURN_IF_ERROR(Recover(*reader, &recovered[disk.name]));
+  }
+  RETURN_IF_ERROR(provider_.Health(job.set_id, uuid));
+  const std::optional<Guests::Cut>& cut = host_.guests.LastCut(uuid);
+  if (!cut.has_value() || recovered != cut->disks) {
+    run_.Violate("what was read of {} is not what it held when it was cut", captured.vm.name);
+    return absl::OkStatus();
+  }
+  if (captured.plan.mechanism == writers::BackupMechanism::kChildSnapshot && !cut->frozen) {
+    run_.Violate("{} was cut while it was not frozen", captured.vm.name);
+  }
+  if (recovered != host_.guests.disks(uuid)) run_.probes.Hit("guest: overwrote what was being backed up");
+  if (captured.vm.state == hypervisor::VmState::kPaused) run_.probes.Hit("guest: paused, backed up, paused");
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Recover(hypervisor::BlockReader& reader, std::string* bytes) {
+  bytes->assign(reader.capacity_bytes(), '\0');
+  ASSIGN_OR_RETURN(const std::vector<hypervisor::Extent> extents, reader.Extents());
+  return reader.ReadExtents(extents, 64 * base::kKiB, [&](uint64_t offset, base::Bytes data) {
+    std::memcpy(bytes->data() + offset, data.data(), data.size());
+    return absl::OkStatus();
+  });
+}
+
+absl::Status Agent::StoreAndMark(JobRun& job) {
+  for (const vss::ComponentChoice& choice : job.choices) {
+    RETURN_IF_ERROR(job.requester.SetBackupSucceeded(choice.id, true));
+  }
+  ASSIGN_OR_RETURN(const vss::BackupDocuments documents, job.requester.Documents());
+  auto parsed = vss::ParseBackupComponents(documents.backup_components);
+  for (const vss::ComponentChoice& choice : job.choices) {
+    const bool there = parsed.ok() && parsed->Find(choice.id) != nullptr;
+    if (!there) run_.Violate("the stored document lacks {}", choice.id.name);
+  }
+  return absl::OkStatus();
+}
+
+// A backup that failed has left no trace, unless somebody who has to undo something can't do it yet.
+void Agent::CheckUntouched(const JobPlan& job) {
+  for (const int index : job.vms) {
+    const VmPlan& vm = host_.plan.vms[index];
+    if (UndoesLater(host_.plan, vm)) continue;
+    const std::string& uuid = host_.guests.uuid(index);
+    if (host_.guests.IsFrozen(uuid)) run_.Violate("vm{} is frozen after a backup that failed", index);
+    const bool foreign = vm.faults.foreign_job && !host_.trouble.calm;
+    if (!foreign && !host_.hypervisor.CheckNoJob(uuid).ok())
+      run_.Violate("vm{} has a view after a backup that failed", index);
+    const auto info = host_.hypervisor.GetVm(uuid);
+    if (info.ok() && info->state != host_.guests.ExpectedState(index) && !vm.faults.dies_after_read_bytes.has_value()) {
+      run_.Violate("vm{} is in state {} after a backup that failed", index, static_cast<int>(info->state));
+    }
+  }
+  for (const int index : job.apps) {
+    if (!HasHang(host_.plan) && host_.apps[index]->frozen())
+      run_.Violate("app{} is frozen after a backup that failed", index);
+  }
+}
+
+}  // namespace umbra::sim

@@ -1,0 +1,96 @@
+// The agent's process in one life: the real coordinator, Hyper-V writer, checkpoint provider, journal and healing, put
+// together as writers::VssHost does, with faults in front of each; and the jobs that it runs.
+#ifndef UMBRA_TESTS_SIM_AGENT_H_
+#define UMBRA_TESTS_SIM_AGENT_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/journal/healing.h"
+#include "agent/journal/intent_journal.h"
+#include "agent/providers/checkpoint_provider.h"
+#include "agent/vss/coordinator.h"
+#include "agent/vss/requester.h"
+#include "agent/writers/hyperv_writer.h"
+#include "storage/base/random.h"
+#include "tests/sim/apps.h"
+#include "tests/sim/faulty.h"
+#include "tests/sim/guests.h"
+#include "tests/sim/life.h"
+
+namespace umbra::sim {
+
+// What outlives the agent.
+struct Host {
+  RunContext& run;
+  const Plan& plan;
+  base::Filesystem& files;
+  hypervisor::SimulatedHypervisor& hypervisor;
+  Guests& guests;
+  std::vector<std::unique_ptr<App>>& apps;
+  PendingFaults& faults;
+  MachineTrouble& trouble;
+  int life_count = 0;
+};
+
+inline constexpr char kScratchFolder[] = "/scratch";
+inline constexpr char kJournalFolder[] = "/intents";
+
+enum class JobOutcome { kPending, kComplete, kFailed, kCancelled, kCutShort };  // the last: the agent died
+
+class Agent {
+ public:
+  Agent(Host& host, std::optional<Death> death);
+  ~Agent();  // runs to its end; without effect when it is dead
+
+  bool dead() const { return life_.dead(); }
+  // Heals as often as the agent does, until nothing is open or `patience` is over.
+  void HealUntilDone(absl::Duration patience);
+  // At the start, and from then on from time to time.
+  void StartHealing();
+  // Blocks until the job has ended. `must_work`: anything but a complete backup breaks the rules.
+  JobOutcome RunJob(const JobPlan& job, const std::string& owner_tag, bool must_work);
+
+  size_t intent_count();
+  size_t app_copy_count() const { return app_provider_.set_count(); }
+
+ private:
+  struct JobRun;
+
+  bool HealOnce();
+  absl::Status Choose(JobRun& job);
+  absl::Status PrepareWhenFree(JobRun& job);
+  absl::Status TakeSnapshot(JobRun& job);
+  absl::Status ReadAll(JobRun& job);
+  absl::Status ReadVm(JobRun& job, const writers::CapturedVm& captured);
+  absl::Status Recover(hypervisor::BlockReader& reader, std::string* bytes);
+  absl::Status StoreAndMark(JobRun& job);
+  absl::Status Step(JobRun& job, int step);
+  JobOutcome Conclude(JobRun& job, const absl::Status& status);
+  void CheckUntouched(const JobPlan& job);
+
+  Host& host_;
+  RunContext& run_;
+  Life life_;
+  LifeClock clock_;
+  LifeFiles files_;
+  LifeHypervisor hypervisor_;
+  base::SeededRandom random_;
+  journal::IntentJournal journal_;
+  const providers::PointInTimeTools tools_;
+  providers::CheckpointProvider provider_;
+  writers::HypervWriter writer_;
+  std::vector<std::unique_ptr<AppWriter>> app_writers_;
+  AppProvider app_provider_;
+  std::vector<std::unique_ptr<FaultyWriter>> faulty_writers_;
+  std::vector<std::unique_ptr<FaultyProvider>> faulty_providers_;
+  std::unique_ptr<vss::Coordinator> coordinator_;
+  bool stop_healing_ = false;
+  std::unique_ptr<base::Thread> healer_;
+};
+
+}  // namespace umbra::sim
+
+#endif  // UMBRA_TESTS_SIM_AGENT_H_
