@@ -37,6 +37,7 @@ std::map<std::string, Field> FieldsOf(Config& c) {
           {"hypervisor.scratch_folder", &c.scratch_folder},
           {"hypervisor.inventory_seconds", &c.inventory_seconds},
           {"hypervisor.simulated_vms", &c.simulated_vms},
+          {"cluster.kind", &c.cluster},
           {"transfer.memory_mib", &c.transfer_memory_mib},
           {"transfer.workers", &c.transfer_workers},
           {"transfer.upload_streams", &c.upload_streams},
@@ -141,6 +142,7 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->type_name("DIR");
   app.add_option("--inventory-seconds", c.inventory_seconds, "How often the daemon is told what there is (default 30)");
   app.add_option("--simulated-vm", c.simulated_vms, "A machine of the simulated hypervisor; may be repeated")->type_name("NAME=MIB");
+  app.add_option("--cluster", c.cluster, "Failover cluster of this host: none or pacemaker (default none)")->type_name("KIND");
   app.add_option("--log-level", c.log.level, "trace, debug, info, warn or error (default info)")->type_name("LEVEL");
   app.add_option("--log-file", c.log.file, "Log to this file instead of standard error")->type_name("FILE");
   app.add_flag("--log-json", c.log.json, "Log one JSON object a line");
@@ -162,6 +164,7 @@ void ApplyFlags(const CLI::App& app, const Config& given, Config& config) {
   set("--scratch-folder", given.scratch_folder, config.scratch_folder);
   set("--inventory-seconds", given.inventory_seconds, config.inventory_seconds);
   set("--simulated-vm", given.simulated_vms, config.simulated_vms);
+  set("--cluster", given.cluster, config.cluster);
   set("--log-level", given.log.level, config.log.level);
   set("--log-file", given.log.file, config.log.file);
   set("--log-json", given.log.json, config.log.json);
@@ -192,6 +195,9 @@ absl::StatusOr<Config> CompleteConfig(Config config) {
   }
   if (config.hypervisor != "libvirt" && config.hypervisor != "simulated") {
     return Invalid("hypervisor: '{}' is neither libvirt nor simulated", config.hypervisor);
+  }
+  if (config.cluster != "none" && config.cluster != "pacemaker") {
+    return Invalid("cluster.kind: '{}' is neither none nor pacemaker", config.cluster);
   }
   if (!config.default_folder.empty() && config.default_folder.front() != '/') return Invalid("default_folder: must be absolute");
   RETURN_IF_ERROR(CheckAddress("daemon", config.daemon));

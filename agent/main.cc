@@ -14,6 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "agent/cluster/pacemaker/pacemaker_cluster.h"
 #include "agent/config.h"
 #include "agent/hypervisor/simulated/simulated_hypervisor.h"
 #include "agent/link/control_link.h"
@@ -27,6 +28,7 @@
 #include "agent/writers/vss_host.h"
 #include "storage/base/allocator.h"
 #include "storage/base/clock.h"
+#include "storage/base/command.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/log.h"
 #include "storage/base/random.h"
@@ -49,6 +51,7 @@ struct System {
   base::PosixFilesystem files;
   base::SystemClock clock;
   base::SystemRandom random;
+  base::SystemCommandRunner commands{clock};
 };
 
 std::string HostName(const Config& config) {
@@ -106,6 +109,12 @@ absl::StatusOr<std::unique_ptr<hypervisor::Hypervisor>> MakeHypervisor(System& s
 #endif
 }
 
+// Null on a host that is in no cluster.
+std::unique_ptr<cluster::ClusterService> MakeCluster(System& system, const Config& config) {
+  if (config.cluster == "none") return nullptr;
+  return std::make_unique<cluster::PacemakerCluster>(system.commands, system.files, system.clock);
+}
+
 runner::RunnerSettings SettingsOf(const Config& config) {
   runner::RunnerSettings settings;
   settings.backup.memory_bytes = static_cast<uint64_t>(config.transfer_memory_mib) * base::kMiB;
@@ -153,9 +162,12 @@ absl::Status Run(System& system, const Config& config) {
   ASSIGN_OR_RETURN(const link::Identity identity, IdentityOf(system, config));
   RETURN_IF_ERROR(system.files.MakeDirectories(config.scratch_folder));
   ASSIGN_OR_RETURN(const std::unique_ptr<hypervisor::Hypervisor> hypervisor, MakeHypervisor(system, config));
+  const std::unique_ptr<cluster::ClusterService> cluster = MakeCluster(system, config);
   ASSIGN_OR_RETURN(const std::unique_ptr<writers::VssHost> host,
                    writers::VssHost::Create(*hypervisor, system.files, system.clock, system.random,
-                                            {.scratch_folder = config.scratch_folder, .journal_folder = config.data_dir + "/intents"}));
+                                            {.scratch_folder = config.scratch_folder, .journal_folder = config.data_dir + "/intents",
+                                             .cluster = cluster.get(),
+                                             .cluster_journal_folder = config.data_dir + "/cluster-deeds"}));
   const runner::RunnerSettings settings = SettingsOf(config);
   runner::Healer healer(*host, *hypervisor, system.files, system.clock, settings.restore_ledger_folder);
   healer.Start();

@@ -37,6 +37,7 @@ absl::StatusOr<std::unique_ptr<ClusterHold>> ClusterHold::Begin(const ClusterToo
                                                                 const ClusterResource& resource,
                                                                 const std::string& vm_uuid,
                                                                 const std::string& owner_tag) {
+  RETURN_IF_ERROR(EndLeftOver(tools, vm_uuid));
   ASSIGN_OR_RETURN(Deed deed, tools.service.Plan(kind, resource.id));
   // The destructor ends what is begun by half.
   std::unique_ptr<ClusterHold> hold(new ClusterHold(tools, {std::move(deed), vm_uuid, owner_tag}));
@@ -74,6 +75,15 @@ absl::Status ClusterHold::End() {
   base::Log("cluster")->info("cluster told of the end vm={} resource={} deed={}", entry_.vm_uuid, entry_.deed.resource,
                              NameOf(entry_.deed.kind));
   return absl::OkStatus();
+}
+
+absl::Status EndLeftOver(const ClusterTools& tools, const std::string& vm_uuid) {
+  ASSIGN_OR_RETURN(const JournalList list, tools.journal.List());
+  absl::Status first;
+  for (const JournalEntry& entry : list.entries) {
+    if (entry.vm_uuid == vm_uuid && !tools.journal.IsLive(entry)) first.Update(Settle(tools, entry));
+  }
+  return first;
 }
 
 absl::StatusOr<ClusterHealReport> HealCluster(const ClusterTools& tools,

@@ -25,7 +25,8 @@ struct ClusterTools {
 // Threads: one at a time. Its calls block as those of the service do.
 class ClusterHold {
  public:
-  // Plans, records, begins. On an error everything is as it was, or is left to healing when that wasn't possible.
+  // Ends what earlier work left (its setting would be taken for the state of before), plans, records, begins. On an
+  // error everything is as it was, or is left to healing when that wasn't possible.
   static absl::StatusOr<std::unique_ptr<ClusterHold>> Begin(const ClusterTools& tools, DeedKind kind,
                                                             const ClusterResource& resource, const std::string& vm_uuid,
                                                             const std::string& owner_tag);
@@ -63,6 +64,10 @@ struct ClusterHealReport {
   std::vector<Open> open;            // still to be healed: call HealCluster again later
   std::vector<std::string> damaged;  // entries that can't be read: a person must look
 };
+
+// Ends the deeds that earlier work of this process or its predecessors left for this virtual machine, if there are any.
+// Gives the first error of a deed that couldn't be ended, as ClusterHold::End does.
+absl::Status EndLeftOver(const ClusterTools& tools, const std::string& vm_uuid);
 
 // Ends every deed of the journal that isn't live, but for those of the virtual machines in `not_yet`, which aren't as
 // they were. Tries each once; safe to repeat. Errors: the journal can't be read.

@@ -1,6 +1,7 @@
 #include "agent/runner/restore_runner.h"
 
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -130,7 +131,9 @@ absl::Status RestoreRunner::PreRestore() {
   writers::VmRestoreOptions options{.documents = ToBackupDocuments(work_),
                                     .configuration = work_.recovery_point().configuration(),
                                     .vm_uuid = plan_.vm_uuid,
-                                    .new_name = plan_.in_place ? "" : plan_.vm_name};
+                                    .vm_name = work_.recovery_point().virtual_machine_display_name(),
+                                    .new_name = plan_.in_place ? "" : plan_.vm_name,
+                                    .take_cluster_offline = work_.take_cluster_offline()};
   for (const DiskTarget& target : plan_.disks) options.disk_paths.emplace_back(target.disk.name(), target.path);
   restore_ = context_.host.NewRestore(std::move(options));
   RETURN_IF_ERROR(restore_->PreRestore());
@@ -199,13 +202,29 @@ absl::Status RestoreRunner::Define(agent::v1::AssignmentResult* result) {
   base::CrashPoint("agent.restore.defined");
   ledger_.Clear();
   result->set_restored_virtual_machine(vm.uuid);
+  if (const auto& outcome = restore_->cluster_outcome(); outcome.has_value() && !outcome->brought_back.ok()) {
+    reporter_.Warn(base::Annotate(outcome->brought_back, "{} is restored, but not back online in the cluster", vm.name));
+  }
   for (const std::string& warning : vm.warnings) reporter_.Warn("ADAPTER_DISCONNECTED", warning);
   base::Log("runner")->info("virtual machine restored job={} vm={} name={}", id_.job_id(), vm.uuid, vm.name);
-  if (!work_.power_on()) return absl::OkStatus();
+  if (!work_.power_on() || LeftToCluster()) return absl::OkStatus();
   if (absl::Status started = context_.hypervisor.Start(vm.uuid); !started.ok()) {
     reporter_.Warn(base::Annotate(started, "{} is restored but could not be started", vm.name));
   }
   return absl::OkStatus();
+}
+
+// A cluster's resource is started by its cluster, and by nobody else. False when the virtual machine is none.
+bool RestoreRunner::LeftToCluster() {
+  const std::optional<writers::ClusterOutcome>& outcome = restore_->cluster_outcome();
+  if (!outcome.has_value()) return false;
+  if (outcome->brought_back.ok() && !outcome->online && work_.power_on()) {
+    reporter_.Warn("CLUSTER_RESOURCE_OFFLINE",
+                   fmt::format("{} is restored but not started: it is the cluster's resource {}, which was offline before; "
+                               "start it in the cluster",
+                               plan_.vm_name, outcome->resource));
+  }
+  return true;
 }
 
 // Puts back what can be put back, and says what is left.
@@ -229,6 +248,9 @@ absl::Status RestoreRunner::Explain(const absl::Status& status) {
       for (const DiskTarget& target : plan_.disks) state += " " + target.disk.path();
     }
     state += "; restore again to get it back";
+    if (const auto& outcome = restore_->cluster_outcome(); outcome.has_value() && !outcome->online) {
+      state += fmt::format("; the cluster's resource {} stays offline until then", outcome->resource);
+    }
   } else if (plan_.in_place) {
     state = fmt::format("{} was not touched", plan_.vm_name);
   }

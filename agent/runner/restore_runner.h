@@ -61,6 +61,7 @@ class RestoreRunner {
   absl::Status WriteDisk(const DiskTarget& target, size_t meter_disk);
   absl::Status TakeNames();
   absl::Status Define(agent::v1::AssignmentResult* result);
+  bool LeftToCluster();
   absl::Status Explain(const absl::Status& status);
 
   const RunnerContext& context_;

@@ -112,6 +112,8 @@ std::string Print(const BackupOptions& options) {
 std::string Print(const RestoreOptions& options) {
   Printer out;
   out.Add("new_name", options.new_name);
+  out.Add("vm_name", options.vm_name);
+  if (options.take_cluster_offline) out.Add("cluster", "take_offline");
   out.AddDisks(options.disk_paths);
   out.Add("configuration", options.configuration);
   return out.Take();
@@ -143,6 +145,8 @@ absl::StatusOr<RestoreOptions> ParseRestoreOptions(std::string_view text) {
   RETURN_IF_ERROR(ForEach(text, [&](const std::string& key, const std::string& value) -> absl::Status {
     if (TakeDisk(key, value, &options.disk_paths)) return absl::OkStatus();
     if (key == "new_name") options.new_name = value;
+    if (key == "vm_name") options.vm_name = value;
+    if (key == "cluster") options.take_cluster_offline = value == "take_offline";
     if (key == "configuration") options.configuration = value;
     return absl::OkStatus();
   }));

@@ -25,6 +25,8 @@ struct RestoreOptions {
   std::string new_name;       // empty: in place
   std::string configuration;  // the hypervisor's own description
   std::vector<std::pair<std::string, std::string>> disk_paths;
+  std::string vm_name;  // at backup time
+  bool take_cluster_offline = false;
 
   friend bool operator==(const RestoreOptions&, const RestoreOptions&) = default;
 };

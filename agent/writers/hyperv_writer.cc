@@ -231,21 +231,39 @@ absl::Status HypervWriter::CheckNameFree(const std::string& name) {
   return absl::OkStatus();
 }
 
+absl::Status HypervWriter::CheckRestorable(const std::string& vm_uuid, const RestoreOptions& options,
+                                           ClusteredRestore& clustered) {
+  if (!options.new_name.empty()) {
+    RETURN_IF_ERROR(CheckNameFree(options.new_name));
+    return clustered.CheckNewName(options.new_name);
+  }
+  RETURN_IF_ERROR(CheckNotBusy(vm_uuid));
+  return clustered.Check(vm_uuid, options.vm_name, options.take_cluster_offline);
+}
+
+absl::Status HypervWriter::DeleteForRestore(const std::string& vm_uuid, ClusteredRestore& clustered) {
+  RETURN_IF_ERROR(clustered.BeforeDelete(vm_uuid));
+  base::CrashPoint(journal::kCrashBeforeDelete);
+  RETURN_IF_ERROR(base::Annotate(tools_.hypervisor.DeleteVm(vm_uuid), "power off and delete {}", vm_uuid));
+  base::CrashPoint(journal::kCrashDeleted);
+  base::Log("writers")->info("virtual machine deleted for its restore vm={}", vm_uuid);
+  return absl::OkStatus();
+}
+
 absl::Status HypervWriter::OnPreRestore(vss::EventContext& context) {
+  auto clustered = std::make_unique<ClusteredRestore>(options_.cluster, context.session_id.ToString());
+  std::vector<std::string> replaced;
   for (const vss::BackupComponent& component : context.components) {
     if (!component.selected_for_restore) continue;
     const std::string uuid = VmUuidOf(component.name);
     ASSIGN_OR_RETURN(const RestoreOptions options, ParseRestoreOptions(component.restore_options));
-    if (!options.new_name.empty()) {
-      RETURN_IF_ERROR(CheckNameFree(options.new_name));
-      continue;
-    }
-    RETURN_IF_ERROR(CheckNotBusy(uuid));
-    base::CrashPoint(journal::kCrashBeforeDelete);
-    RETURN_IF_ERROR(base::Annotate(tools_.hypervisor.DeleteVm(uuid), "power off and delete {}", uuid));
-    base::CrashPoint(journal::kCrashDeleted);
-    base::Log("writers")->info("virtual machine deleted for its restore vm={}", uuid);
+    RETURN_IF_ERROR(CheckRestorable(uuid, options, *clustered));
+    if (options.new_name.empty()) replaced.push_back(uuid);
   }
+  RETURN_IF_ERROR(clustered->TakeOffline());  // C3
+  for (const std::string& uuid : replaced) RETURN_IF_ERROR(DeleteForRestore(uuid, *clustered));
+  absl::MutexLock lock(&mu_);
+  clustered_[context.session_id] = std::move(clustered);
   return absl::OkStatus();
 }
 
@@ -275,7 +293,35 @@ absl::StatusOr<hypervisor::DefinedVm> HypervWriter::Register(const RestoreOption
   return defined;
 }
 
+// Well or not, what was taken offline is brought back.
 absl::Status HypervWriter::OnPostRestore(vss::EventContext& context) {
+  const absl::Status registered = RegisterAll(context);
+  std::unique_ptr<ClusteredRestore> clustered;
+  {
+    absl::MutexLock lock(&mu_);
+    if (const auto found = clustered_.find(context.session_id); found != clustered_.end()) {
+      clustered = std::move(found->second);
+      clustered_.erase(found);
+    }
+  }
+  if (clustered == nullptr) return registered;
+  std::vector<ClusterOutcome> outcomes = clustered->End();
+  if (outcomes.empty()) return registered;
+  absl::MutexLock lock(&mu_);
+  outcomes_[context.session_id] = std::move(outcomes);
+  return registered;
+}
+
+std::vector<ClusterOutcome> HypervWriter::TakeClusterOutcomes(const vss::Guid& session_id) {
+  absl::MutexLock lock(&mu_);
+  const auto found = outcomes_.find(session_id);
+  if (found == outcomes_.end()) return {};
+  std::vector<ClusterOutcome> outcomes = std::move(found->second);
+  outcomes_.erase(found);
+  return outcomes;
+}
+
+absl::Status HypervWriter::RegisterAll(vss::EventContext& context) {
   for (vss::BackupComponent& component : context.components) {
     if (!component.selected_for_restore) continue;
     if (component.file_restore_status != vss::FileRestoreStatus::kAll) {  // R4

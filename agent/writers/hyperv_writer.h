@@ -20,10 +20,12 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "agent/cluster/cluster_hold.h"
 #include "agent/hypervisor/hypervisor.h"
 #include "agent/providers/checkpoint_provider.h"
 #include "agent/providers/guest_freeze.h"
 #include "agent/vss/writer.h"
+#include "agent/writers/clustered_restore.h"
 #include "agent/writers/component_options.h"
 #include "agent/writers/hyperv_components.h"
 #include "agent/writers/mechanism.h"
@@ -38,7 +40,8 @@ struct HypervWriterOptions {
   std::string scratch_folder;
   providers::FreezeLimits freeze;
   absl::Duration guest_agent_timeout = absl::Seconds(2);
-  guest::GuestWriters* guest_writers = nullptr;  // outlives the writer; null: no guest has writers of its own
+  guest::GuestWriters* guest_writers = nullptr;    // outlives the writer; null: no guest has writers of its own
+  const cluster::ClusterTools* cluster = nullptr;  // outlives the writer; null: this host is in no failover cluster
 };
 
 // A virtual machine in a backup, from PrepareSnapshot on.
@@ -61,6 +64,9 @@ class HypervWriter final : public vss::Writer {
   absl::StatusOr<std::vector<CapturedVm>> Captured(const vss::Guid& session_id) const;
   // Of one session, after its PostRestore; taken out.
   absl::StatusOr<hypervisor::DefinedVm> TakeRestored(const vss::Guid& session_id);
+  // What became of the virtual machines of one restore that are resources of a cluster, after its PostRestore, well or
+  // not; taken out.
+  std::vector<ClusterOutcome> TakeClusterOutcomes(const vss::Guid& session_id);
 
   // --- vss::Writer ---
   const vss::WriterIdentity& identity() const override { return identity_; }
@@ -91,6 +97,9 @@ class HypervWriter final : public vss::Writer {
   void Drop(const vss::Guid& session_id);
 
   absl::Status CheckNameFree(const std::string& name);
+  absl::Status CheckRestorable(const std::string& vm_uuid, const RestoreOptions& options, ClusteredRestore& clustered);
+  absl::Status DeleteForRestore(const std::string& vm_uuid, ClusteredRestore& clustered);
+  absl::Status RegisterAll(vss::EventContext& context);
   absl::StatusOr<hypervisor::DefinedVm> Register(const RestoreOptions& options);
   void Link(const RestoreOptions& options, hypervisor::DefinedVm* defined);
 
@@ -105,6 +114,8 @@ class HypervWriter final : public vss::Writer {
   mutable absl::Mutex mu_;
   absl::flat_hash_map<vss::Guid, std::unique_ptr<Work>> work_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<vss::Guid, hypervisor::DefinedVm> restored_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<vss::Guid, std::unique_ptr<ClusteredRestore>> clustered_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<vss::Guid, std::vector<ClusterOutcome>> outcomes_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace umbra::writers

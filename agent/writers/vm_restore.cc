@@ -21,6 +21,8 @@ absl::Status VmRestore::PreRestore() {
   }
   RestoreOptions told;
   told.new_name = options_.new_name;
+  told.vm_name = options_.vm_name;
+  told.take_cluster_offline = options_.take_cluster_offline;
   told.configuration = options_.configuration;
   told.disk_paths = options_.disk_paths;
   RETURN_IF_ERROR(requester_.Gather());
@@ -33,7 +35,11 @@ absl::Status VmRestore::SetFilesRestored(vss::FileRestoreStatus status) {
 }
 
 absl::StatusOr<hypervisor::DefinedVm> VmRestore::PostRestore() {
-  RETURN_IF_ERROR(requester_.PostRestore());
+  const absl::Status posted = requester_.PostRestore();
+  for (ClusterOutcome& outcome : writer_.TakeClusterOutcomes(requester_.session_id())) {
+    cluster_outcome_ = std::move(outcome);  // a restore has one virtual machine
+  }
+  RETURN_IF_ERROR(posted);
   return writer_.TakeRestored(requester_.session_id());
 }
 

@@ -14,6 +14,7 @@
 #define UMBRA_AGENT_WRITERS_VM_RESTORE_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -22,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "agent/hypervisor/hypervisor.h"
 #include "agent/vss/requester.h"
+#include "agent/writers/clustered_restore.h"
 
 namespace umbra::writers {
 
@@ -31,9 +33,13 @@ struct VmRestoreOptions {
   vss::BackupDocuments documents;  // as VmBackup::Documents gave them
   std::string configuration;       // VmSnapshot::configuration
   std::string vm_uuid;             // at backup time
+  std::string vm_name;             // at backup time
   std::string new_name;  // empty: in place; otherwise a new virtual machine of this name, uuid and MAC addresses new
   // Disk name -> path of the restored file, for every disk of the recovery point.
   std::vector<std::pair<std::string, std::string>> disk_paths;
+  // In place: the failover cluster's resource of the virtual machine is taken offline for the restore and brought back
+  // after it. Without it a resource that is online is a reason to refuse.
+  bool take_cluster_offline = false;
 };
 
 class VmRestore {
@@ -45,7 +51,8 @@ class VmRestore {
   VmRestore& operator=(const VmRestore&) = delete;
 
   // Errors, before anything is touched: INVALID_ARGUMENT / VSS_DOCUMENT_INVALID, NOT_FOUND / VSS_OBJECT_NOT_FOUND when
-  // the documents don't hold the virtual machine, ALREADY_EXISTS / VM_EXISTS when the new name is taken.
+  // the documents don't hold the virtual machine, ALREADY_EXISTS / VM_EXISTS when the new name is taken,
+  // FAILED_PRECONDITION / CLUSTER_RESOURCE_ONLINE, and those of a cluster that doesn't do what it is asked for.
   absl::Status PreRestore();
 
   absl::Status SetFilesRestored(vss::FileRestoreStatus status);
@@ -53,10 +60,14 @@ class VmRestore {
   // Registers the virtual machine, off (R5 to R8). `warnings` has the adapters that were left disconnected.
   absl::StatusOr<hypervisor::DefinedVm> PostRestore();
 
+  // After PostRestore, well or not: what became of the cluster's resource. Nothing when the virtual machine is none.
+  const std::optional<ClusterOutcome>& cluster_outcome() const { return cluster_outcome_; }
+
  private:
   vss::RestoreRequester requester_;
   HypervWriter& writer_;
   const VmRestoreOptions options_;
+  std::optional<ClusterOutcome> cluster_outcome_;
 };
 
 }  // namespace umbra::writers

@@ -1,7 +1,11 @@
 #include "agent/writers/vss_host.h"
 
+#include <optional>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
+#include "agent/cluster/cluster_hold.h"
+#include "agent/cluster/deed_journal.h"
 #include "agent/journal/intent_journal.h"
 #include "agent/providers/checkpoint_provider.h"
 #include "agent/vss/coordinator.h"
@@ -19,9 +23,12 @@ struct VssHost::Parts {
         journal(filesystem, options.journal_folder),
         tools{hypervisor, journal, clock},
         provider(tools),
+        deeds(filesystem, options.cluster_journal_folder),
+        cluster(options.cluster == nullptr ? std::nullopt
+                                           : std::optional(cluster::ClusterTools{*options.cluster, deeds, hypervisor})),
         writer(tools, provider, filesystem, random,
                {vss::Guid::Literal(random.Uuid()), options.scratch_folder, options.freeze, options.guest_agent_timeout,
-                options.guest_writers}),
+                options.guest_writers, cluster.has_value() ? &*cluster : nullptr}),
         coordinator(clock, random) {
     coordinator.AddWriter(writer);
     coordinator.AddProvider(provider);
@@ -32,6 +39,8 @@ struct VssHost::Parts {
   journal::IntentJournal journal;
   const providers::PointInTimeTools tools;
   providers::CheckpointProvider provider;
+  cluster::DeedJournal deeds;
+  const std::optional<cluster::ClusterTools> cluster;
   HypervWriter writer;
   vss::Coordinator coordinator;  // last: ends first, and with it the threads that call the others
 };
@@ -44,6 +53,7 @@ absl::StatusOr<std::unique_ptr<VssHost>> VssHost::Create(hypervisor::Hypervisor&
                                                          base::Random& random, VssHostOptions options) {
   auto parts = std::make_unique<Parts>(hypervisor, filesystem, clock, random, std::move(options));
   RETURN_IF_ERROR(parts->journal.Open());
+  if (parts->cluster.has_value()) RETURN_IF_ERROR(parts->deeds.Open());
   return std::unique_ptr<VssHost>(new VssHost(std::move(parts)));
 }
 
@@ -60,7 +70,25 @@ absl::StatusOr<journal::HealReport> VssHost::Heal() {
                base::Describe(open.why));
   }
   for (const std::string& path : report.damaged) log->error("damaged intent path={}", path);
+  if (parts_->cluster.has_value()) RETURN_IF_ERROR(HealClusterAfter(report));
   return report;
+}
+
+// The cluster may look again only at virtual machines that are as they were.
+absl::Status VssHost::HealClusterAfter(const journal::HealReport& virtual_machines) {
+  absl::flat_hash_set<std::string> not_yet;
+  for (const auto& open : virtual_machines.open) not_yet.insert(open.intent.vm_uuid);
+  ASSIGN_OR_RETURN(const cluster::ClusterHealReport report, cluster::HealCluster(*parts_->cluster, not_yet));
+  const auto log = base::Log("cluster");
+  for (const cluster::JournalEntry& entry : report.healed) {
+    log->warn("healed vm={} resource={} deed={}", entry.vm_uuid, entry.deed.resource, NameOf(entry.deed.kind));
+  }
+  for (const auto& open : report.open) {
+    log->error("not healed yet vm={} resource={} deed={} error=\"{}\"", open.entry.vm_uuid, open.entry.deed.resource,
+               NameOf(open.entry.deed.kind), base::Describe(open.why));
+  }
+  for (const std::string& path : report.damaged) log->error("damaged deed path={}", path);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<VmDescription>> VssHost::DescribeVms() {

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "agent/cluster/cluster_service.h"
 #include "agent/guest/guest_writers.h"
 #include "agent/hypervisor/hypervisor.h"
 #include "agent/journal/healing.h"
@@ -29,6 +30,9 @@ namespace umbra::writers {
 struct VssHostOptions {
   std::string scratch_folder;  // for copy-before-write; must exist and be usable by the hypervisor
   std::string journal_folder;  // for intents; made when needed
+  // The failover cluster that this host is in; outlives the host. Null: none.
+  cluster::ClusterService* cluster = nullptr;
+  std::string cluster_journal_folder;  // for what the cluster is asked for; with `cluster`
   providers::FreezeLimits freeze;
   // Longest wait for one guest's agent in an inventory. A healthy one answers in milliseconds.
   absl::Duration guest_agent_timeout = absl::Seconds(2);
@@ -59,6 +63,7 @@ class VssHost {
  private:
   struct Parts;
   explicit VssHost(std::unique_ptr<Parts> parts);
+  absl::Status HealClusterAfter(const journal::HealReport& virtual_machines);
 
   const std::unique_ptr<Parts> parts_;
 };

@@ -30,7 +30,7 @@ TEST(AgentConfig, ShippedFileHoldsTheDefaults) {
   ASSERT_TRUE(config.ok()) << base::Describe(config.status());
   const auto values = [](const Config& c) {
     return std::tuple(c.data_dir, c.daemon, c.agent_address, c.host_name, c.hypervisor, c.libvirt_uri, c.default_folder,
-                      c.scratch_folder, c.inventory_seconds, c.simulated_vms, c.transfer_memory_mib, c.transfer_workers, c.upload_streams,
+                      c.scratch_folder, c.inventory_seconds, c.simulated_vms, c.cluster, c.transfer_memory_mib, c.transfer_workers, c.upload_streams,
                       c.log.level, c.log.file, c.log.json);
   };
   EXPECT_EQ(values(*config), values(Config()));
@@ -58,6 +58,8 @@ TEST(AgentConfig, FaultsAreNamedWithTheirPlace) {
 TEST(AgentConfig, RangesAndNames) {
   EXPECT_FALSE(Read({"--hypervisor", "vmware"}).ok());
   EXPECT_FALSE(Read({"--daemon", "nowhere"}).ok());
+  EXPECT_NE(FaultOf(Read({"--cluster", "windows"}).status()).find("cluster.kind"), std::string::npos);
+  EXPECT_EQ(Read({"--cluster", "pacemaker"})->config.cluster, "pacemaker");
   EXPECT_FALSE(Read({"--simulated-vm", "db01"}).ok());
   EXPECT_FALSE(Read({"--no-such-flag"}).ok());
   EXPECT_NE(FaultOf(Read({"--data-dir", "/" + std::string(60, 'x')}).status()).find("scratch_folder"), std::string::npos);

@@ -141,6 +141,21 @@ TEST_F(ClusterHoldTest, HealingTriesAgainWhileTheClusterIsAway) {
   EXPECT_FALSE(cluster_.InMaintenance(resource_));
 }
 
+// What was left before would be taken for an administrator's setting, and stay for good.
+TEST_F(ClusterHoldTest, WhatEarlierWorkLeftIsEndedFirst) {
+  auto hold = Begin(DeedKind::kPlannedSave);
+  ASSERT_TRUE(hold.ok());
+  cluster_.SetAvailable(false);
+  EXPECT_FALSE((*hold)->End().ok());
+  cluster_.SetAvailable(true);
+  EXPECT_TRUE(cluster_.InMaintenance(resource_));
+  auto next = ClusterHold::Begin(tools_, DeedKind::kPlannedSave, **cluster_.FindVm(vm_, ""), vm_, "job-2-1");
+  ASSERT_TRUE(next.ok()) << base::Describe(next.status());
+  EXPECT_THAT(journal_.List()->entries, SizeIs(1));
+  ASSERT_TRUE((*next)->End().ok());
+  EXPECT_FALSE(cluster_.InMaintenance(resource_));
+}
+
 // A cluster that starts what was deleted, or restored by half, does harm.
 TEST_F(ClusterHoldTest, ADeletedVmIsBroughtBackOnlyWhenItIsThereAgain) {
   const std::string configuration = here_.Configuration(vm_).value();

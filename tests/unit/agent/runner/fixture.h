@@ -48,7 +48,10 @@ class RunnerTest : public ::testing::Test {
   void SetUp() override {
     ASSERT_TRUE(files_.MakeDirectories(Scratch()).ok());
     auto host = writers::VssHost::Create(hypervisor_, files_, clock_, random_,
-                                         {.scratch_folder = Scratch(), .journal_folder = folder_.File("intents")});
+                                         {.scratch_folder = Scratch(),
+                                          .journal_folder = folder_.File("intents"),
+                                          .cluster = cluster_,
+                                          .cluster_journal_folder = folder_.File("deeds")});
     ASSERT_TRUE(host.ok());
     host_ = *std::move(host);
     inventory_ = std::make_unique<InventoryReporter>(*host_, outbox_, clock_, InventoryReporter::Options{});
@@ -179,6 +182,7 @@ class RunnerTest : public ::testing::Test {
   base::SystemClock clock_;
   base::SeededRandom random_{17};
   hypervisor::SimulatedHypervisor hypervisor_{folder_.File("vms"), files_, clock_, random_};
+  cluster::ClusterService* cluster_ = nullptr;  // set it before SetUp
   testing::MemoryChunkStore store_;
   link::Outbox outbox_{clock_};
   std::unique_ptr<writers::VssHost> host_;

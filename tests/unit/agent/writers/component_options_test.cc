@@ -15,7 +15,9 @@ TEST(ComponentOptions, SurviveTheRoundTrip) {
 
   const RestoreOptions restore{"new; name=100%",
                                "<domain type='kvm'>\n\t<name>x</name>\n</domain>\n",
-                               {{"vda", "/a b/c;d=e%20.img"}, {"vdb", "/\xC3\xA9"}}};
+                               {{"vda", "/a b/c;d=e%20.img"}, {"vdb", "/\xC3\xA9"}},
+                               "mail01",
+                               true};
   EXPECT_EQ(*ParseRestoreOptions(Print(restore)), restore);
 
   const BackupFacts facts{
