@@ -73,13 +73,24 @@ daemon_start() {
   printf '%s\n' "$URI"
 }
 
+# Closes what the caller had open. The daemon outlives the caller, and must not keep its locks and pipes.
+close_inherited() {
+  local fd
+  for fd in /proc/"$BASHPID"/fd/*; do
+    fd=${fd##*/}
+    if ((fd > 2)); then eval "exec $fd>&-"; fi
+  done
+}
+
 launch_daemon() {
   write_daemon_config
   rm -f "$ROOT"/sock/libvirt*-sock* "$ROOT/sock/libvirtd.pid"
   mkdir -p /etc/libvirt /var/lib/libvirt /var/cache/libvirt /run/libvirt /var/log/libvirt
   if [[ -d $CACHE/capabilities && ! -d $ROOT/cache/qemu ]]; then cp -a "$CACHE/capabilities" "$ROOT/cache/qemu"; fi
-  setsid unshare -m -n --propagation slave bash -c "$NAMESPACE_SCRIPT" lab "$ROOT" \
-    >"$ROOT/log/start.log" 2>&1 </dev/null 9>&- &
+  (
+    close_inherited
+    exec setsid unshare -m -n --propagation slave bash -c "$NAMESPACE_SCRIPT" lab "$ROOT"
+  ) >"$ROOT/log/start.log" 2>&1 </dev/null &
   LAUNCHED_PID=$!
 }
 
