@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "storage/base/aligned_buffer.h"
 #include "storage/base/status.h"
 
 namespace umbra::base {
@@ -19,7 +20,10 @@ namespace {
 class PosixFile final : public File {
  public:
   PosixFile(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
-  ~PosixFile() override { close(fd_); }
+  ~PosixFile() override {
+    close(fd_);
+    if (direct_fd_ >= 0) close(direct_fd_);
+  }
 
   absl::Status ReadAt(uint64_t offset, MutableBytes out) override {
     while (!out.empty()) {
@@ -38,7 +42,11 @@ class PosixFile final : public File {
 
   absl::Status WriteAt(uint64_t offset, Bytes data) override {
     while (!data.empty()) {
-      const ssize_t n = pwrite(fd_, data.data(), data.size(), static_cast<off_t>(offset));
+      const bool direct = direct_fd_ >= 0 && IsDirectAligned(offset, data);
+      ssize_t n = pwrite(direct ? direct_fd_ : fd_, data.data(), data.size(), static_cast<off_t>(offset));
+      if (n < 0 && errno == EINVAL && direct) {  // a file system with larger blocks than pages
+        n = pwrite(fd_, data.data(), data.size(), static_cast<off_t>(offset));
+      }
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return ErrnoError(errno, "write " + path_);
       data = data.subspan(static_cast<size_t>(n));
@@ -63,8 +71,12 @@ class PosixFile final : public File {
     return absl::OkStatus();
   }
 
+  // A second descriptor, since the last bytes of a file are rarely aligned. -1 where it can't be had (tmpfs).
+  void SkipCache() override { direct_fd_ = open(path_.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC); }
+
  private:
   const int fd_;
+  int direct_fd_ = -1;
   const std::string path_;
 };
 

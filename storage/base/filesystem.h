@@ -30,6 +30,11 @@ class File {
   virtual absl::StatusOr<uint64_t> Size() = 0;
   // The data, and the size, are durable when this returns OK.
   virtual absl::Status Sync() = 0;
+
+  // A hint, before the first write: what is written isn't read again soon, so it needn't push other things out of the page
+  // cache. Aligned writes (IsDirectAligned) then go to the disk at once where the file system can do that, which is a
+  // multiple faster for bulk data than to write it back later; others stay as they are. No promise about durability.
+  virtual void SkipCache() {}
 };
 
 enum class OpenMode {

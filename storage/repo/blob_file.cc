@@ -71,6 +71,7 @@ absl::StatusOr<std::unique_ptr<FileBlobStore>> FileBlobStore::Open(base::Filesys
 absl::StatusOr<std::unique_ptr<BlobWriter>> FileBlobStore::Create(const std::string& name) {
   const std::string temporary = fmt::format("{}{}/{}", root_, kTemporaryFolder, next_temporary_++);
   ASSIGN_OR_RETURN(auto file, fs_.Open(temporary, base::OpenMode::kCreate));
+  file->SkipCache();
   return std::make_unique<FileBlobWriter>(*this, name, temporary, std::move(file));
 }
 

@@ -138,20 +138,32 @@ absl::Status DecompressChunk(Codec codec, base::Bytes stored, base::MutableBytes
   return absl::OkStatus();
 }
 
+namespace {
+
+absl::Status CheckId(const ChunkHasher& hasher, const ChunkId& id, base::Bytes plain) {
+  const ChunkId found = hasher.Id(plain);
+  if (found == id) return absl::OkStatus();
+  return Damaged(fmt::format("the data is chunk {}, not {}", found.ToHex(), id.ToHex()));
+}
+
+}  // namespace
+
+absl::Status OpenChunkInto(const ChunkHasher& hasher, const ChunkId& id, Codec codec, base::Bytes stored,
+                           base::MutableBytes plain) {
+  RETURN_IF_ERROR(DecompressChunk(codec, stored, plain));
+  return CheckId(hasher, id, plain);
+}
+
 absl::Status OpenChunk(const ChunkHasher& hasher, const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored,
                        std::vector<std::byte>& scratch, base::Bytes& plain) {
   if (codec == Codec::kRaw && stored.size() == plain_length) {
     plain = stored;
-  } else {
-    if (plain_length > kMaxChunkSizeBytes) return Damaged(fmt::format("chunk claims {} plain bytes", plain_length));
-    if (scratch.size() < plain_length) scratch.resize(plain_length);
-    const base::MutableBytes out(scratch.data(), plain_length);
-    RETURN_IF_ERROR(DecompressChunk(codec, stored, out));
-    plain = out;
+    return CheckId(hasher, id, plain);
   }
-  const ChunkId found = hasher.Id(plain);
-  if (found == id) return absl::OkStatus();
-  return Damaged(fmt::format("the data is chunk {}, not {}", found.ToHex(), id.ToHex()));
+  if (plain_length > kMaxChunkSizeBytes) return Damaged(fmt::format("chunk claims {} plain bytes", plain_length));
+  if (scratch.size() < plain_length) scratch.resize(plain_length);
+  plain = base::Bytes(scratch.data(), plain_length);
+  return OpenChunkInto(hasher, id, codec, stored, {scratch.data(), plain_length});
 }
 
 }  // namespace umbra::repo

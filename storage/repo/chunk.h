@@ -98,6 +98,10 @@ absl::Status DecompressChunk(Codec codec, base::Bytes stored, base::MutableBytes
 absl::Status OpenChunk(const ChunkHasher& hasher, const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored,
                        std::vector<std::byte>& scratch, base::Bytes& plain);
 
+// The same into memory of the caller's: exactly `plain.size()` bytes, which are only worth something on OK.
+absl::Status OpenChunkInto(const ChunkHasher& hasher, const ChunkId& id, Codec codec, base::Bytes stored,
+                           base::MutableBytes plain);
+
 }  // namespace umbra::repo
 
 #endif  // UMBRA_STORAGE_REPO_CHUNK_H_

@@ -1,11 +1,15 @@
 #include "storage/repo/pack.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include "storage/base/status.h"
 
 namespace umbra::repo {
 namespace {
 
-// Few enough system calls, and small beside the chunks that are being worked on.
+// Few enough system calls, and small beside the chunks that are being worked on. A multiple of base::kDirectAlignment, so
+// that every flush but the last is aligned.
 constexpr size_t kBufferSize = base::kMiB;
 
 absl::Status Damaged(std::string_view what) {
@@ -15,13 +19,13 @@ absl::Status Damaged(std::string_view what) {
 }  // namespace
 
 PackWriter::PackWriter(const PackHeader& header, std::unique_ptr<BlobWriter> blob)
-    : header_(header), blob_(std::move(blob)), buffer_(EncodePackHeader(header)), size_(buffer_.size()) {
-  buffer_.reserve(kBufferSize + kMaxChunkSizeBytes);
-}
+    : header_(header), blob_(std::move(blob)), buffer_(kBufferSize) {}
 
 absl::StatusOr<std::unique_ptr<PackWriter>> PackWriter::Create(BlobStore& store, const PackHeader& header) {
   ASSIGN_OR_RETURN(auto blob, store.Create(PackName(header.pack)));
-  return std::unique_ptr<PackWriter>(new PackWriter(header, std::move(blob)));
+  std::unique_ptr<PackWriter> writer(new PackWriter(header, std::move(blob)));
+  RETURN_IF_ERROR(writer->Add(base::AsBytes(EncodePackHeader(header))));
+  return writer;
 }
 
 absl::Status PackWriter::Append(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored,
@@ -33,23 +37,35 @@ absl::Status PackWriter::Append(const ChunkId& id, Codec codec, uint32_t plain_l
   slot.stored_length = static_cast<uint32_t>(stored.size());
   slot.plain_length = plain_length;
   slot.codec = codec;
-  buffer_.append(base::AsText(stored));
-  size_ += stored.size();
-  return buffer_.size() >= kBufferSize ? Flush() : absl::OkStatus();
+  return Add(stored);
 }
 
-absl::Status PackWriter::Flush() {
-  const absl::Status written = blob_->Append(base::AsBytes(buffer_));
-  buffer_.clear();
+absl::Status PackWriter::Add(base::Bytes data) {
+  size_ += data.size();
+  while (!data.empty()) {
+    const base::Bytes part = data.first(std::min(data.size(), buffer_.size() - buffered_));
+    std::memcpy(buffer_.data() + buffered_, part.data(), part.size());
+    buffered_ += part.size();
+    data = data.subspan(part.size());
+    if (buffered_ == buffer_.size()) RETURN_IF_ERROR(Flush(buffered_));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PackWriter::Flush(size_t length) {
+  const absl::Status written = blob_->Append(base::Bytes(buffer_.data(), length));
+  buffered_ -= length;  // also after an error, with which the pack is lost anyway: there must be room to add to
+  std::memmove(buffer_.data(), buffer_.data() + length, buffered_);
   return written;
 }
 
 absl::StatusOr<IndexPack> PackWriter::Seal() {
-  const std::string end = EncodePackEnd(EncodePackHeader(header_), slots_, size_);
-  buffer_ += end;
-  RETURN_IF_ERROR(Flush());
+  RETURN_IF_ERROR(Add(base::AsBytes(EncodePackEnd(EncodePackHeader(header_), slots_, size_))));
+  // What is aligned goes as the rest of the pack went, the last bytes alone.
+  RETURN_IF_ERROR(Flush(buffered_ / base::kDirectAlignment * base::kDirectAlignment));
+  RETURN_IF_ERROR(Flush(buffered_));
   RETURN_IF_ERROR(blob_->Commit());
-  return IndexPack{header_.pack, size_ + end.size(), header_.create_time_us};
+  return IndexPack{header_.pack, size_, header_.create_time_us};
 }
 
 absl::StatusOr<PackContents> ReadPackContents(BlobReader& blob, const PackId& id, const RawUuid& repository) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "storage/base/aligned_buffer.h"
 #include "storage/repo/blob_store.h"
 #include "storage/repo/format.h"
 
@@ -17,7 +18,7 @@ class PackWriter {
  public:
   static absl::StatusOr<std::unique_ptr<PackWriter>> Create(BlobStore& store, const PackHeader& header);
 
-  // Buffers; writes to the store about once per MiB.
+  // Buffers; writes to the store about once per MiB, in aligned pieces.
   absl::Status Append(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored, const Hash& stored_hash);
 
   // Bytes so far, without the footer.
@@ -29,12 +30,14 @@ class PackWriter {
 
  private:
   PackWriter(const PackHeader& header, std::unique_ptr<BlobWriter> blob);
-  absl::Status Flush();
+  absl::Status Add(base::Bytes data);
+  absl::Status Flush(size_t length);
 
   const PackHeader header_;
   const std::unique_ptr<BlobWriter> blob_;
   std::vector<PackSlot> slots_;
-  std::string buffer_;
+  base::AlignedBuffer buffer_;
+  size_t buffered_ = 0;
   uint64_t size_ = 0;
 };
 

@@ -9,6 +9,7 @@
 #include <set>
 #include <thread>
 
+#include "storage/base/aligned_buffer.h"
 #include "storage/base/bytes.h"
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
@@ -160,6 +161,25 @@ TEST_F(TempFolder, ReadsPastTheEndAreErrorsAndHolesReadAsZero) {
   EXPECT_TRUE(IsZero(AsBytes(head)));
   EXPECT_EQ(ReasonOf((*file)->ReadAt(10000, std::as_writable_bytes(std::span(head.data(), head.size())))),
             "FILE_TOO_SHORT");
+}
+
+// Aligned writes, unaligned ones and both side by side, whatever the file system makes of the hint.
+TEST_F(TempFolder, WritesPastTheCacheAreReadBack) {
+  auto file = fs_.Open(Path("a"), OpenMode::kCreate);
+  ASSERT_TRUE(file.ok());
+  (*file)->SkipCache();
+  AlignedBuffer buffer(64 * kKiB);
+  for (size_t i = 0; i < buffer.size(); ++i) buffer.data()[i] = static_cast<std::byte>(i / 7);
+  const Bytes all = buffer.bytes();
+  ASSERT_TRUE(IsDirectAligned(0, all));
+  ASSERT_FALSE(IsDirectAligned(0, all.subspan(1)));
+  ASSERT_FALSE(IsDirectAligned(1, all));
+  ASSERT_TRUE((*file)->WriteAt(0, all.first(32 * kKiB)).ok());
+  ASSERT_TRUE((*file)->WriteAt(32 * kKiB, all.subspan(32 * kKiB, 100)).ok());
+  ASSERT_TRUE((*file)->WriteAt(32 * kKiB + 100, all.subspan(32 * kKiB + 100)).ok());
+  ASSERT_TRUE((*file)->WriteAt(4096, all.subspan(4096, 8192)).ok());
+  ASSERT_TRUE((*file)->Sync().ok());
+  EXPECT_EQ(*fs_.ReadFile(Path("a")), AsText(all));
 }
 
 TEST_F(TempFolder, ReadFileHasALimit) {
