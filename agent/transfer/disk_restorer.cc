@@ -10,6 +10,9 @@
 namespace umbra::transfer {
 namespace {
 
+// One write: large enough that a disk is busy with it for as long as the call costs, and room for a chunk of any size.
+constexpr size_t kRunBytes = repo::kMaxChunkSizeBytes;
+
 absl::Status BadStream(std::string message) {
   return base::MakeError(absl::StatusCode::kInternal, "INTERNAL", "the daemon's stream is wrong: " + std::move(message));
 }
@@ -158,7 +161,7 @@ absl::Status DiskRestorer::WaitUntilWritten() {
 }
 
 void DiskRestorer::RunWorker() {
-  std::vector<std::byte> scratch;
+  WriteRun run{.memory = base::AlignedBuffer(kRunBytes)};
   const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return StoppedLocked() || !queue_.empty(); };
   while (true) {
     Message* message;
@@ -169,32 +172,45 @@ void DiskRestorer::RunWorker() {
       message = queue_.front();
       queue_.pop_front();
     }
-    if (absl::Status status = WriteMessage(*message, scratch); !status.ok()) Fail(status);
+    if (absl::Status status = WriteMessage(*message, run); !status.ok()) Fail(status);
     absl::MutexLock lock(&mu_);
     free_.push_back(message);
   }
 }
 
-absl::Status DiskRestorer::WriteMessage(const Message& message, std::vector<std::byte>& scratch) {
+absl::Status DiskRestorer::WriteMessage(const Message& message, WriteRun& run) {
+  run.length = 0;
   for (const auto& item : message.items()) {
     RETURN_IF_ERROR(cancellation_.Check());
-    RETURN_IF_ERROR(WriteChunk(item, scratch));
+    const auto offset = static_cast<uint64_t>(item.offset_bytes());
+    const size_t length = item.chunk().plain_length();
+    if (offset != run.offset_bytes + run.length || run.length + length > run.memory.size()) {
+      RETURN_IF_ERROR(Flush(run));
+      run.offset_bytes = offset;
+    }
+    RETURN_IF_ERROR(OpenItem(item, {run.memory.data() + run.length, length}));
+    run.length += length;
   }
+  RETURN_IF_ERROR(Flush(run));
   meter_.SetDone(meter_disk_, static_cast<uint64_t>(message.done_bytes()));
   return absl::OkStatus();
 }
 
-absl::Status DiskRestorer::WriteChunk(const store::v1::ReadDiskResponse::Item& item, std::vector<std::byte>& scratch) {
+absl::Status DiskRestorer::OpenItem(const store::v1::ReadDiskResponse::Item& item, base::MutableBytes plain) const {
   const store::v1::Chunk& chunk = item.chunk();
   const auto codec = repo::ToCodec(chunk.codec());
   if (!codec) return Damaged(item, fmt::format("codec {} is unknown", chunk.codec()));
-  base::Bytes plain;
-  const absl::Status opened =
-      repo::OpenChunk(layout_->hasher, repo::ChunkId::FromBytes(base::AsBytes(chunk.id())), *codec, chunk.plain_length(),
-                      base::AsBytes(chunk.data()), scratch, plain);
-  if (!opened.ok()) return Damaged(item, base::MessageOf(opened));
-  RETURN_IF_ERROR(writer_.WriteAt(static_cast<uint64_t>(item.offset_bytes()), plain));
-  meter_.AddRead(plain.size());
+  const absl::Status opened = repo::OpenChunkInto(layout_->hasher, repo::ChunkId::FromBytes(base::AsBytes(chunk.id())),
+                                                  *codec, base::AsBytes(chunk.data()), plain);
+  return opened.ok() ? opened : Damaged(item, base::MessageOf(opened));
+}
+
+absl::Status DiskRestorer::Flush(WriteRun& run) {
+  if (run.length == 0) return absl::OkStatus();
+  const base::Bytes data(run.memory.data(), run.length);
+  run.length = 0;
+  RETURN_IF_ERROR(writer_.WriteAt(run.offset_bytes, data));
+  meter_.AddRead(data.size());
   return absl::OkStatus();
 }
 

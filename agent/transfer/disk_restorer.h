@@ -19,6 +19,7 @@
 #include "agent/transfer/cancellation.h"
 #include "agent/transfer/chunk_store_client.h"
 #include "agent/transfer/progress_meter.h"
+#include "storage/base/aligned_buffer.h"
 #include "storage/base/clock.h"
 #include "storage/base/random.h"
 #include "storage/repo/chunk.h"
@@ -64,14 +65,22 @@ class DiskRestorer {
     uint64_t chunk_size_bytes;
   };
 
+  // Verified chunks that lie one after another on the disk: one large, aligned write instead of many.
+  struct WriteRun {
+    base::AlignedBuffer memory;
+    uint64_t offset_bytes = 0;
+    size_t length = 0;
+  };
+
   absl::Status Stream(uint64_t first_chunk);
   absl::StatusOr<Message*> FreeMessage();
   absl::Status Accept(const Message& message);
   absl::Status AcceptLayout(const Message& message);
   absl::Status WaitUntilWritten();
   void RunWorker();
-  absl::Status WriteMessage(const Message& message, std::vector<std::byte>& scratch);
-  absl::Status WriteChunk(const store::v1::ReadDiskResponse::Item& item, std::vector<std::byte>& scratch);
+  absl::Status WriteMessage(const Message& message, WriteRun& run);
+  absl::Status OpenItem(const store::v1::ReadDiskResponse::Item& item, base::MutableBytes plain) const;
+  absl::Status Flush(WriteRun& run);
   absl::Status Damaged(const store::v1::ReadDiskResponse::Item& item, std::string_view what) const;
   void Fail(const absl::Status& why);
   bool StoppedLocked() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stop_ || !error_.ok(); }

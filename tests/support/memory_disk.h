@@ -92,6 +92,7 @@ class MemoryWriter final : public hypervisor::BlockWriter {
     UMBRA_CHECK(offset_bytes + data.size() <= content_.size());
     std::memcpy(content_.data() + offset_bytes, data.data(), data.size());
     written_bytes_ += data.size();
+    ++writes_;
     return absl::OkStatus();
   }
   absl::Status Finish() override { return absl::OkStatus(); }
@@ -104,9 +105,14 @@ class MemoryWriter final : public hypervisor::BlockWriter {
     absl::MutexLock lock(&mu_);
     return written_bytes_;
   }
+  uint64_t writes() {
+    absl::MutexLock lock(&mu_);
+    return writes_;
+  }
 
  private:
   absl::Mutex mu_;
+  uint64_t writes_ ABSL_GUARDED_BY(mu_) = 0;
   std::string content_ ABSL_GUARDED_BY(mu_);
   uint64_t written_bytes_ ABSL_GUARDED_BY(mu_) = 0;
 };

@@ -137,7 +137,8 @@ class Qcow2Writer final : public ImageWriter {
     next_free_ = DataStart();
   }
 
-  absl::Status Begin() override { return file_->Truncate(DataStart() * kCluster); }
+  // A file that grows takes one write at a time; inside its size, several.
+  absl::Status Begin() override { return file_->Truncate((DataStart() + DivideUp(capacity_bytes_, kCluster)) * kCluster); }
 
  private:
   static constexpr uint64_t kRefcountTableStart = 1;
@@ -278,6 +279,7 @@ absl::StatusOr<std::unique_ptr<BlockWriter>> CreateImage(base::Filesystem& files
   }
   auto file = files.Open(disk.path, base::OpenMode::kCreate);
   if (!file.ok()) return ForTarget(file.status());
+  (*file)->SkipCache();
   std::unique_ptr<ImageWriter> writer;
   if (disk.format == "raw") {
     writer = std::make_unique<RawWriter>(files, disk, *std::move(file));

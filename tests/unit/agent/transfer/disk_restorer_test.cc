@@ -50,6 +50,7 @@ TEST_F(DiskRestorerTest, WritesTheDiskAndNoZeroes) {
   }
   EXPECT_EQ(writer_->written_bytes(), content_.size() - zero_chunks) << "zero chunks are left as holes";
   EXPECT_EQ(meter_.Figures().disks.back().done_bytes, content_.size());
+  EXPECT_LT(writer_->writes(), writer_->written_bytes() / kChunk) << "neighbours are written together";
 }
 
 TEST_F(DiskRestorerTest, FlippedBitIsNamedAndNotWritten) {
