@@ -58,15 +58,19 @@ class JobSource final : public WatchSource<v1::Job> {
       return NothingNew{};
     }
     told_revision_ = job->revision;
+    ended_ = catalog::IsTerminal(job->state);
     v1::Job message;
     ToProto(*job, &message);
     return message;
   }
 
+  bool Ended() const override { return ended_; }
+
  private:
   jobs::JobEngine& engine_;
   const absl::StatusOr<catalog::JobId> id_;
   std::optional<int64_t> told_revision_;
+  bool ended_ = false;
   jobs::Subscription subscription_;
 };
 

@@ -35,6 +35,8 @@ class WatchSource {
  public:
   virtual ~WatchSource() = default;
   virtual NextStep<Message> Next() = 0;
+  // True when the message that Next gave was the last one: the end then follows without the pause.
+  virtual bool Ended() const { return false; }
   // `wake` may be called from any thread until the source is destroyed; it is cheap. Called once, before the first
   // Next.
   virtual void Subscribe(std::function<void()> wake) = 0;
@@ -61,7 +63,7 @@ class WatchStream final : public grpc::ServerWriteReactor<Message>, public Stopp
 
   void OnWriteDone(bool ok) override {
     if (!ok) EndWith(absl::CancelledError("the caller has gone"));
-    if (!ok || pause_ == absl::ZeroDuration()) return Submit();
+    if (!ok || pause_ == absl::ZeroDuration() || source_->Ended()) return Submit();
     const auto deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                                        gpr_time_from_micros(absl::ToInt64Microseconds(pause_), GPR_TIMESPAN));
     alarm_.Set(deadline, [this](bool) { Submit(); });

@@ -132,6 +132,25 @@ TEST_F(WatchTest, BurstOfProgressIsThinnedOut) {
   EXPECT_LE(messages, elapsed / kWatchJobPause + 2);
 }
 
+// The pause thins out progress; there is nothing to wait for after the final state.
+TEST_F(WatchTest, EndFollowsTheFinalStateAtOnce) {
+  AddOneVm();
+  const catalog::JobId id = Submit();
+  Apply(id, jobs::JobEvent::kAssign);
+  Apply(id, jobs::JobEvent::kAccept);
+  Apply(id, jobs::JobEvent::kAgentFailed, {.error = {"GUEST_STOPPED", "the guest stopped"}});
+  constexpr int kWatches = 10;
+  const absl::Duration start = clock_.Monotonic();
+  for (int i = 0; i < kWatches; ++i) {
+    auto watch = WatchJob("jobs/" + id.value);
+    v1::Job job;
+    ASSERT_TRUE(watch->Next(&job));
+    EXPECT_FALSE(watch->Next(&job));
+    EXPECT_EQ(watch->End(), "OK");
+  }
+  EXPECT_LT(clock_.Monotonic() - start, kWatches * kWatchJobPause);
+}
+
 TEST_F(WatchTest, EventsFromTheOldestThenNewOnes) {
   for (int i = 0; i < 3; ++i) Append();
   auto watch = WatchEvents(0);
