@@ -40,14 +40,14 @@ absl::StatusOr<std::unique_ptr<BackupPipeline>> BackupPipeline::Create(ChunkStor
   }
   repo::ChunkHasher hasher(*suite, base::AsBytes(session.id_key()));
   return std::unique_ptr<BackupPipeline>(new BackupPipeline(store, session.session_id(), static_cast<uint32_t>(chunk_size),
-                                                            session.compression_level(), hasher, meter, cancellation,
-                                                            settings));
+                                                            Levels{session.compression_level(), session.fast_compression_level()},
+                                                            hasher, meter, cancellation, settings));
 }
 
-BackupPipeline::BackupPipeline(ChunkStoreClient& store, std::string session_id, uint32_t chunk_size, int level,
+BackupPipeline::BackupPipeline(ChunkStoreClient& store, std::string session_id, uint32_t chunk_size, Levels levels,
                                repo::ChunkHasher hasher, ProgressMeter& meter, Cancellation& cancellation,
                                const BackupSettings& settings)
-    : store_(store), session_id_(std::move(session_id)), chunk_size_(chunk_size), level_(level), hasher_(hasher),
+    : store_(store), session_id_(std::move(session_id)), chunk_size_(chunk_size), levels_(levels), hasher_(hasher),
       meter_(meter), cancellation_(cancellation), settings_(settings) {
   const size_t slot_count = std::max<size_t>(kSlotsMin, settings_.memory_bytes / chunk_size_);
   memory_ = std::make_unique_for_overwrite<std::byte[]>(slot_count * chunk_size_);
@@ -195,6 +195,7 @@ void BackupPipeline::RunWorker() {
   while (true) {
     Slot* slot;
     bool compress;
+    int level;
     {
       absl::MutexLock lock(&mu_);
       mu_.Await(absl::Condition(&ready));
@@ -204,10 +205,11 @@ void BackupPipeline::RunWorker() {
       slot = queue.front();
       queue.pop_front();
       ++(compress ? compressing_ : hashing_);
+      level = LevelLocked();
     }
     if (!compress) {
       Hash(slot);
-    } else if (absl::Status status = Compress(slot, scratch); !status.ok()) {
+    } else if (absl::Status status = Compress(slot, level, scratch); !status.ok()) {
       Fail(status);
     }
   }
@@ -230,8 +232,8 @@ void BackupPipeline::Hash(Slot* slot) {
   SealLocked();
 }
 
-absl::Status BackupPipeline::Compress(Slot* slot, std::vector<std::byte>& scratch) {
-  const repo::CompressedChunk compressed = repo::CompressChunk({slot->data, slot->length}, level_, scratch);
+absl::Status BackupPipeline::Compress(Slot* slot, int level, std::vector<std::byte>& scratch) {
+  const repo::CompressedChunk compressed = repo::CompressChunk({slot->data, slot->length}, level, scratch);
   absl::MutexLock lock(&mu_);
   const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return StoppedLocked() || open_upload_ != nullptr || !free_batches_.empty();
@@ -333,6 +335,13 @@ void BackupPipeline::Fail(const absl::Status& why) {
 void BackupPipeline::EndChunkLocked(Slot* slot) {
   meter_.AddDone(meter_disk_, slot->length);
   free_.push_back(slot);
+}
+
+// The reader waits for room while there are batches to fill: the workers are what everybody waits for. With all batches on
+// their way it is the link.
+int BackupPipeline::LevelLocked() const {
+  const bool workers_limit = free_.size() <= slots_.size() / 8 && !free_batches_.empty();
+  return workers_limit ? levels_.fast : levels_.usual;
 }
 
 // Passes batches on that are full, or, when draining, that nothing can be added to any more.

@@ -77,7 +77,13 @@ class BackupPipeline {
     void operator()(void* p) const { std::free(p); }
   };
 
-  BackupPipeline(ChunkStoreClient& store, std::string session_id, uint32_t chunk_size, int level,
+  // zstd levels: for when something else is the limit, and for when compressing is.
+  struct Levels {
+    int usual;
+    int fast;
+  };
+
+  BackupPipeline(ChunkStoreClient& store, std::string session_id, uint32_t chunk_size, Levels levels,
                  repo::ChunkHasher hasher, ProgressMeter& meter, Cancellation& cancellation,
                  const BackupSettings& settings);
 
@@ -93,19 +99,20 @@ class BackupPipeline {
   void RunAsker();
   void RunUploader();
   void Hash(Slot* slot);
-  absl::Status Compress(Slot* slot, std::vector<std::byte>& scratch);
+  absl::Status Compress(Slot* slot, int level, std::vector<std::byte>& scratch);
   absl::Status Ask(const AskBatch& batch);
   absl::Status Send(UploadBatch& batch);
 
   void Fail(const absl::Status& why);
   void EndChunkLocked(Slot* slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  int LevelLocked() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   void SealLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool StoppedLocked() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stop_ || !error_.ok(); }
 
   ChunkStoreClient& store_;
   const std::string session_id_;
   const uint32_t chunk_size_;
-  const int level_;
+  const Levels levels_;
   const repo::ChunkHasher hasher_;
   ProgressMeter& meter_;
   Cancellation& cancellation_;

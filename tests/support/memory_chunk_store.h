@@ -59,6 +59,11 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
     absl::MutexLock lock(&mu_);
     return chunks_received_;
   }
+  // For sessions opened from now on; the usual level is 1.
+  void SetFastLevel(int level) {
+    absl::MutexLock lock(&mu_);
+    fast_level_ = level;
+  }
   size_t chunk_count() {
     absl::MutexLock lock(&mu_);
     return chunks_.size();
@@ -86,6 +91,7 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
     response.set_id_suite(1);
     response.set_id_key(key_);
     response.set_compression_level(1);
+    response.set_fast_compression_level(fast_level_);
     return response;
   }
 
@@ -226,6 +232,7 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
   std::function<absl::Status(int)> read_fault_ ABSL_GUARDED_BY(mu_);
   bool late_fault_ ABSL_GUARDED_BY(mu_) = false;
   int read_messages_ ABSL_GUARDED_BY(mu_) = 0;
+  int fast_level_ ABSL_GUARDED_BY(mu_) = 1;
   int next_session_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t chunks_received_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<std::string, int> calls_ ABSL_GUARDED_BY(mu_);

@@ -145,6 +145,7 @@ absl::Status StoreService::DoOpenSession(const HostId& host, const store::v1::Op
   response.set_id_suite(static_cast<uint32_t>(open->repository->info().id_suite));
   response.set_id_key(id_key.data(), id_key.size());
   response.set_compression_level(options_.compression_level);
+  response.set_fast_compression_level(options_.fast_compression_level);
   return absl::OkStatus();
 }
 

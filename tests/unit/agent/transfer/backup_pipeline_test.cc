@@ -83,6 +83,40 @@ TEST_F(BackupPipelineTest, EachChunkIsSentOnceAndHolesAreNotRead) {
   EXPECT_EQ(store_.chunks_received(), distinct.size()) << "a second backup of the same content sends nothing";
 }
 
+// Compressing is only cut short when it is what everything else waits for: with room for the whole disk nothing waits.
+TEST_F(BackupPipelineTest, LevelFollowsWhatLimitsTheBackup) {
+  constexpr int kFast = -50;
+  constexpr size_t kChunks = 200;
+  std::string content;
+  while (content.size() < kChunks * kChunk) content += fmt::format("line {} of a log that compresses\n", content.size() * 7919);
+  content.resize(kChunks * kChunk);
+  uint64_t usual = 0, fast = 0;
+  std::vector<std::byte> scratch;
+  for (size_t at = 0; at < content.size(); at += kChunk) {
+    const base::Bytes chunk = base::AsBytes(std::string_view(content).substr(at, kChunk));
+    usual += repo::CompressChunk(chunk, 1, scratch).data.size();
+    fast += repo::CompressChunk(chunk, kFast, scratch).data.size();
+  }
+  ASSERT_LT(usual, fast);
+  store_.SetFastLevel(kFast);
+  settings_.memory_bytes = 2 * content.size();
+  testing::MemoryReader roomy(content);
+  ASSERT_TRUE(BackUp(roomy).ok());
+  EXPECT_EQ(meter_.Figures().stored_bytes, usual);
+
+  testing::MemoryChunkStore empty;
+  empty.SetFastLevel(kFast);
+  settings_.memory_bytes = 8 * kChunk;
+  const auto session = *empty.OpenSession({});
+  const auto pipeline = *BackupPipeline::Create(empty, session, meter_, cancellation_, settings_);
+  testing::MemoryReader tight(content);
+  const size_t number = meter_.AddDisk("vm", "vdb", content.size());
+  ASSERT_TRUE(pipeline->BackUpDisk(tight, {session.session_id(), "vm", "vdb", content.size()}, number).ok());
+  const uint64_t stored = meter_.Figures().stored_bytes - usual;
+  EXPECT_GT(stored, usual) << "of a disk of " << kChunks << " chunks, not one was compressed fast";
+  EXPECT_LE(stored, fast);
+}
+
 TEST_F(BackupPipelineTest, EmptyAndTinyDisks) {
   for (const std::string& content : {std::string(10 * kChunk, '\0'), std::string(512, 'x'), std::string(kChunk, 'y')}) {
     testing::MemoryReader reader(content);
