@@ -4,7 +4,7 @@ import pathlib
 import time
 
 import repository_files
-from stack import Stack, number
+from stack import Stack, number, wait_for
 from world import GUEST, SMALL_SCRATCH_MIB, EndToEndTest
 
 
@@ -49,8 +49,15 @@ class StorageFaults(EndToEndTest):
         self.assertIn("vda", restored.message)
         self.assertTrue(any(str(at) in restored.message for at in self.damaged_at), restored.message)
         self.assertFalse(self.lab.exists("db-damaged"), "a machine with wrong bytes must not be registered")
+        wait_for(self.restore_failure, 20, "the writer should tell that the restore was incomplete")
         left = [path for path in folder.rglob("*") if path.is_file()] if folder.exists() else []
         self.assertEqual(left, [], "no partial file may stay")
+
+    def restore_failure(self):
+        """Whether the Hyper-V writer is in the state of a restore whose files weren't all restored."""
+        host = self.stack.umbra("host", "list").last["name"]
+        writer = next(w for w in self.stack.umbra("writer", "list", host).objects if "Hyper-V" in w["displayName"])
+        return writer["state"] == "FAILED_AT_POST_RESTORE" and writer["lastFailureCode"] == 0x800423F4
 
     def test_repository_full(self):
         full = Stack(self.world.root / "full", self.world.build, self.lab.uri)
