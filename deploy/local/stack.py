@@ -204,12 +204,14 @@ class Stack:
             self.agent.wait_ready(self.online, timeout_s, "umbra-agent should be online")
 
     def _agent_flags(self):
-        flags = ["--data-dir", self.agent_data, "--hypervisor", "libvirt", "--libvirt-uri", self.libvirt_uri,
-                 "--default-folder", self.restored, "--inventory-seconds", self.inventory_seconds]
+        flags = ["--data-dir", self.agent_data, "--inventory-seconds", self.inventory_seconds, *self.hypervisor_flags()]
         if not self.enrolled():
             self.agent_data.mkdir(parents=True, exist_ok=True)
             flags += ["--daemon", self.addresses()["enrolment_address"], "--token", self.new_token()]
         return flags
+
+    def hypervisor_flags(self):
+        return ["--hypervisor", "libvirt", "--libvirt-uri", self.libvirt_uri, "--default-folder", self.restored]
 
     def online(self):
         return any(host.get("state") == "STATE_ONLINE" for host in self.umbra("host", "list").objects)

@@ -26,9 +26,10 @@ ENDED = ("STATE_SUCCEEDED", "STATE_FAILED", "STATE_CANCELLED")
 class World:
     """Everything lives below one short folder in /tmp; small file systems are mounted before the lab starts, so that it sees them."""
 
-    def __init__(self, build, cache):
+    def __init__(self, build, cache, fill_mib=FILL_MIB):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="ue2e.", dir="/tmp"))
         self.build = pathlib.Path(build)
+        self.fill_mib = fill_mib
         self.lab = Lab(self.root / "lab", cache)
         self.stack = Stack(self.root / "main", self.build, self.lab.uri)
         self.stack.heartbeat, self.stack.lease, self.stack.inventory_seconds = "1s", "10s", 1  # so that waiting is short
@@ -40,7 +41,7 @@ class World:
         self._mount(self.small_scratch, SMALL_SCRATCH_MIB)
         self._mount(self.small_repository, SMALL_REPOSITORY_MIB)
         self.lab.start()
-        self.lab.create(GUEST, "--fill-mib", FILL_MIB)
+        self.lab.create(GUEST, "--fill-mib", self.fill_mib)
         self.stack.start_daemon()
         self.lab.wait_agent(GUEST)
         self.stack.start_agent()
@@ -134,7 +135,7 @@ class World:
             self.stack.agent.stop()
             self.stack.start_agent()
         if self.lab.state(GUEST) == "undefined":
-            self.lab.create(GUEST, "--fill-mib", FILL_MIB)
+            self.lab.create(GUEST, "--fill-mib", self.fill_mib)
         elif self.lab.state(GUEST) == "shut off":
             self.lab.virsh("start", GUEST)
         self.lab.wait_agent(GUEST)
@@ -160,14 +161,14 @@ class EndToEndTest(unittest.TestCase):
 
     @property
     def lab(self):
-        return WORLD.lab
+        return self.world.lab
 
     @property
     def stack(self):
-        return WORLD.stack
+        return self.world.stack
 
     def setUp(self):
-        WORLD.repair()
+        self.world.repair()
         self.points_before = {point["name"] for point in self.stack.points()}
 
     def tearDown(self):
@@ -175,11 +176,11 @@ class EndToEndTest(unittest.TestCase):
             self.assert_clean()
 
     def assert_clean(self, vm=GUEST):
-        leftovers = WORLD.leftovers(vm)
+        leftovers = self.world.leftovers(vm)
         deadline = time.monotonic() + 10  # the end of a job is told before its agent has slept
         while leftovers and time.monotonic() < deadline:
             time.sleep(0.2)
-            leftovers = WORLD.leftovers(vm)
+            leftovers = self.world.leftovers(vm)
         self.assertEqual(leftovers, [])
 
     def assert_succeeded(self, result):

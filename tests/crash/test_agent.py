@@ -1,0 +1,162 @@
+"""umbra-agent killed at every named point of a backup and of a restore of a real guest, and started again.
+
+Whatever the moment: the guest is as it was before (running and not frozen, or off), no backup job, checkpoint, scratch file, intent or
+partial restore of ours is left, and everything of somebody else is. A job that had committed has succeeded and its recovery point can be
+restored whole; any other has failed with a reason and shows nothing. The next backup or restore works.
+"""
+import pathlib
+
+import points
+import walk
+from walk import FOREIGN_CHECKPOINT, GUEST, LibvirtWorld, WalkTest, add_tests
+
+COMMITTED = ("agent.committed", "agent.before_complete", "agent.view_closed")
+REGISTERED = ("agent.defined", "agent.restore.defined")  # the restored machine is there
+# In place, nothing has happened to the machine yet.
+UNTOUCHED = ("agent.before_delete",)
+# In place, from here on the disks are those of the recovery point.
+RENAMED = ("agent.restore.renaming", "agent.restore.files_written", "agent.before_define", *REGISTERED)
+# Restores in place have an intent. Without one a machine that was deleted stays so until it is restored again.
+RECORDED = "agent.restore.renaming" in points.names_in(points.RESTORE)
+WORLD = None
+
+
+def setUpModule():  # noqa: N802 (unittest's name)
+    global WORLD
+    WORLD = LibvirtWorld()
+    try:
+        WORLD.start()
+    except Exception:
+        WORLD.stop(True)
+        raise
+
+
+def tearDownModule():  # noqa: N802
+    WORLD.stop(walk.Options.keeps())
+
+
+class AgentTest(WalkTest):
+    @property
+    def world(self):
+        return WORLD
+
+    def killed(self, name, *command):
+        """The job during which the agent died at the point, as it ended when the agent was back; and the points before it."""
+        self.stack.agent.stop()
+        self.stack.start_agent(env={"UMBRA_CRASH_POINT": name})
+        before = self.point_names()
+        job = self.world.begin(*command)
+        self.wait_death(self.stack.agent, name)
+        self.stack.start_agent()
+        return self.world.ended(job), before
+
+    def assert_only_foreign_files(self):
+        """Of intents, ledgers and scratch files; healing comes before the agent is online."""
+        self.assertEqual(self.files_of_agent(), {path for path in self.world.foreign if path.is_relative_to(self.stack.agent_data)})
+
+    def restore_new(self, point, name):
+        """A restore as a new machine that works, and whose disk keeps every promise."""
+        self.assert_succeeded(self.stack.umbra("restore", "run", point, "--name", name, "--watch"))
+        self.assert_whole(name)
+        self.remove_restored(name)
+
+    def remove_restored(self, name):
+        self.remove_machine(name)
+        (self.stack.restored / name).rmdir()
+
+    def assert_whole(self, name):
+        found = self.lab.verify_disk(self.lab.disk_paths(name)["vda"])
+        self.assertTrue(found["kept"], found)
+        self.assertFalse(found["needs_recovery"], "it was frozen when the point in time was taken")
+
+    def point(self):
+        """A recovery point of the guest."""
+        found = self.stack.points(GUEST)
+        return found[0]["name"] if found else self.assert_succeeded(self.world.backup())["recoveryPoints"][0]
+
+
+class AgentInABackup(AgentTest):
+    def walk(self, name):
+        self.world.wait_ready()
+        job, before = self.killed(name, "backup", "run", GUEST)
+        succeeded = name in COMMITTED or job["attempt"] > 1  # it died before the daemon knew that it had begun, and was asked again
+        self.assert_ended(job, before, succeeded)
+        if not succeeded:
+            self.assertIn(job["error"]["reason"], ("AGENT_RESTARTED", "AGENT_LOST"))
+        self.assert_only_foreign_files()
+        self.assert_clean()
+        self.assertIn(FOREIGN_CHECKPOINT, self.lab.checkpoints(GUEST))
+        self.assertTrue(self.world.writes())
+        for point in job.get("recoveryPoints", []):
+            self.restore_new(point, "whole")
+        self.world.wait_ready()
+        self.assert_succeeded(self.world.backup())
+        self.assert_clean()
+
+
+class AgentInARestoreAsNew(AgentTest):
+    def walk(self, name):
+        point = self.point()
+        machine = self.restored("new")
+        job, before = self.killed(name, "restore", "run", point, "--name", machine)
+        self.assert_ended(job, before, succeeded=False)
+        self.assertIn(job["error"]["reason"], ("AGENT_RESTARTED", "AGENT_LOST"))
+        self.assert_only_foreign_files()
+        if name in REGISTERED:
+            self.assertEqual(self.lab.state(machine), "shut off")
+            self.assert_whole(machine)
+            self.remove_restored(machine)
+        else:
+            self.assertFalse(self.lab.exists(machine))
+            self.assertEqual({path.name for path in self.stack.restored.iterdir()}, {"other"}, "no partial restore is left")
+        self.restore_new(point, machine)
+
+
+class AgentInARestoreInPlace(AgentTest):
+    clean_after = False  # the machine is off
+
+    @classmethod
+    def setUpClass(cls):
+        WORLD.repair()
+        WORLD.lab.virsh("checkpoint-delete", GUEST, FOREIGN_CHECKPOINT)  # it belongs to the disk that is replaced
+        cls.command = ("restore", "run", WORLD.backup().last["recoveryPoints"][0], "--in-place", "--yes")
+
+    @classmethod
+    def tearDownClass(cls):
+        """It boots, and all that was promised before its backup is there."""
+        WORLD.repair()
+        if not WORLD.lab.verify_guest(GUEST)["kept"]:
+            raise AssertionError("the restored guest has lost data")
+
+    def setUp(self):
+        self.disk = WORLD.lab.root / "vms" / GUEST / "vda.qcow2"
+        if self.stack.agent.pid() is None:
+            self.stack.start_agent()
+        if not self.lab.exists(GUEST):  # the test before has failed
+            self.assert_succeeded(self.stack.umbra(*self.command, "--watch"))
+
+    def walk(self, name):
+        state, file = self.lab.state(GUEST), self.disk.stat().st_ino
+        job, before = self.killed(name, *self.command)
+        self.assert_ended(job, before, succeeded=False)
+        self.assertIn(job["error"]["reason"], ("AGENT_RESTARTED", "AGENT_LOST"))
+        self.assert_only_foreign_files()
+        self.assertEqual({path.name for path in self.disk.parent.iterdir()} - {"define.xml"},
+                         {"vda.qcow2", "vda.qcow2.other", "notes.umbra-restore"})
+        if name in UNTOUCHED:
+            self.assertEqual(self.lab.state(GUEST), state)
+            self.assertFalse(state == "running" and self.lab.frozen(GUEST))
+        elif RECORDED or name in REGISTERED:
+            self.assertEqual(self.lab.state(GUEST), "shut off", "registered, with disks that are whole")
+        self.assertEqual(self.disk.stat().st_ino != file, name in RENAMED, "all old disks or all new ones")
+        if self.lab.exists(GUEST) and name in RENAMED:
+            self.assert_whole(GUEST)
+        self.assert_succeeded(self.stack.umbra(*self.command, "--watch"))
+        self.assert_whole(GUEST)
+
+
+BOTH = points.names_in(points.RESTORE)
+
+add_tests(AgentInABackup, points.names_in(points.BACKUP), AgentInABackup.walk)
+add_tests(AgentInARestoreAsNew, BOTH, AgentInARestoreAsNew.walk)
+add_tests(AgentInARestoreInPlace, points.names_in(points.DELETE, points.RESTORE), AgentInARestoreInPlace.walk)
