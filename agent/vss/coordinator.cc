@@ -49,11 +49,28 @@ std::vector<WriterStatus> Coordinator::LastWriterStatus() const {
   return last_status_;
 }
 
-bool Coordinator::TakeCreation(const Guid& session_id) {
+bool Coordinator::TakeCreation(const Guid& session_id, absl::Duration wait, const std::atomic<bool>& cancelled) {
+  struct Turn {
+    Coordinator* coordinator;
+    Guid session_id;
+    const std::atomic<bool>* cancelled;
+  };
+  Turn turn{this, session_id, &cancelled};
+  const auto mine_or_off = +[](Turn* t) ABSL_EXCLUSIVE_LOCKS_REQUIRED(t->coordinator->mu_) {
+    return t->cancelled->load() ||
+           (t->coordinator->creating_.is_null() && t->coordinator->waiting_.front() == t->session_id);
+  };
   absl::MutexLock lock(&mu_);
-  if (!creating_.is_null()) return false;
+  waiting_.push_back(session_id);
+  const bool ended = clock_.AwaitFor(mu_, absl::Condition(mine_or_off, &turn), wait);
+  std::erase(waiting_, session_id);
+  if (!ended || cancelled.load()) return false;
   creating_ = session_id;
   return true;
+}
+
+void Coordinator::WakeWaiting() {
+  absl::MutexLock lock(&mu_);  // conditions are looked at when it is let go
 }
 
 void Coordinator::EndCreation(const Guid& session_id) {

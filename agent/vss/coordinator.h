@@ -6,14 +6,18 @@
 // Writers of one level run at the same time, each on its own thread; never two events at once on one writer.
 //
 // Who is told about a failure:
-//   - A provider's error, or its time running out, fails the set: P AbortSnapshots (from EndPrepareSnapshots on), E
-//   Abort
-//     to every writer that is before PostSnapshot, frozen ones first.
+//   - A provider's error, or its time running out, fails the set: E Abort to every writer that is before
+//     PostSnapshot, then, when all ran again or their time is over, P AbortSnapshots (from EndPrepareSnapshots on).
 //   - A writer's failure does NOT fail the set; it shows in GatherWriterStatus. At Freeze and Thaw, the writer alone
-//   gets
-//     Abort. At PrepareSnapshot and PostSnapshot it gets none.
+//     gets Abort. At PrepareSnapshot and PostSnapshot it gets none.
+//   - A writer that has been frozen for as long as its limit allows has failed (VSS_WS_FAILED_AT_FREEZE,
+//     VSS_E_WRITERERROR_TIMEOUT) and gets Abort then, whoever the others wait for. When it is a provider that they wait
+//     for, the set fails.
 //   - A frozen writer gets Thaw or Abort on every path, also when a provider hangs: that is what a guard object owns.
-// One set is made at a time on a host, from StartSnapshotSet to the end of DoSnapshotSet.
+//     Nobody waits for an Abort while others are frozen.
+//   - Cancelling ends the making before the next event or call, as a provider's error does.
+// One set is made at a time on a host, from StartSnapshotSet to the end of DoSnapshotSet; those that wait get their
+// turn in the order in which they came.
 //
 // Threads: thread-safe; sessions may run at the same time. Writers and providers are added before the first session.
 // Source: vss.md 1.2 to 1.6 of the reference, that is Microsoft's "Overview of processing a backup under VSS", "Shadow
@@ -21,6 +25,8 @@
 #ifndef UMBRA_AGENT_VSS_COORDINATOR_H_
 #define UMBRA_AGENT_VSS_COORDINATOR_H_
 
+#include <atomic>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -37,15 +43,19 @@
 
 namespace umbra::vss {
 
-// Time limits of the providers' calls; those of the writers are their own (Writer::limits).
+// Time limits of the providers' calls; those of the writers are their own (Writer::limits). What happens when one runs
+// out: the set fails with kUnexpectedProviderError (kHoldWritesTimeout for Commit), and the error names provider, call
+// and time. A call that still runs then goes on; AbortSnapshots and DeleteSnapshots follow it when it ends.
 struct ProviderLimits {
-  absl::Duration prepare = absl::Minutes(10);  // BeginPrepareSnapshot, EndPrepareSnapshots, IsVolumeSupported
+  absl::Duration prepare = absl::Minutes(10);  // IsVolumeSupported with BeginPrepareSnapshot; EndPrepareSnapshots
   // PreCommit and PostCommit should take a second or two. Longer eats the writers' freeze limit, which ends them
   // anyway.
   absl::Duration around_commit = absl::Seconds(10);
   absl::Duration hold = absl::Seconds(10);      // Commit; Windows' kernel lets writes go after this
-  absl::Duration finish = absl::Minutes(10);    // PreFinalCommit, PostFinalCommit
+  absl::Duration finish = absl::Minutes(10);    // PreFinalCommit, PostFinalCommit, GetSnapshotProperties
   absl::Duration clean_up = absl::Minutes(10);  // AbortSnapshots, DeleteSnapshots
+  // How long the writers of one level are waited for in Thaw before the next level is thawed beside them.
+  absl::Duration thaw_turn = absl::Seconds(1);
 };
 
 class Coordinator {
@@ -78,9 +88,11 @@ class Coordinator {
     std::unique_ptr<Lane> lane;
   };
 
-  // False when another session has it.
-  bool TakeCreation(const Guid& session_id);
+  // Waits its turn for at most `wait`. False when that isn't enough, or `cancelled` is set before.
+  bool TakeCreation(const Guid& session_id, absl::Duration wait, const std::atomic<bool>& cancelled);
   void EndCreation(const Guid& session_id);
+  // `cancelled` of somebody who may be waiting was set.
+  void WakeWaiting();
   void RememberStatus(const WriterStatus& status);
 
   base::Clock& clock_;
@@ -92,7 +104,8 @@ class Coordinator {
   std::vector<ProviderSlot> providers_;  // in the order in which they are asked
 
   mutable absl::Mutex mu_;
-  Guid creating_ ABSL_GUARDED_BY(mu_);  // session that makes a set; null when none
+  Guid creating_ ABSL_GUARDED_BY(mu_);             // session that makes a set; null when none
+  std::deque<Guid> waiting_ ABSL_GUARDED_BY(mu_);  // sessions that want to, the next one first
   std::vector<WriterStatus> last_status_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -38,14 +38,16 @@ Lane::CallPtr Lane::Post(std::function<absl::Status()> work, bool must_run) {
   return call;
 }
 
-bool Lane::Await(const CallPtr& call, absl::Duration timeout, absl::Status* result) {
+bool Lane::Await(const CallPtr& call, absl::Duration timeout, Outcome* outcome) {
   absl::MutexLock lock(&mu_);
-  if (!clock_.AwaitFor(mu_, absl::Condition(&call->done), timeout)) {
-    if (!call->started && !call->must_run) std::erase(queue_, call);
-    return false;
-  }
-  *result = call->result;
+  if (!call->done && !clock_.AwaitFor(mu_, absl::Condition(&call->done), timeout)) return false;
+  *outcome = {call->result, call->finished};
   return true;
+}
+
+void Lane::Abandon(const CallPtr& call) {
+  absl::MutexLock lock(&mu_);
+  if (!call->started && !call->must_run) std::erase(queue_, call);
 }
 
 bool Lane::IsDone(const CallPtr& call) const {
@@ -69,9 +71,11 @@ void Lane::Run() {
       call->started = true;
     }
     absl::Status result = Guarded(call->work);
+    call->work = nullptr;  // what it owns goes before anybody learns that it ended
+    const absl::Duration now = clock_.Monotonic();
     absl::MutexLock lock(&mu_);
-    call->work = nullptr;
     call->result = std::move(result);
+    call->finished = now;
     call->done = true;
   }
 }

@@ -29,6 +29,12 @@ class Lane {
     bool started = false;
     bool done = false;
     absl::Status result;
+    absl::Duration finished;
+  };
+  // How a call ended.
+  struct Outcome {
+    absl::Status result;
+    absl::Duration finished;  // monotonic
   };
   // Shared by the waiting caller and the lane's thread; whoever goes last frees it.
   using CallPtr = std::shared_ptr<Call>;
@@ -42,9 +48,11 @@ class Lane {
   // Runs `work` after everything posted before. An exception becomes INTERNAL.
   CallPtr Post(std::function<absl::Status()> work, bool must_run = false);
 
-  // True with the work's result; false when it isn't finished after `timeout`. A call that hasn't begun then
-  // is dropped, unless it must run.
-  bool Await(const CallPtr& call, absl::Duration timeout, absl::Status* result);
+  // True with what became of the work; false when it isn't finished after `timeout`.
+  bool Await(const CallPtr& call, absl::Duration timeout, Outcome* outcome);
+
+  // Nobody waits for `call` any more: it is dropped when it hasn't begun, unless it must run.
+  void Abandon(const CallPtr& call);
 
   bool IsDone(const CallPtr& call) const;
 

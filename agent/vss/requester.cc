@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "agent/vss/component_tree.h"
+#include "agent/vss/writer_state.h"
 #include "storage/base/status.h"
 
 namespace umbra::vss {
@@ -12,15 +14,21 @@ absl::Status WrongPlace(RequesterState state, RequesterStep step) {
   return Error(Code::kBadState, "{} doesn't follow in state {}", NameOf(step), NameOf(state));
 }
 
-// The first failure among the writers that take part. `whose` is empty in volume mode: then everyone counts.
-absl::Status FirstFailure(Session& session, const std::vector<Guid>& whose) {
+absl::Status Cancelled() {
+  return base::Error(absl::StatusCode::kCancelled, "CANCELLED", "cancelled");
+}
+
+// The first failure among the writers that take part. `whose` is empty in volume mode: then everyone counts. A partial
+// failure counts unless it is accepted; one that ended the writer's part always does.
+absl::Status FirstFailure(Session& session, const std::vector<Guid>& whose, bool accept_partial) {
   const auto statuses = session.GatherWriterStatus();
   // Windows answers BAD_STATE in some places of a restore; that means "not known".
   if (!statuses.ok()) return CodeOf(statuses.status()) == Code::kBadState ? absl::OkStatus() : statuses.status();
   for (const WriterStatus& status : *statuses) {
     const bool counts =
         whose.empty() || std::find(whose.begin(), whose.end(), status.identity.writer_id) != whose.end();
-    if (counts && !status.failure.ok()) return status.failure;
+    const bool partial = CodeOf(status.failure) == Code::kWriterErrorPartialFailure && !HasFailed(status.state);
+    if (counts && !status.failure.ok() && !(partial && accept_partial)) return status.failure;
   }
   return absl::OkStatus();
 }
@@ -37,7 +45,7 @@ std::vector<Guid> WritersOf(const Choices& choices) {
 // --- backup ---
 
 BackupRequester::BackupRequester(std::unique_ptr<Session> session, BackupSettings settings)
-    : session_(std::move(session)), settings_(settings) {}
+    : session_(std::move(session)), settings_(std::move(settings)) {}
 
 BackupRequester::~BackupRequester() {
   Abort().IgnoreError();
@@ -46,28 +54,44 @@ BackupRequester::~BackupRequester() {
 absl::Status BackupRequester::Enter(RequesterStep step) {
   const auto next = NextState(state_, step);
   if (!next.has_value()) return WrongPlace(state_, step);
+  if (cancelled_ && step != RequesterStep::kAbort) return Fail(Cancelled());
   state_ = *next;
   return absl::OkStatus();
 }
 
-// A step has failed: nothing of the backup may stay.
-absl::Status BackupRequester::Fail(const absl::Status& error) {
+// Copies that would outlive the session are of no use to anybody.
+void BackupRequester::EndSession() {
   state_ = RequesterState::kEnded;
   session_->AbortBackup().IgnoreError();
+  if ((settings_.context & kAttrNoAutoRelease) != 0) session_->DeleteSnapshots().IgnoreError();
+}
+
+// A step has failed: nothing of the backup may stay.
+absl::Status BackupRequester::Fail(const absl::Status& error) {
+  EndSession();
   session_->Release().IgnoreError();  // the cause is the error to be told
   return error;
 }
 
-// A writer's failure is the cause of what VSS says otherwise, so it is told first.
+// A writer's failure is the cause of what VSS says otherwise, so it is told first. Cancelling is nobody's failure.
 absl::Status BackupRequester::CheckWriters(const absl::Status& otherwise) {
-  const absl::Status failure = FirstFailure(*session_, WritersOf(chosen_));
+  if (absl::IsCancelled(otherwise) && cancelled_) return otherwise;
+  const absl::Status failure = FirstFailure(*session_, WritersOf(chosen_), settings_.accept_partial_failure);
   return failure.ok() ? otherwise : failure;
+}
+
+void BackupRequester::Cancel() {
+  cancelled_ = true;
+  session_->Cancel();
 }
 
 absl::Status BackupRequester::GatherStep() {
   RETURN_IF_ERROR(session_->InitializeForBackup());
   if (settings_.context != kContextBackup) RETURN_IF_ERROR(session_->SetContext(settings_.context));
   RETURN_IF_ERROR(session_->SetBackupState(settings_.state));
+  RETURN_IF_ERROR(session_->EnableWriterClasses(settings_.enabled_classes));
+  RETURN_IF_ERROR(session_->DisableWriterClasses(settings_.disabled_classes));
+  RETURN_IF_ERROR(session_->DisableWriterInstances(settings_.disabled_instances));
   return session_->GatherWriterMetadata();
 }
 
@@ -78,16 +102,46 @@ absl::StatusOr<std::vector<WriterMetadata>> BackupRequester::Gather() {
 }
 
 absl::Status BackupRequester::SelectStep(const std::vector<ComponentChoice>& components) {
-  if (components.empty() && settings_.state.select_components) {
+  if (components.empty() && settings_.volumes.empty() && settings_.state.select_components) {
     return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "no component is chosen");
   }
   for (const ComponentChoice& choice : components) {
     RETURN_IF_ERROR(session_->AddComponent(choice.id));
     if (!choice.options.empty()) RETURN_IF_ERROR(session_->SetBackupOptions(choice.id, choice.options));
+    if (!choice.previous_stamp.empty()) {
+      RETURN_IF_ERROR(session_->SetPreviousBackupStamp(choice.id, choice.previous_stamp));
+    }
     unmarked_.push_back(choice.id);
   }
   chosen_ = components;
+  return CheckSelection();
+}
+
+// For each instance of a writer: its metadata, and what is chosen of it.
+template <typename Each>
+absl::Status ForEachTree(const Session& session, const std::vector<ComponentChoice>& choices, Each each) {
+  for (const WriterMetadata& metadata : session.writer_metadata()) {
+    std::vector<const Component*> chosen;
+    for (const ComponentChoice& choice : choices) {
+      if (choice.id.writer_id != metadata.writer_id) continue;
+      if (const Component* c = metadata.Find(choice.id.logical_path, choice.id.name)) chosen.push_back(c);
+    }
+    if (!chosen.empty()) RETURN_IF_ERROR(each(ComponentTree(metadata), chosen));
+  }
   return absl::OkStatus();
+}
+
+absl::Status BackupRequester::CheckSelection() {
+  return ForEachTree(*session_, chosen_, [](const ComponentTree& tree, const std::vector<const Component*>& chosen) {
+    return tree.CheckSelection(chosen);
+  });
+}
+
+void BackupRequester::ForEachIncluded(const std::function<void(const Component&)>& each) {
+  ForEachTree(*session_, chosen_, [&](const ComponentTree& tree, const std::vector<const Component*>& chosen) {
+    for (const Component* component : tree.Included(chosen)) each(*component);
+    return absl::OkStatus();
+  }).IgnoreError();  // always OK
 }
 
 absl::Status BackupRequester::Select(const std::vector<ComponentChoice>& components) {
@@ -96,22 +150,25 @@ absl::Status BackupRequester::Select(const std::vector<ComponentChoice>& compone
   return selected.ok() ? selected : Fail(selected);
 }
 
-absl::Status BackupRequester::PrepareStep() {
-  ASSIGN_OR_RETURN(set_id_, session_->StartSnapshotSet());
-  std::vector<std::string> volumes;
-  for (const WriterMetadata& metadata : session_->writer_metadata()) {
-    for (const ComponentChoice& choice : chosen_) {
-      if (choice.id.writer_id != metadata.writer_id) continue;
-      const Component* component = metadata.Find(choice.id.logical_path, choice.id.name);
-      if (component != nullptr) volumes.insert(volumes.end(), component->volumes.begin(), component->volumes.end());
-    }
-  }
+absl::Status BackupRequester::AddVolumes() {
+  std::vector<std::string> volumes = settings_.volumes;
+  ForEachIncluded([&](const Component& component) {
+    volumes.insert(volumes.end(), component.volumes.begin(), component.volumes.end());
+  });
   std::sort(volumes.begin(), volumes.end());
   volumes.erase(std::unique(volumes.begin(), volumes.end()), volumes.end());
-  for (const std::string& volume : volumes) {
-    ASSIGN_OR_RETURN(const Guid snapshot_id, session_->AddToSnapshotSet(volume, Guid()));
-    snapshot_ids_.push_back(snapshot_id);
-  }
+  if (volumes.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(snapshot_ids_, session_->AddVolumesToSnapshotSet(volumes));
+  return absl::OkStatus();
+}
+
+absl::Status BackupRequester::PrepareStep() {
+  ASSIGN_OR_RETURN(set_id_, session_->StartSnapshotSet(settings_.set_wait));
+  bool needed = !settings_.skip_needless_snapshot || !settings_.volumes.empty() || chosen_.empty();
+  ForEachIncluded([&](const Component& c) { needed = needed || NeedsSnapshot(c, settings_.state.type); });
+  without_snapshot_ = !needed;
+  if (needed) RETURN_IF_ERROR(AddVolumes());
+  if ((settings_.context & kAttrNoWriters) != 0) return absl::OkStatus();
   return CheckWriters(session_->PrepareForBackup());
 }
 
@@ -128,14 +185,31 @@ absl::Status BackupRequester::Prepare() {
 }
 
 absl::StatusOr<SnapshotSet> BackupRequester::SnapshotStep() {
-  RETURN_IF_ERROR(CheckWriters(session_->DoSnapshotSet()));
+  if (!without_snapshot_) RETURN_IF_ERROR(CheckWriters(session_->DoSnapshotSet()));
   SnapshotSet set;
   set.set_id = set_id_;
+  set.failed_components = TakeFailedComponents();
   for (const Guid& snapshot_id : snapshot_ids_) {
     ASSIGN_OR_RETURN(SnapshotProperties properties, session_->GetSnapshotProperties(snapshot_id));
     set.snapshots.push_back(std::move(properties));
   }
   return set;
+}
+
+std::vector<FailedComponent> BackupRequester::TakeFailedComponents() {
+  std::vector<FailedComponent> failed;
+  if (!settings_.accept_partial_failure) return failed;
+  for (const WriterComponents& writer : session_->components().writers) {
+    for (const BackupComponent& c : writer.components) {
+      if (c.failure.code == Code::kOk) continue;
+      failed.push_back({{writer.writer_id, c.logical_path, c.name}, c.failure});
+    }
+  }
+  for (const FailedComponent& f : failed) {
+    session_->SetBackupSucceeded(f.id, false).IgnoreError();  // it is in the document, and the set is made
+    std::erase(unmarked_, f.id);
+  }
+  return failed;
 }
 
 absl::StatusOr<SnapshotSet> BackupRequester::Snapshot() {
@@ -169,7 +243,8 @@ absl::Status BackupRequester::Complete() {
     return Error(Code::kBadState, "component {} is marked neither as succeeded nor as failed", unmarked_.front().name);
   }
   RETURN_IF_ERROR(Enter(RequesterStep::kComplete));
-  absl::Status result = CheckWriters(session_->BackupComplete());
+  absl::Status result;
+  if ((settings_.context & kAttrNoWriters) == 0) result = CheckWriters(session_->BackupComplete());
   result.Update(session_->Release());
   return result;
 }
@@ -177,25 +252,37 @@ absl::Status BackupRequester::Complete() {
 absl::Status BackupRequester::Abort() {
   if (state_ == RequesterState::kEnded) return absl::OkStatus();
   RETURN_IF_ERROR(Enter(RequesterStep::kAbort));
-  absl::Status result = session_->AbortBackup();
-  result.Update(session_->Release());
-  return result;
+  EndSession();
+  return session_->Release();
 }
 
 // --- restore ---
 
 RestoreRequester::RestoreRequester(std::unique_ptr<Session> session, BackupDocuments documents)
-    : session_(std::move(session)), documents_(std::move(documents)) {}
+    : RestoreRequester(std::move(session), std::move(documents), RestoreType::kByCopy) {}
+
+RestoreRequester::RestoreRequester(std::unique_ptr<Session> session, BackupDocuments documents, RestoreType type)
+    : session_(std::move(session)), documents_(std::move(documents)), type_(type) {}
 
 RestoreRequester::~RestoreRequester() {
   Abort().IgnoreError();
 }
 
+// Whoever is cancelled cleans up as after Abort; what PostRestore itself does is that already.
 absl::Status RestoreRequester::Enter(RequesterStep step) {
   const auto next = NextState(state_, step);
   if (!next.has_value()) return WrongPlace(state_, step);
+  if (cancelled_ && step != RequesterStep::kAbort && step != RequesterStep::kPostRestore) {
+    Abort().IgnoreError();
+    return Cancelled();
+  }
   state_ = *next;
   return absl::OkStatus();
+}
+
+void RestoreRequester::Cancel() {
+  cancelled_ = true;
+  session_->Cancel();
 }
 
 absl::Status RestoreRequester::Fail(const absl::Status& error) {
@@ -205,13 +292,17 @@ absl::Status RestoreRequester::Fail(const absl::Status& error) {
 }
 
 absl::Status RestoreRequester::CheckWriters() {
-  return FirstFailure(*session_, WritersOf(chosen_));
+  return FirstFailure(*session_, WritersOf(chosen_), false);
 }
 
 absl::Status RestoreRequester::GatherStep() {
   // Planned with the saved documents, not with what the writers say now.
-  for (const std::string& xml : documents_.writer_metadata) RETURN_IF_ERROR(ParseWriterMetadata(xml).status());
+  for (const std::string& xml : documents_.writer_metadata) {
+    ASSIGN_OR_RETURN(WriterMetadata metadata, ParseWriterMetadata(xml));
+    saved_metadata_.push_back(std::move(metadata));
+  }
   RETURN_IF_ERROR(session_->InitializeForRestore(documents_.backup_components));
+  RETURN_IF_ERROR(session_->SetRestoreState(type_));
   return session_->GatherWriterMetadata();
 }
 
@@ -221,14 +312,45 @@ absl::Status RestoreRequester::Gather() {
   return gathered.ok() ? gathered : Fail(gathered);
 }
 
+// Whether they may be restored alone is said by the saved metadata.
+absl::Status RestoreRequester::SelectSubcomponents(const RestoreChoice& choice) {
+  for (const std::string& name : choice.subcomponents) {
+    for (const WriterMetadata& metadata : saved_metadata_) {
+      const Component* explicit_one = metadata.Find(choice.id.logical_path, choice.id.name);
+      if (metadata.writer_id != choice.id.writer_id || explicit_one == nullptr) continue;
+      const ComponentTree tree(metadata);
+      const Component* wanted = tree.Find(name);
+      if (wanted == nullptr) return Error(Code::kObjectNotFound, "there is no component {}", name);
+      RETURN_IF_ERROR(tree.SelectForRestore(*wanted, {explicit_one}).status());
+    }
+    RETURN_IF_ERROR(session_->AddRestoreSubcomponent(choice.id, name));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RestoreRequester::SelectOne(const RestoreChoice& choice) {
+  const ComponentId& id = choice.id;
+  if (choice.target_instance.is_null() && choice.target_instance_name.empty()) {
+    RETURN_IF_ERROR(session_->SetSelectedForRestore(id));
+  } else {
+    RETURN_IF_ERROR(session_->SetSelectedForRestoreInto(id, choice.target_instance, choice.target_instance_name));
+  }
+  RETURN_IF_ERROR(SelectSubcomponents(choice));
+  if (!choice.options.empty()) RETURN_IF_ERROR(session_->SetRestoreOptions(id, choice.options));
+  for (const NewTarget& target : choice.new_targets) RETURN_IF_ERROR(session_->AddNewTarget(id, target));
+  if (choice.additional_restores) RETURN_IF_ERROR(session_->SetAdditionalRestores(id, true));
+  if (!choice.restore_name.empty()) RETURN_IF_ERROR(session_->SetRestoreName(id, choice.restore_name));
+  if (choice.authoritative) RETURN_IF_ERROR(session_->SetAuthoritativeRestore(id, true));
+  if (choice.roll_forward != RollForward()) RETURN_IF_ERROR(session_->SetRollForward(id, choice.roll_forward));
+  return absl::OkStatus();
+}
+
 absl::Status RestoreRequester::SelectStep(const std::vector<RestoreChoice>& components) {
   if (components.empty()) {
     return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "no component is chosen");
   }
   for (const RestoreChoice& choice : components) {
-    RETURN_IF_ERROR(session_->SetSelectedForRestore(choice.id));
-    if (!choice.options.empty()) RETURN_IF_ERROR(session_->SetRestoreOptions(choice.id, choice.options));
-    for (const NewTarget& target : choice.new_targets) RETURN_IF_ERROR(session_->AddNewTarget(choice.id, target));
+    RETURN_IF_ERROR(SelectOne(choice));
     without_status_.push_back(choice.id);
   }
   chosen_ = components;
@@ -245,6 +367,7 @@ absl::Status RestoreRequester::PreRestore() {
   RETURN_IF_ERROR(Enter(RequesterStep::kPreRestore));
   absl::Status prepared = session_->PreRestore();
   if (prepared.ok()) prepared = CheckWriters();
+  if (prepared.ok() && cancelled_) prepared = Cancelled();
   if (prepared.ok()) return prepared;
   Abort().IgnoreError();  // the writers that did their part clean up
   return prepared;
@@ -255,6 +378,16 @@ absl::Status RestoreRequester::SetFileRestoreStatus(const ComponentId& component
   RETURN_IF_ERROR(session_->SetFileRestoreStatus(component, status));
   std::erase(without_status_, component);
   return absl::OkStatus();
+}
+
+absl::Status RestoreRequester::AddAlternativeLocationMapping(const ComponentId& component, const FileMapping& mapping) {
+  RETURN_IF_ERROR(Enter(RequesterStep::kSetFileRestoreStatus));
+  return session_->AddAlternativeLocationMapping(component, mapping);
+}
+
+absl::Status RestoreRequester::SetRangesFilePath(const ComponentId& component, size_t index, const std::string& path) {
+  RETURN_IF_ERROR(Enter(RequesterStep::kSetFileRestoreStatus));
+  return session_->SetRangesFilePath(component, index, path);
 }
 
 absl::Status RestoreRequester::PostRestore() {

@@ -8,10 +8,15 @@
 // reason and text of the writer's own failure where it gave one (GUEST_FREEZE_TIMEOUT, SCRATCH_FULL ...), otherwise the
 // reason is VSS_WRITER_FAILED. vss::CodeOf gives the VSS code, IsRetryable says whether trying later makes sense.
 //
-// Threads: one at a time. Steps block (session.h).
+// A writer may say that only some of its components failed (VSS_E_WRITERERROR_PARTIAL_FAILURE, EventContext::failure).
+// With BackupSettings::accept_partial_failure the backup goes on without these.
+//
+// Threads: one at a time, but for Cancel. Steps block (session.h).
 #ifndef UMBRA_AGENT_VSS_REQUESTER_H_
 #define UMBRA_AGENT_VSS_REQUESTER_H_
 
+#include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,20 +34,39 @@ struct BackupDocuments {
   std::string backup_components;
 };
 
-// A component to back up, and what its writer is told about it (SetBackupOptions).
+// A component to back up, and what its writer is told about it (SetBackupOptions, SetPreviousBackupStamp).
 struct ComponentChoice {
   ComponentId id;
   std::string options;
+  std::string previous_stamp;  // the backup stamp in the document of the backup that this one builds on
 };
 
 struct BackupSettings {
   uint32_t context = kContextBackup;
   BackupState state;
+  // How long Prepare waits, on the coordinator's clock, while another backup makes its set.
+  absl::Duration set_wait = absl::ZeroDuration();
+  // Which writers take part (Session::EnableWriterClasses ...).
+  std::vector<Guid> enabled_classes;
+  std::vector<Guid> disabled_classes;
+  std::vector<Guid> disabled_instances;
+  // Copied beside those of the components; all of them in volume mode.
+  std::vector<std::string> volumes;
+  bool accept_partial_failure = false;
+  // Leaves out DoSnapshotSet when no file of the chosen components must be read from a snapshot.
+  bool skip_needless_snapshot = false;
+};
+
+struct FailedComponent {
+  ComponentId id;
+  ComponentFailure failure;
 };
 
 struct SnapshotSet {
   Guid set_id;
-  std::vector<SnapshotProperties> snapshots;
+  std::vector<SnapshotProperties> snapshots;  // none when no snapshot was needed
+  // Only with accept_partial_failure. They are marked as not succeeded already.
+  std::vector<FailedComponent> failed_components;
 };
 
 class BackupRequester {
@@ -56,9 +80,10 @@ class BackupRequester {
 
   // 1. Asks every writer what it has.
   absl::StatusOr<std::vector<WriterMetadata>> Gather();
-  // 2. Chooses components. NOT_FOUND (kObjectNotFound) for one that no writer offers.
+  // 2. Chooses components, explicitly. NOT_FOUND (kObjectNotFound) for one that no writer offers. INVALID_ARGUMENT /
+  //    INVALID_REQUEST: they can't be chosen together (ComponentTree::CheckSelection).
   absl::Status Select(const std::vector<ComponentChoice>& components);
-  // 3. Starts the set with the volumes of the chosen components, PrepareForBackup.
+  // 3. Starts the set with the volumes of the chosen components and of what comes with them, PrepareForBackup.
   //    UNAVAILABLE / VSS_SNAPSHOT_SET_IN_PROGRESS: another backup is at this step; nothing was touched, try again.
   absl::Status Prepare();
   // 4. Makes the snapshot set (coordinator.h has the order).
@@ -73,12 +98,22 @@ class BackupRequester {
   //    the writers.
   absl::Status Complete();
 
-  // At any point: undoes, deletes the snapshots, lets the writers release everything. Idempotent.
+  // At any point: undoes, deletes the snapshots (persistent ones too), lets the writers release everything. Idempotent.
   absl::Status Abort();
+
+  // From any thread, at any time: the step that runs, or else the next one, ends with CANCELLED / CANCELLED as a step
+  // that fails. Changes nothing from Complete on.
+  void Cancel();
 
  private:
   absl::Status Enter(RequesterStep step);
   absl::Status CheckWriters(const absl::Status& otherwise);
+  absl::Status CheckSelection();
+  // Calls `each` for every component that the chosen ones bring along, and for themselves.
+  void ForEachIncluded(const std::function<void(const Component&)>& each);
+  absl::Status AddVolumes();
+  std::vector<FailedComponent> TakeFailedComponents();
+  void EndSession();
   absl::Status Fail(const absl::Status& error);
 
   absl::Status GatherStep();
@@ -93,6 +128,8 @@ class BackupRequester {
   std::vector<ComponentId> unmarked_;  // neither succeeded nor failed
   Guid set_id_;
   std::vector<Guid> snapshot_ids_;
+  bool without_snapshot_ = false;
+  std::atomic<bool> cancelled_ = false;
 };
 
 // A component to restore, and what its writer is told about it (SetRestoreOptions).
@@ -100,6 +137,14 @@ struct RestoreChoice {
   ComponentId id;
   std::string options;
   std::vector<NewTarget> new_targets;
+  // Restores only these of its set: full names of implicit components that are selectable for restore.
+  std::vector<std::string> subcomponents;
+  bool additional_restores = false;  // more increments follow: the writer shall not go online yet
+  std::string restore_name;          // restored as another one
+  bool authoritative = false;
+  RollForward roll_forward;
+  Guid target_instance;  // into this instance of the writer; null: wherever it runs
+  std::string target_instance_name;
 };
 
 class RestoreRequester {
@@ -111,20 +156,34 @@ class RestoreRequester {
 
   const Guid& session_id() const { return session_->id(); }
 
+  RestoreRequester(std::unique_ptr<Session> session, BackupDocuments documents, RestoreType type);
+
   // 1. Loads the saved documents and asks which writers run now. INVALID_ARGUMENT / VSS_DOCUMENT_INVALID.
   absl::Status Gather();
-  // 2. What to restore. NOT_FOUND / VSS_OBJECT_NOT_FOUND when its writer doesn't run.
+  // 2. What to restore. NOT_FOUND / VSS_OBJECT_NOT_FOUND when its writer doesn't run. INVALID_ARGUMENT /
+  //    INVALID_REQUEST for a subcomponent that can't be restored alone. UNIMPLEMENTED / VSS_NOT_SUPPORTED when the
+  //    writer's schema doesn't allow what is asked.
   absl::Status Select(const std::vector<RestoreChoice>& components);
   // 3. PreRestore of ALL writers. Files may be written only when this returned OK.
   absl::Status PreRestore();
+  //    From here on: what the writers said there, which the plan of the files needs (restore_plan.h), and what they
+  //    said at the backup.
+  const BackupComponents& components() const { return session_->components(); }
+  const std::vector<WriterMetadata>& saved_metadata() const { return saved_metadata_; }
   // 4. For every selected component, also when nothing was written.
   absl::Status SetFileRestoreStatus(const ComponentId& component, FileRestoreStatus status);
+  absl::Status AddAlternativeLocationMapping(const ComponentId& component, const FileMapping& mapping);
+  absl::Status SetRangesFilePath(const ComponentId& component, size_t index, const std::string& path);
   // 5. PostRestore of all writers; call it also when files failed.
   absl::Status PostRestore();
 
   // A restore can't be undone. When PreRestore is done and PostRestore not, this marks what has no status as failed and
   // calls PostRestore, so that the writers clean up; then releases. Idempotent.
   absl::Status Abort();
+
+  // From any thread, at any time before PostRestore: the step that runs, or else the next one, ends with
+  // CANCELLED / CANCELLED, after what Abort does.
+  void Cancel();
 
  private:
   absl::Status Enter(RequesterStep step);
@@ -133,9 +192,14 @@ class RestoreRequester {
 
   absl::Status GatherStep();
   absl::Status SelectStep(const std::vector<RestoreChoice>& components);
+  absl::Status SelectOne(const RestoreChoice& choice);
+  absl::Status SelectSubcomponents(const RestoreChoice& choice);
 
   const std::unique_ptr<Session> session_;
   const BackupDocuments documents_;
+  const RestoreType type_;
+  std::vector<WriterMetadata> saved_metadata_;
+  std::atomic<bool> cancelled_ = false;
   RequesterState state_ = RequesterState::kNew;
   std::vector<RestoreChoice> chosen_;
   std::vector<ComponentId> without_status_;

@@ -200,6 +200,12 @@ inline constexpr uint32_t kContextAppRollback = 0x9;
 inline constexpr uint32_t kContextClientAccessible = 0x1D;
 inline constexpr uint32_t kContextClientAccessibleWriters = 0xD;
 
+// VSS_S_*: how an asynchronous step of Windows is doing. No errors, so they are no Code.
+inline constexpr uint32_t kAsyncPending = 0x00042309;
+inline constexpr uint32_t kAsyncFinished = 0x0004230A;
+inline constexpr uint32_t kAsyncCancelled = 0x0004230B;
+inline constexpr uint32_t kSomeSnapshotsNotImported = 0x00042321;
+
 // More volumes than this in one set: VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED.
 inline constexpr int kMaxVolumesPerSet = 64;
 

@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::array<std::string_view, kWriterEventCount> kEventNames = {
     "Identify",       "PrepareBackup",  "PrepareSnapshot", "Freeze",     "Thaw",        "PostSnapshot",
-    "BackupComplete", "BackupShutdown", "Abort",           "PreRestore", "PostRestore",
+    "BackupComplete", "BackupShutdown", "Abort",           "PreRestore", "PostRestore", "FreezeTimer",
 };
 
 }  // namespace
@@ -26,6 +26,7 @@ absl::Duration WriterLimits::Of(WriterEvent event) const {
       return prepare_snapshot;
     case WriterEvent::kFreeze:
     case WriterEvent::kThaw:
+    case WriterEvent::kFreezeTimer:
       return freeze;
     case WriterEvent::kPostSnapshot:
       return post_snapshot;

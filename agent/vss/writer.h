@@ -9,6 +9,8 @@
 #ifndef UMBRA_AGENT_VSS_WRITER_H_
 #define UMBRA_AGENT_VSS_WRITER_H_
 
+#include <atomic>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,16 +37,20 @@ enum class WriterEvent {
   kAbort,
   kPreRestore,
   kPostRestore,
+  kFreezeTimer,  // no handler: the writer has been frozen for as long as it may
 };
-inline constexpr int kWriterEventCount = 11;
+inline constexpr int kWriterEventCount = 12;
 
 std::string_view NameOf(WriterEvent event);  // "PrepareSnapshot"
 
 // How long a writer may take. What happens when a limit runs out: the writer has failed at that event
 // (kWriterErrorTimeout at Freeze, otherwise kWriterNotResponding), and the flow goes on as if it had vetoed. The
-// handler itself can't be interrupted: Abort and BackupShutdown are delivered when it returns.
+// handler itself can't be interrupted: Abort and BackupShutdown are delivered when it returns, and whatever it answers
+// then is ignored.
 struct WriterLimits {
-  absl::Duration freeze = absl::Seconds(60);  // from the call of OnFreeze to the return of OnThaw; Microsoft's default
+  // From the call of OnFreeze to the return of OnThaw; Microsoft's default. It runs while other writers freeze and
+  // providers commit, too: when it ends, this writer gets Abort at once.
+  absl::Duration freeze = absl::Seconds(60);
   // No documented number; ten minutes is what Windows' own callers allow for making a whole set.
   absl::Duration identify = absl::Minutes(10);
   absl::Duration prepare_backup = absl::Minutes(10);
@@ -73,10 +79,20 @@ struct EventContext {
   Guid snapshot_set_id;  // null before StartSnapshotSet and in a restore
   uint32_t context = kContextBackup;
   BackupState backup_state;
-  std::vector<std::string> volumes;  // of the snapshot set
+  RestoreType restore_type = RestoreType::kUndefined;  // only in a restore
+  std::vector<std::string> volumes;                    // of the snapshot set
   // This writer's explicit components. What the handler changes goes into the document when it returns in time: see
   // BackupComponent for what belongs to the writer. In BackupComplete and BackupShutdown changes are dropped.
   std::vector<BackupComponent> components;
+
+  // A failure that doesn't end this writer's part (SetWriterFailure, then true): set it and return OK. The writer gets
+  // the events that follow, and GatherWriterStatus shows the failure. With kWriterErrorPartialFailure, every component
+  // that failed says so in its `failure`.
+  absl::Status failure;
+
+  // Whether the session was cancelled: a handler that takes long may look, and end early with an error.
+  bool IsCancelled() const { return cancelled != nullptr && cancelled->load(); }
+  std::shared_ptr<const std::atomic<bool>> cancelled;  // shared with the session, which may end before the handler
 };
 
 class Writer {

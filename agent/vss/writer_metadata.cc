@@ -41,6 +41,29 @@ constexpr xml::EnumName<WriterRestore> kWriterRestores[] = {
     {WriterRestore::kAlways, "always"},
 };
 
+absl::Status ReadMapping(pugi::xml_node node, std::vector<FileMapping>* mappings) {
+  xml::Reader reader(node);
+  FileMapping mapping;
+  mapping.path = reader.Required("path");
+  mapping.filespec = reader.Required("filespec");
+  mapping.recursive = reader.YesNo("recursive", false);
+  mapping.alternate_path = reader.Required("alternatePath");
+  mappings->push_back(std::move(mapping));
+  UnknownXml dropped;  // our own namespace: version 1 has nothing else there
+  return reader.Finish(&dropped);
+}
+
+absl::Status ReadDependency(pugi::xml_node node, std::vector<Dependency>* dependencies) {
+  xml::Reader reader(node);
+  Dependency dependency;
+  dependency.writer_id = reader.Id("writerId", true);
+  dependency.logical_path = reader.Text("logicalPath");
+  dependency.name = reader.Required("componentName");
+  dependencies->push_back(std::move(dependency));
+  UnknownXml dropped;
+  return reader.Finish(&dropped);
+}
+
 absl::Status ReadFileSet(pugi::xml_node node, std::vector<FileSet>* sets) {
   xml::Reader reader(node);
   FileSet set;
@@ -48,6 +71,7 @@ absl::Status ReadFileSet(pugi::xml_node node, std::vector<FileSet>* sets) {
   set.filespec = reader.Required("filespec");
   set.recursive = reader.YesNo("recursive", false);
   set.backup_type_mask = reader.Number("filespecBackupType", kFileSpecDefault);
+  set.alternate_path = reader.Text("umbra:alternatePath");
   RETURN_IF_ERROR(reader.Finish(&set.unknown));
   sets->push_back(std::move(set));
   return absl::OkStatus();
@@ -59,6 +83,10 @@ void PrintFileSet(pugi::xml_node parent, const char* name, const FileSet& set, b
   xml::Set(node, "filespec", set.filespec);
   if (set.recursive || !with_mask) xml::SetYesNo(node, "recursive", set.recursive);
   if (with_mask) xml::SetNumber(node, "filespecBackupType", set.backup_type_mask);
+  if (!set.alternate_path.empty()) {
+    xml::DeclareOurs(node);
+    xml::Set(node, "umbra:alternatePath", set.alternate_path);
+  }
   xml::AppendUnknown(node, set.unknown);
 }
 
@@ -83,6 +111,8 @@ absl::Status ReadComponent(pugi::xml_node node, ComponentType type, std::vector<
   } else {
     files("FILE_LIST", &c.files);
   }
+  reader.Children("umbra:DEPENDENCY",
+                  [&](pugi::xml_node child) { reader.Merge(ReadDependency(child, &c.dependencies)); });
   RETURN_IF_ERROR(reader.Finish(&c.unknown));
   components->push_back(std::move(c));
   return absl::OkStatus();
@@ -101,6 +131,13 @@ void PrintComponent(pugi::xml_node parent, const Component& c) {
   xml::SetNumber(node, "componentFlags", c.flags);
   for (const FileSet& set : c.files) PrintFileSet(node, database ? "DATABASE_FILES" : "FILE_LIST", set, true);
   for (const FileSet& set : c.log_files) PrintFileSet(node, "DATABASE_LOGFILES", set, true);
+  for (const Dependency& dependency : c.dependencies) {
+    pugi::xml_node child = node.append_child("umbra:DEPENDENCY");
+    xml::DeclareOurs(child);
+    xml::Set(child, "writerId", dependency.writer_id.ToString());
+    xml::SetUnlessEmpty(child, "logicalPath", dependency.logical_path);
+    xml::Set(child, "componentName", dependency.name);
+  }
   xml::AppendUnknown(node, c.unknown);
 }
 
@@ -137,6 +174,8 @@ absl::Status ReadRestoreMethod(pugi::xml_node node, RestoreMethodInfo* info) {
   info->writer_restore = reader.Choice("writerRestore", kWriterRestores, WriterRestore::kNever);
   info->reboot_required = reader.YesNo("rebootRequired", false);
   info->service = reader.Text("service");
+  reader.Children("umbra:ALTERNATE_LOCATION",
+                  [&](pugi::xml_node child) { reader.Merge(ReadMapping(child, &info->alternate_mappings)); });
   return reader.Finish(&info->unknown);
 }
 
@@ -147,6 +186,14 @@ void PrintRestoreMethod(pugi::xml_node root, const RestoreMethodInfo& info) {
   xml::Set(node, "writerRestore", xml::EnumText(kWriterRestores, info.writer_restore));
   xml::SetYesNo(node, "rebootRequired", info.reboot_required);
   xml::SetUnlessEmpty(node, "service", info.service);
+  for (const FileMapping& mapping : info.alternate_mappings) {
+    pugi::xml_node child = node.append_child("umbra:ALTERNATE_LOCATION");
+    xml::DeclareOurs(child);
+    xml::Set(child, "path", mapping.path);
+    xml::Set(child, "filespec", mapping.filespec);
+    xml::SetYesNo(child, "recursive", mapping.recursive);
+    xml::Set(child, "alternatePath", mapping.alternate_path);
+  }
   xml::AppendUnknown(node, info.unknown);
 }
 

@@ -33,9 +33,30 @@ struct FileSet {
   std::string filespec;  // name or pattern with * and ?
   bool recursive = false;
   uint32_t backup_type_mask = kFileSpecDefault;  // kFileSpec…; not used for excluded files
+  // Where a backup reads the files instead; they are restored to `path`. Empty: no other place.
+  std::string alternate_path;
   UnknownXml unknown;
 
   friend bool operator==(const FileSet&, const FileSet&) = default;
+};
+
+// Another place for a file set: an alternate location mapping of the writer, or a new target of the requester.
+struct FileMapping {
+  std::string path;      // of the file set
+  std::string filespec;  // of the file set
+  bool recursive = false;
+  std::string alternate_path;  // the other folder
+
+  friend bool operator==(const FileMapping&, const FileMapping&) = default;
+};
+
+// A component of another writer without which this one is of no use.
+struct Dependency {
+  Guid writer_id;
+  std::string logical_path;
+  std::string name;  // "\\machine\name": of another machine
+
+  friend bool operator==(const Dependency&, const Dependency&) = default;
 };
 
 // Something that is backed up and restored as a whole.
@@ -51,6 +72,7 @@ struct Component {
   uint32_t flags = 0;              // kComponent…
   std::vector<FileSet> files;      // FILE_LIST of a file group, DATABASE_FILES of a database
   std::vector<FileSet> log_files;  // DATABASE_LOGFILES
+  std::vector<Dependency> dependencies;
   UnknownXml unknown;
   // Volumes that hold the files, as the host's providers name them; the requester puts them into the set. Not part of
   // the document: it is derived from the paths.
@@ -64,6 +86,8 @@ struct RestoreMethodInfo {
   WriterRestore writer_restore = WriterRestore::kNever;
   bool reboot_required = false;
   std::string service;  // to be stopped and started, with kStopRestoreStart and kRestoreStopStart
+  // Where files go that can't or shouldn't go to their own place; each matches a file set of a component.
+  std::vector<FileMapping> alternate_mappings;
   UnknownXml unknown;
 
   friend bool operator==(const RestoreMethodInfo&, const RestoreMethodInfo&) = default;

@@ -9,6 +9,7 @@ using S = WriterState;
 using E = WriterEvent;
 
 // A writer that failed at PrepareBackup or later gets only Abort and BackupShutdown; its failure stays to be read.
+// Source: vss.h (VSS_WRITER_STATE) and the pages of the events; where an Abort and a BackupShutdown lead is ours.
 struct Row {
   E event;
   std::array<bool, kWriterStateCount> from;  // by state number; false: the event isn't delivered
@@ -25,13 +26,16 @@ constexpr Row kTable[] = {
     {E::kFreeze,           {{false,  false, true,  false, false, false, false, false, false, false, false, false, false, false, false, false}}, S::kWaitingForThaw,           S::kFailedAtFreeze},
     {E::kThaw,             {{false,  false, false, true,  false, false, false, false, false, false, false, false, false, false, false, false}}, S::kWaitingForPostSnapshot,   S::kFailedAtThaw},
     {E::kPostSnapshot,     {{false,  false, false, false, true,  false, false, false, false, false, false, false, false, false, false, false}}, S::kWaitingForBackupComplete, S::kFailedAtPostSnapshot},
-    {E::kBackupComplete,   {{false,  false, false, false, false, true,  false, false, false, false, false, false, false, false, false, false}}, S::kStable,                   S::kFailedAtBackupComplete},
+    // Stable: a backup that needed no snapshot.
+    {E::kBackupComplete,   {{false,  true,  false, false, false, true,  false, false, false, false, false, false, false, false, false, false}}, S::kStable,                   S::kFailedAtBackupComplete},
     // Ends the session; a failure that it already has wins over one of the shutdown.
     {E::kBackupShutdown,   {{false,  true,  true,  true,  true,  true,  false, true,  true,  true,  true,  true,  true,  false, false, true}},  S::kStable,                   S::kFailedAtBackupShutdown},
     // Never after PostSnapshot.
     {E::kAbort,            {{false,  true,  true,  true,  true,  false, false, true,  true,  true,  true,  false, false, false, false, false}}, S::kStable,                   S::kStable},
     {E::kPreRestore,       {{false,  true,  false, false, false, true,  false, false, false, false, false, false, false, false, false, false}}, S::kStable,                   S::kFailedAtPreRestore},
     {E::kPostRestore,      {{false,  true,  false, false, false, false, false, false, false, false, false, false, false, false, false, false}}, S::kStable,                   S::kFailedAtPostRestore},
+    // Only a failure: while it freezes, or while it is frozen.
+    {E::kFreezeTimer,      {{false,  false, true,  true,  false, false, false, false, false, false, false, false, false, false, false, false}}, S::kFailedAtFreeze,           S::kFailedAtFreeze},
 };
 // clang-format on
 static_assert(std::size(kTable) == kWriterEventCount);

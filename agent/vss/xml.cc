@@ -1,15 +1,19 @@
 #include "agent/vss/xml.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
+#include <limits>
 #include <optional>
 #include <sstream>
 
 #include "agent/vss/errors.h"
+#include "storage/base/status.h"
 
 namespace umbra::vss::xml {
 namespace {
+
+// Also what only matters inside of elements that aren't known: comments, instructions, white space.
+constexpr unsigned kParseAll = pugi::parse_default | pugi::parse_ws_pcdata | pugi::parse_comments | pugi::parse_pi;
 
 constexpr std::string_view kBase64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -40,8 +44,8 @@ std::optional<std::string> DecodeBase64(std::string_view text) {
   return bytes;
 }
 
-// Length of the UTF-8 sequence at the beginning of `text`; 0 when there is none (RFC 3629: no overlong form, no surrogate,
-// nothing above U+10FFFF).
+// Length of the UTF-8 sequence at the beginning of `text`; 0 when there is none (RFC 3629: no overlong form, no
+// surrogate, nothing above U+10FFFF).
 size_t SequenceLength(std::string_view text) {
   const auto byte = [&](size_t i) { return i < text.size() ? static_cast<uint8_t>(text[i]) : 0u; };
   const uint32_t first = byte(0);
@@ -65,13 +69,43 @@ bool IsUtf8(std::string_view text) {
 }
 
 // pugixml takes any bytes for names and values, but can't print them all again.
-bool IsUtf8Tree(pugi::xml_node node) {
+bool IsUtf8Node(pugi::xml_node node) {
   if (!IsUtf8(node.name()) || !IsUtf8(node.value())) return false;
-  for (const pugi::xml_attribute attribute : node.attributes()) {
-    if (!IsUtf8(attribute.name()) || !IsUtf8(attribute.value())) return false;
+  const auto attributes = node.attributes();
+  return std::all_of(attributes.begin(), attributes.end(), [](pugi::xml_attribute attribute) {
+    return IsUtf8(attribute.name()) && IsUtf8(attribute.value());
+  });
+}
+
+// Looks at every node, without a stack that the document could make overflow.
+absl::Status CheckTree(pugi::xml_node root) {
+  int depth = 0;
+  for (pugi::xml_node node = root; node;) {
+    if (!IsUtf8Node(node)) return Error(Code::kCorruptXmlDocument, "the document holds bytes that are no UTF-8 text");
+    if (depth > kMaxDepth) return Error(Code::kCorruptXmlDocument, "nested deeper than {} levels", kMaxDepth);
+    if (pugi::xml_node child = node.first_child()) {
+      node = child;
+      ++depth;
+      continue;
+    }
+    while (node != root && !node.next_sibling()) {
+      node = node.parent();
+      --depth;
+    }
+    node = node == root ? pugi::xml_node() : node.next_sibling();
   }
-  const auto children = node.children();
-  return std::all_of(children.begin(), children.end(), IsUtf8Tree);
+  return absl::OkStatus();
+}
+
+// Makes the printer add no white space inside of `element`, by texts without content between its children.
+void KeepAsItIs(pugi::xml_node element) {
+  if (!element.first_child()) return;
+  for (pugi::xml_node child = element.first_child(); child; child = child.next_sibling()) {
+    if (child.type() == pugi::node_pcdata || child.type() == pugi::node_cdata) continue;
+    KeepAsItIs(child);
+    element.insert_child_before(pugi::node_pcdata, child);
+  }
+  element.append_child(pugi::node_pcdata);
 }
 
 std::string Serialise(pugi::xml_node node) {
@@ -88,14 +122,17 @@ absl::Status Parse(std::string_view text, std::string_view root, std::string_vie
     return Error(Code::kCorruptXmlDocument, "the document has {} bytes, at most {} are read", text.size(),
                  kMaxDocumentBytes);
   }
-  const auto result = document->load_buffer(text.data(), text.size(), pugi::parse_default | pugi::parse_doctype);
+  const auto result = document->load_buffer(text.data(), text.size(), kParseAll | pugi::parse_doctype);
   if (!result) {
     return Error(Code::kCorruptXmlDocument, "byte {}: {}", result.offset, result.description());
   }
+  int root_count = 0;
   for (pugi::xml_node node : document->children()) {
     if (node.type() == pugi::node_doctype) return Error(Code::kCorruptXmlDocument, "a DOCTYPE is not accepted");
+    if (node.type() == pugi::node_element) ++root_count;
   }
-  if (!IsUtf8Tree(*document)) return Error(Code::kCorruptXmlDocument, "the document holds bytes that are no UTF-8 text");
+  if (root_count > 1) return Error(Code::kCorruptXmlDocument, "the document has {} roots", root_count);
+  RETURN_IF_ERROR(CheckTree(*document));
   const pugi::xml_node element = document->document_element();
   if (element.name() != root) {
     return Error(Code::kInvalidXmlDocument, "the root is <{}>, expected <{}>", element.name(), root);
@@ -131,13 +168,19 @@ bool Reader::YesNo(const char* name, bool otherwise) {
   return text.empty() ? otherwise : text == "yes";
 }
 
-uint32_t Reader::Number(const char* name, uint32_t otherwise) {
+uint64_t Reader::Number64(const char* name, uint64_t otherwise) {
   const std::string text = Text(name);
   if (text.empty()) return otherwise;
-  uint32_t value = 0;
+  uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) Fail(name, text);
   return value;
+}
+
+uint32_t Reader::Number(const char* name, uint32_t otherwise) {
+  const uint64_t value = Number64(name, otherwise);
+  if (value > std::numeric_limits<uint32_t>::max()) Fail(name, std::to_string(value));
+  return static_cast<uint32_t>(value);
 }
 
 Guid Reader::Id(const char* name, bool required) {
@@ -172,7 +215,8 @@ void Reader::Fail(std::string_view attribute, std::string_view value) {
 absl::Status Reader::Finish(UnknownXml* unknown) {
   for (const pugi::xml_attribute attribute : node_.attributes()) {
     const std::string name = attribute.name();
-    if (name == "xmlns") continue;  // the printer writes it
+    const bool ours = name == "xmlns:umbra" && attribute.value() == std::string_view(kOurNamespace);
+    if (name == "xmlns" || ours) continue;  // the printer writes it
     if (std::find(known_attributes_.begin(), known_attributes_.end(), name) == known_attributes_.end()) {
       unknown->attributes.emplace_back(name, attribute.value());
     }
@@ -198,8 +242,12 @@ void SetYesNo(pugi::xml_node node, const char* name, bool value) {
   Set(node, name, value ? "yes" : "no");
 }
 
-void SetNumber(pugi::xml_node node, const char* name, uint32_t value) {
+void SetNumber(pugi::xml_node node, const char* name, uint64_t value) {
   Set(node, name, std::to_string(value));
+}
+
+void DeclareOurs(pugi::xml_node node) {
+  if (!node.attribute("xmlns:umbra")) Set(node, "xmlns:umbra", kOurNamespace);
 }
 
 void SetBase64UnlessEmpty(pugi::xml_node node, const char* name, std::string_view bytes) {
@@ -208,7 +256,10 @@ void SetBase64UnlessEmpty(pugi::xml_node node, const char* name, std::string_vie
 
 void AppendUnknown(pugi::xml_node node, const UnknownXml& unknown) {
   for (const auto& [name, value] : unknown.attributes) Set(node, name.c_str(), value);
-  for (const std::string& element : unknown.elements) node.append_buffer(element.data(), element.size());
+  for (const std::string& element : unknown.elements) {
+    node.append_buffer(element.data(), element.size(), kParseAll);
+    KeepAsItIs(node.last_child());
+  }
 }
 
 }  // namespace umbra::vss::xml

@@ -15,6 +15,12 @@
 
 namespace umbra::vss::xml {
 
+// For everything whose form in Microsoft's documents isn't known. Its prefix in our documents is always "umbra".
+inline constexpr char kOurNamespace[] = "urn:umbra:vss:1";
+
+// Real documents have five levels.
+inline constexpr int kMaxDepth = 64;
+
 // One name of an enumeration in the documents.
 template <typename Enum>
 struct EnumName {
@@ -23,8 +29,8 @@ struct EnumName {
 };
 
 // Parses `text` into `document` and checks the root's name and namespace.
-// kCorruptXmlDocument: not well-formed, a DOCTYPE (so no entity of a stranger is ever read), or larger than
-// kMaxDocumentBytes. kInvalidXmlDocument: another root.
+// kCorruptXmlDocument: not well-formed, a DOCTYPE (so no entity of a stranger is ever read), larger than
+// kMaxDocumentBytes, or nested deeper than kMaxDepth. kInvalidXmlDocument: another root.
 absl::Status Parse(std::string_view text, std::string_view root, std::string_view root_namespace,
                    pugi::xml_document* document);
 
@@ -40,6 +46,7 @@ class Reader {
   std::string Required(const char* name);
   bool YesNo(const char* name, bool otherwise);
   uint32_t Number(const char* name, uint32_t otherwise);
+  uint64_t Number64(const char* name, uint64_t otherwise);
   Guid Id(const char* name, bool required);
   std::string Base64(const char* name);
   template <typename Enum, size_t N>
@@ -79,7 +86,9 @@ class Reader {
 void Set(pugi::xml_node node, const char* name, std::string_view value);
 void SetUnlessEmpty(pugi::xml_node node, const char* name, std::string_view value);
 void SetYesNo(pugi::xml_node node, const char* name, bool value);
-void SetNumber(pugi::xml_node node, const char* name, uint32_t value);
+void SetNumber(pugi::xml_node node, const char* name, uint64_t value);
+// Makes `node` one that may have attributes and children of our namespace.
+void DeclareOurs(pugi::xml_node node);
 void SetBase64UnlessEmpty(pugi::xml_node node, const char* name, std::string_view bytes);
 template <typename Enum, size_t N>
 std::string_view EnumText(const EnumName<Enum> (&names)[N], Enum value) {

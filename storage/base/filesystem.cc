@@ -133,6 +133,10 @@ absl::StatusOr<std::string> Filesystem::VolumeOf(const std::string& path) {
   return Error(absl::StatusCode::kUnimplemented, "IO_ERROR", "{}: this file system names no volumes", path);
 }
 
+absl::StatusOr<std::vector<FolderEntry>> Filesystem::ListEntries(const std::string& path) {
+  return Error(absl::StatusCode::kUnimplemented, "IO_ERROR", "{}: this file system tells no kinds", path);
+}
+
 absl::Status Filesystem::AllowTraversal(const std::string& folder) {
   return Error(absl::StatusCode::kUnimplemented, "IO_ERROR", "{}: this file system has no modes", folder);
 }
@@ -173,6 +177,24 @@ absl::StatusOr<std::vector<std::string>> PosixFilesystem::List(const std::string
   closedir(dir);
   std::sort(names.begin(), names.end());
   return names;
+}
+
+absl::StatusOr<std::vector<FolderEntry>> PosixFilesystem::ListEntries(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, List(path));
+  std::vector<FolderEntry> entries;
+  for (const std::string& name : names) {
+    const std::string full = path + "/" + name;
+    struct stat st;
+    if (lstat(full.c_str(), &st) != 0) {
+      if (errno == ENOENT) continue;  // removed since
+      return ErrnoError(errno, "stat " + full);
+    }
+    const EntryKind kind = S_ISDIR(st.st_mode)   ? EntryKind::kFolder
+                           : S_ISREG(st.st_mode) ? EntryKind::kFile
+                                                 : EntryKind::kOther;
+    entries.push_back({name, kind});
+  }
+  return entries;
 }
 
 absl::StatusOr<bool> PosixFilesystem::Exists(const std::string& path) {

@@ -44,6 +44,20 @@ enum class OpenMode {
   kTruncate,   // created or emptied
 };
 
+enum class EntryKind {
+  kFile,
+  kFolder,
+  kOther,  // a symbolic link (whatever it points at), a socket, a device ...
+};
+
+// What a folder holds under one name.
+struct FolderEntry {
+  std::string name;  // not a path
+  EntryKind kind = EntryKind::kFile;
+
+  friend bool operator==(const FolderEntry&, const FolderEntry&) = default;
+};
+
 // Thread-safe.
 class Filesystem {
  public:
@@ -58,6 +72,8 @@ class Filesystem {
   virtual absl::Status MakeDirectories(const std::string& path) = 0;
   // Names (not paths) in the folder, sorted, without "." and "..".
   virtual absl::StatusOr<std::vector<std::string>> List(const std::string& path) = 0;
+  // The same names with what they are; links aren't followed.
+  virtual absl::StatusOr<std::vector<FolderEntry>> ListEntries(const std::string& path);
   virtual absl::StatusOr<bool> Exists(const std::string& path) = 0;
   virtual absl::Status SyncDirectory(const std::string& path) = 0;
   // Takes the exclusive lock on the file `path`, made when absent, without waiting. It is held until the File is destroyed
@@ -88,6 +104,7 @@ class PosixFilesystem final : public Filesystem {
   absl::Status Remove(const std::string& path) override;
   absl::Status MakeDirectories(const std::string& path) override;
   absl::StatusOr<std::vector<std::string>> List(const std::string& path) override;
+  absl::StatusOr<std::vector<FolderEntry>> ListEntries(const std::string& path) override;
   absl::StatusOr<bool> Exists(const std::string& path) override;
   absl::Status SyncDirectory(const std::string& path) override;
   absl::StatusOr<std::unique_ptr<File>> Lock(const std::string& path) override;

@@ -7,8 +7,9 @@ import sys
 import tempfile
 
 import first_vm
+import vss_engine
 
-BENCHMARKS = {"first-vm": first_vm.run}
+BENCHMARKS = {"first-vm": first_vm.run, "vss": vss_engine.run}
 COLUMNS = ("name", "value", "unit", "against", "ratio", "goal", "ok")
 
 

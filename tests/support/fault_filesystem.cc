@@ -92,6 +92,11 @@ absl::StatusOr<std::vector<std::string>> FaultFilesystem::List(const std::string
   return real_.List(path);
 }
 
+absl::StatusOr<std::vector<base::FolderEntry>> FaultFilesystem::ListEntries(const std::string& path) {
+  RETURN_IF_ERROR(Meet(Needs::kNothing, "list " + path));
+  return real_.ListEntries(path);
+}
+
 absl::StatusOr<bool> FaultFilesystem::Exists(const std::string& path) {
   RETURN_IF_ERROR(Meet(Needs::kNothing, "stat " + path));
   return real_.Exists(path);

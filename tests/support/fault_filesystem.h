@@ -36,6 +36,7 @@ class FaultFilesystem final : public base::Filesystem {
   absl::Status Remove(const std::string& path) override;
   absl::Status MakeDirectories(const std::string& path) override;
   absl::StatusOr<std::vector<std::string>> List(const std::string& path) override;
+  absl::StatusOr<std::vector<base::FolderEntry>> ListEntries(const std::string& path) override;
   absl::StatusOr<bool> Exists(const std::string& path) override;
   absl::Status SyncDirectory(const std::string& path) override;
   absl::StatusOr<std::unique_ptr<base::File>> Lock(const std::string& path) override;

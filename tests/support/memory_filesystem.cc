@@ -172,6 +172,18 @@ absl::StatusOr<std::vector<std::string>> MemoryFilesystem::List(const std::strin
   return found;
 }
 
+absl::StatusOr<std::vector<base::FolderEntry>> MemoryFilesystem::ListEntries(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, List(path));
+  absl::MutexLock lock(&mu_);
+  std::vector<base::FolderEntry> entries;
+  for (const std::string& name : names) {
+    const auto found = names_.find(path == "/" ? "/" + name : path + "/" + name);
+    if (found == names_.end()) continue;  // removed since
+    entries.push_back({name, found->second->folder ? base::EntryKind::kFolder : base::EntryKind::kFile});
+  }
+  return entries;
+}
+
 absl::StatusOr<bool> MemoryFilesystem::Exists(const std::string& path) {
   absl::MutexLock lock(&mu_);
   return names_.contains(path);

@@ -96,6 +96,7 @@ class CoordinatorTest : public ::testing::Test {
 TEST_F(CoordinatorTest, BackupRunsInTheDocumentedOrder) {
   auto session = coordinator_->NewSession();
   ASSERT_TRUE(session->InitializeForBackup().ok());
+  ASSERT_TRUE(session->SetBackupState({}).ok());
   ASSERT_TRUE(session->GatherWriterMetadata().ok());
   ASSERT_TRUE(session->AddComponent({kFront, "", "A"}).ok());
   ASSERT_TRUE(session->StartSnapshotSet().ok());
@@ -207,7 +208,7 @@ TEST_F(CoordinatorTest, ProviderFailureAnywhereFailsTheSetAndThawsEverybody) {
         EXPECT_THAT(events, Not(Contains("Freeze")));
       }
     }
-    EXPECT_EQ(Of("p").back(), "AbortSnapshots");
+    EXPECT_EQ(taken_.back(), "p.AbortSnapshots");  // when the writers run again
     // After that BackupComplete is forbidden, abort changes nothing, and nothing is left to delete.
     EXPECT_EQ(CodeOf(session->BackupComplete()), Code::kBadState);
     EXPECT_TRUE(session->AbortBackup().ok());
@@ -328,6 +329,34 @@ TEST_F(CoordinatorTest, VolumesAreAskedForAndAddedOnce) {
   EXPECT_EQ(CodeOf(session->AddToSnapshotSet("/b/", kFront).status()), Code::kProviderNotRegistered);
 }
 
+TEST_F(CoordinatorTest, ManyVolumesGoToTheFirstProviderThatSupportsEach) {
+  ScriptedProvider hardware("hw", kSystem, record_);
+  hardware.identity_.type = ProviderType::kHardware;
+  hardware.prefix = "/b";
+  coordinator_->AddProvider(hardware);
+  auto session = coordinator_->NewSession();
+  ASSERT_TRUE(session->InitializeForBackup().ok());
+  ASSERT_TRUE(session->SetBackupState({}).ok());
+  ASSERT_TRUE(session->GatherWriterMetadata().ok());
+  ASSERT_TRUE(session->StartSnapshotSet().ok());
+  record_.Take();
+  const auto ids = session->AddVolumesToSnapshotSet({"/a/", "/b/", "/c/"});
+  ASSERT_TRUE(ids.ok()) << ids.status();
+  EXPECT_EQ(ids->size(), 3u);
+  EXPECT_THAT(record_.Take(), ElementsAre("hw.BeginPrepare(/b/)", "p.BeginPrepare(/a/)", "p.BeginPrepare(/c/)"));
+  EXPECT_EQ(session->components().snapshots[1].provider_id, kSystem);
+  EXPECT_EQ(session->components().snapshots[2].snapshot_id, (*ids)[2]);
+  EXPECT_EQ(CodeOf(session->AddVolumesToSnapshotSet({"/d/", "/d/"}).status()), Code::kObjectAlreadyExists);
+  EXPECT_EQ(CodeOf(session->AddVolumesToSnapshotSet({"/c/"}).status()), Code::kObjectAlreadyExists);
+  EXPECT_EQ(CodeOf(session->AddVolumesToSnapshotSet({"nowhere"}).status()), Code::kVolumeNotSupported);
+  EXPECT_EQ(CodeOf(session->AddVolumesToSnapshotSet(std::vector<std::string>(62, "/x/")).status()),
+            Code::kMaximumNumberOfVolumesReached);
+  // Both are called in every phase.
+  ASSERT_TRUE(session->PrepareForBackup().ok());
+  ASSERT_TRUE(session->DoSnapshotSet().ok());
+  EXPECT_THAT(record_.Take(), ::testing::IsSupersetOf({"p.Commit", "hw.Commit", "p.EndPrepare", "hw.EndPrepare"}));
+}
+
 TEST_F(CoordinatorTest, RefusesCallsInTheWrongPlace) {
   auto session = coordinator_->NewSession();
   EXPECT_EQ(CodeOf(session->GatherWriterMetadata()), Code::kBadState);
@@ -387,6 +416,7 @@ TEST_F(CoordinatorTest, PersistentSnapshotsOutliveTheSession) {
   auto session = coordinator_->NewSession();
   ASSERT_TRUE(session->InitializeForBackup().ok());
   ASSERT_TRUE(session->SetContext(kContextAppRollback).ok());
+  ASSERT_TRUE(session->SetBackupState({}).ok());
   ASSERT_TRUE(session->GatherWriterMetadata().ok());
   ASSERT_TRUE(session->AddComponent({kFront, "", "A"}).ok());
   ASSERT_TRUE(session->StartSnapshotSet().ok());

@@ -79,6 +79,16 @@ TEST(BackupComponentsDocument, EveryFieldSurvives) {
   c.prepare_for_backup_failure = "1";
   c.post_snapshot_failure = "2";
   c.failure = {Code::kWriterErrorPartialFailure, 7, "3"};
+  c.partial_files = {{"/db", "a.dat", "0:512,0x400:1", std::string("\0m", 2)}};
+  c.differenced_files = {{"/db", "*.log", true, absl::FromUnixMicros(1'700'000'000'123'456), ""},
+                         {"/db", "*.dat", false, std::nullopt, "lsn 7"}};
+  c.directed_targets = {{"/db", "a", "0:1", "/new", "b", "2:1"}};
+  c.used_mappings = {{"/old", "*", false, "/elsewhere"}};
+  c.restore_name = "other";
+  c.authoritative = true;
+  c.roll_forward = {RollForwardType::kPartial, "until noon"};
+  c.target_instance = Guid::Literal("7b0f4c7e-2f6a-4f5e-9a77-3d5a1f0c9e23");
+  c.target_instance_name = "B";
   c.selected_for_restore = true;
   c.restore_subcomponents = {"x\\y"};
   c.restore_options = "how";
@@ -114,6 +124,48 @@ TEST(Documents, KeepWhatTheyDoNotKnow) {
   EXPECT_EQ(*ParseWriterMetadata(printed), *metadata);
 }
 
+// What comes in in the many forms of real documents goes out in ours: pairs of files NAME.in.xml and NAME.out.xml.
+TEST(Documents, GoldenPairs) {
+  for (const std::string name : {"sql_like", "system_state", "unknown_content", "upper_case_and_order"}) {
+    SCOPED_TRACE(name);
+    const auto metadata = ParseWriterMetadata(Golden("pairs/" + name + ".in.xml"));
+    ASSERT_TRUE(metadata.ok()) << metadata.status();
+    EXPECT_EQ(PrintWriterMetadata(*metadata), Golden("pairs/" + name + ".out.xml"));
+    EXPECT_EQ(*ParseWriterMetadata(Golden("pairs/" + name + ".out.xml")), *metadata);
+  }
+  for (const std::string name : {"components_sql_like", "components_restore"}) {
+    SCOPED_TRACE(name);
+    const auto components = ParseBackupComponents(Golden("pairs/" + name + ".in.xml"));
+    ASSERT_TRUE(components.ok()) << components.status();
+    EXPECT_EQ(PrintBackupComponents(*components), Golden("pairs/" + name + ".out.xml"));
+    const auto again = ParseBackupComponents(Golden("pairs/" + name + ".out.xml"));
+    EXPECT_EQ(again->writers, components->writers);
+  }
+}
+
+TEST(WriterMetadataDocument, WhatMicrosoftsFormDoesNotShowIsKeptInOurNamespace) {
+  WriterMetadata m;
+  m.writer_id = Guid::Literal("66841cd4-6ded-4f4b-8f17-fd23f8ddc3de");
+  m.instance_id = Guid::Literal("7b0f4c7e-2f6a-4f5e-9a77-3d5a1f0c9e21");
+  m.restore_method.method = RestoreMethod::kRestoreToAlternateLocation;
+  m.restore_method.writer_restore = WriterRestore::kIfReplaceFails;
+  m.restore_method.alternate_mappings = {{"/db", "*", true, "/alt"}};
+  Component c;
+  c.name = "c";
+  FileSet set;
+  set.path = "/db";
+  set.filespec = "*";
+  set.alternate_path = "/stage";
+  c.files = {set};
+  c.dependencies = {{Guid::Literal("7b0f4c7e-2f6a-4f5e-9a77-3d5a1f0c9e22"), "path", "other"}};
+  m.components = {c};
+  const std::string printed = PrintWriterMetadata(m);
+  const auto again = ParseWriterMetadata(printed);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(*again, m) << printed;
+  EXPECT_THAT(printed, HasSubstr("umbra:alternatePath=\"/stage\""));
+}
+
 TEST(Documents, ReadUtf16) {
   const std::string utf8 = Golden("backup_components.xml");
   std::string utf16 = "\xFF\xFE";
@@ -124,6 +176,41 @@ TEST(Documents, ReadUtf16) {
   auto components = ParseBackupComponents(utf16);
   ASSERT_TRUE(components.ok()) << components.status();
   EXPECT_EQ(PrintBackupComponents(*components), utf8);
+  // The other byte order, and without the mark at the beginning.
+  std::string big_endian = "\xFE\xFF";
+  for (const char c : utf8) (big_endian += '\0') += c;
+  EXPECT_TRUE(ParseBackupComponents(big_endian).ok());
+  EXPECT_TRUE(ParseBackupComponents(utf16.substr(2)).ok());
+}
+
+TEST(Documents, KeepUnknownElementsAsTheyAreInside) {
+  const std::string inner = "<NEW_THING a=\"1\">\n  <!-- why -->  <INNER/> text <?do it?><![CDATA[<raw>]]></NEW_THING>";
+  const std::string xml =
+      "<WRITER_METADATA xmlns=\"x-schema:#VssWriterMetadataInfo\"><IDENTIFICATION "
+      "writerId=\"66841cd4-6ded-4f4b-8f17-fd23f8ddc3de\" instanceId=\"7b0f4c7e-2f6a-4f5e-9a77-3d5a1f0c9e21\"/>" +
+      inner + "</WRITER_METADATA>";
+  const auto metadata = ParseWriterMetadata(xml);
+  ASSERT_TRUE(metadata.ok()) << metadata.status();
+  const std::string printed = PrintWriterMetadata(*metadata);
+  for (const char* kept : {"\n  <!-- why -->  <INNER", " text <?do it?><![CDATA[<raw>]]></NEW_THING>"}) {
+    EXPECT_THAT(printed, HasSubstr(kept));
+  }
+  EXPECT_EQ(PrintWriterMetadata(*ParseWriterMetadata(printed)), printed);
+}
+
+TEST(Documents, KeepWhatALaterVersionOfOursAdds) {
+  const std::string golden = Golden("backup_components.xml");
+  std::string later = golden;
+  later.replace(later.find("owner_tag=job-7-1\""), 18, "owner_tag=job-7-1\" later=\"x\"");
+  const auto components = ParseBackupComponents(later);
+  ASSERT_TRUE(components.ok()) << components.status();
+  EXPECT_THAT(PrintBackupComponents(*components), HasSubstr("later=\"x\""));
+}
+
+std::string Repeat(std::string_view text, int count) {
+  std::string all;
+  for (int i = 0; i < count; ++i) all += text;
+  return all;
 }
 
 struct Refused {
@@ -145,6 +232,23 @@ TEST(Documents, RefuseWhatIsDamagedOrForeign) {
       {"no UTF-8 in a name", head + "<IDENTIFICATION \xcc=\"0\"/></WRITER_METADATA>", Code::kCorruptXmlDocument},
       {"overlong UTF-8", head + id + "<X a=\"\xc0\xaf\"/></WRITER_METADATA>", Code::kCorruptXmlDocument},
       {"restore method without a method", head + id + "<RESTORE_METHOD writerRestore=\"always\"/></WRITER_METADATA>",
+       Code::kInvalidXmlDocument},
+      {"nested too deep", head + id + Repeat("<a>", 200'000) + Repeat("</a>", 200'000) + "</WRITER_METADATA>",
+       Code::kCorruptXmlDocument},
+      {"an entity of a stranger",
+       "<?xml version=\"1.0\"?><!DOCTYPE r [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]>" + head + id +
+           "<X>&b;</X></WRITER_METADATA>",
+       Code::kCorruptXmlDocument},
+      {"two roots", head + id + "</WRITER_METADATA><WRITER_METADATA/>", Code::kCorruptXmlDocument},
+      {"mask too large",
+       head + id +
+           "<BACKUP_LOCATIONS><FILE_GROUP componentName=\"c\"><FILE_LIST path=\"p\" filespec=\"*\" "
+           "filespecBackupType=\"4294967296\"/></FILE_GROUP></BACKUP_LOCATIONS></WRITER_METADATA>",
+       Code::kInvalidXmlDocument},
+      {"file set without a path",
+       head + id +
+           "<BACKUP_LOCATIONS><FILE_GROUP componentName=\"c\"><FILE_LIST filespec=\"*\"/></FILE_GROUP>"
+           "</BACKUP_LOCATIONS></WRITER_METADATA>",
        Code::kInvalidXmlDocument},
       {"too large", std::string(kMaxDocumentBytes + 1, ' '), Code::kCorruptXmlDocument},
       {"other root", "<x/>", Code::kInvalidXmlDocument},

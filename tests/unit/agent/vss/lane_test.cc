@@ -23,10 +23,11 @@ TEST(Lane, RunsInOrderAndReturnsResults) {
       return i == 3 ? absl::AbortedError("three") : absl::OkStatus();
     }));
   }
-  absl::Status result;
+  Lane::Outcome outcome;
   for (int i = 0; i < 10; ++i) {
-    ASSERT_TRUE(lane.Await(calls[i], absl::Minutes(1), &result));
-    EXPECT_EQ(result.ok(), i != 3);
+    ASSERT_TRUE(lane.Await(calls[i], absl::Minutes(1), &outcome));
+    EXPECT_EQ(outcome.result.ok(), i != 3);
+    EXPECT_GT(outcome.finished, absl::ZeroDuration());
   }
   EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}));
 }
@@ -34,12 +35,12 @@ TEST(Lane, RunsInOrderAndReturnsResults) {
 TEST(Lane, TurnsAnExceptionIntoAnError) {
   base::SystemClock clock;
   Lane lane(clock);
-  absl::Status result;
+  Lane::Outcome outcome;
   ASSERT_TRUE(
-      lane.Await(lane.Post([]() -> absl::Status { throw std::runtime_error("oops"); }), absl::Minutes(1), &result));
-  EXPECT_EQ(result.code(), absl::StatusCode::kInternal);
-  ASSERT_TRUE(lane.Await(lane.Post([] { return absl::OkStatus(); }), absl::Minutes(1), &result));
-  EXPECT_TRUE(result.ok());
+      lane.Await(lane.Post([]() -> absl::Status { throw std::runtime_error("oops"); }), absl::Minutes(1), &outcome));
+  EXPECT_EQ(outcome.result.code(), absl::StatusCode::kInternal);
+  ASSERT_TRUE(lane.Await(lane.Post([] { return absl::OkStatus(); }), absl::Minutes(1), &outcome));
+  EXPECT_TRUE(outcome.result.ok());
 }
 
 TEST(Lane, DropsWhatWaitedInVainAndRunsWhatMustRun) {
@@ -53,13 +54,15 @@ TEST(Lane, DropsWhatWaitedInVainAndRunsWhatMustRun) {
       release.WaitForNotification();
       return absl::OkStatus();
     });
-    absl::Status result;
-    EXPECT_FALSE(lane.Await(hung, absl::Seconds(1), &result));
+    Lane::Outcome outcome;
+    EXPECT_FALSE(lane.Await(hung, absl::Seconds(1), &outcome));
     EXPECT_FALSE(lane.IsDone(hung));
     const auto dropped = lane.Post([&] { return dropped_ran = true, absl::OkStatus(); });
     const auto must = lane.Post([&] { return must_ran = true, absl::OkStatus(); }, true);
-    EXPECT_FALSE(lane.Await(dropped, absl::ZeroDuration(), &result));
-    EXPECT_FALSE(lane.Await(must, absl::ZeroDuration(), &result));
+    EXPECT_FALSE(lane.Await(dropped, absl::ZeroDuration(), &outcome));
+    EXPECT_FALSE(lane.Await(must, absl::ZeroDuration(), &outcome));
+    lane.Abandon(dropped);
+    lane.Abandon(must);
     release.Notify();
   }
   EXPECT_FALSE(dropped_ran);

@@ -208,7 +208,310 @@ TEST_F(RequesterTest, ErrorAtCompleteIsTheWritersNotTheBackups) {
   EXPECT_THAT(record_.Take(), Contains("p.DeleteSnapshots"));
 }
 
+// --- which writers and components take part ---
+
+TEST_F(RequesterTest, DisabledAndNotEnabledWritersAreNotEvenAsked) {
+  for (const BackupSettings& settings :
+       {BackupSettings{.enabled_classes = {kOne}}, BackupSettings{.disabled_classes = {kTwo}},
+        BackupSettings{.disabled_instances = {kTwo}}}) {
+    record_.Take();
+    BackupRequester backup(coordinator_.NewSession(), settings);
+    const auto metadata = backup.Gather();
+    ASSERT_TRUE(metadata.ok());
+    ASSERT_EQ(metadata->size(), 1u);
+    EXPECT_EQ((*metadata)[0].writer_id, kOne);
+    EXPECT_THAT(record_.Take(), ElementsAre("one.Identify"));
+  }
+}
+
+TEST_F(RequesterTest, InstancesOfOneClassHaveTheirOwnComponents) {
+  Coordinator coordinator(clock_, random_);
+  ScriptedWriter second("second", kOne, record_);
+  second.identity_.instance_id = second.metadata.instance_id = kTwo;
+  second.AddComponent("Z", "/z/");
+  coordinator.AddWriter(one_);
+  coordinator.AddWriter(second);
+  coordinator.AddProvider(provider_);
+  second.on["PrepareBackup"] = [](EventContext& context) {
+    EXPECT_EQ(context.components.size(), 1u);
+    EXPECT_EQ(context.components[0].name, "Z");
+    context.components[0].backup_metadata = "of second";
+    return absl::OkStatus();
+  };
+  BackupRequester backup(coordinator.NewSession(), {});
+  ASSERT_TRUE(backup.Gather().ok());
+  ASSERT_TRUE(backup.Select({{{kOne, "", "Z"}, ""}}).ok());
+  record_.Take();
+  ASSERT_TRUE(backup.Prepare().ok());
+  EXPECT_THAT(record_.Take(), ElementsAre("p.BeginPrepare(/z/)", "second.PrepareBackup"));
+  ASSERT_TRUE(backup.Snapshot().ok());
+  auto document = ParseBackupComponents(backup.Documents()->backup_components);
+  EXPECT_EQ(document->Find({kOne, "", "Z"})->backup_metadata, "of second");
+}
+
+TEST_F(RequesterTest, VolumesOfWhatComesAlongAreInTheSetAndIllegalSelectionsAreRefused) {
+  Component set, part, must;
+  set.name = "set";
+  part.logical_path = "set";
+  part.name = "part";
+  part.selectable = false;
+  part.volumes = {"/part/"};
+  one_.metadata.components = {set, part};
+  auto backup = Backup();
+  ASSERT_TRUE(backup.Gather().ok());
+  ASSERT_TRUE(backup.Select({{{kOne, "", "set"}, ""}}).ok());
+  record_.Take();
+  ASSERT_TRUE(backup.Prepare().ok());
+  EXPECT_THAT(record_.Take(), Contains("p.BeginPrepare(/part/)"));
+  ASSERT_TRUE(backup.Abort().ok());
+
+  auto implicit = Backup();
+  ASSERT_TRUE(implicit.Gather().ok());
+  EXPECT_EQ(base::ReasonOf(implicit.Select({{{kOne, "set", "part"}, ""}})), "INVALID_REQUEST");
+
+  must.name = "must";
+  must.selectable = false;
+  one_.metadata.components.push_back(must);
+  auto without = Backup();
+  ASSERT_TRUE(without.Gather().ok());
+  EXPECT_EQ(base::ReasonOf(without.Select({{{kOne, "", "set"}, ""}})), "INVALID_REQUEST");
+  auto with = Backup();
+  ASSERT_TRUE(with.Gather().ok());
+  EXPECT_TRUE(with.Select({{{kOne, "", "set"}, ""}, {{kOne, "", "must"}, ""}}).ok());
+}
+
+TEST_F(RequesterTest, VolumesWithoutComponentsAreCopiedWithoutWriters) {
+  BackupRequester backup(coordinator_.NewSession(), {.context = kContextFileShareBackup, .volumes = {"/x/", "/y/"}});
+  ASSERT_TRUE(backup.Gather().ok());
+  ASSERT_TRUE(backup.Select({}).ok());
+  ASSERT_TRUE(backup.Prepare().ok());
+  record_.Take();
+  const auto set = backup.Snapshot();
+  ASSERT_TRUE(set.ok()) << set.status();
+  EXPECT_EQ(set->snapshots.size(), 2u);
+  EXPECT_TRUE(backup.Complete().ok());
+  for (const std::string& event : record_.Take()) EXPECT_TRUE(event.starts_with("p.")) << event;
+}
+
+TEST_F(RequesterTest, SetIsLeftOutWhenNoFileMustComeFromIt) {
+  FileSet live;
+  live.path = "/a";
+  live.filespec = "*";
+  live.backup_type_mask = kFileSpecFullBackupRequired;
+  one_.metadata.components[0].files = {live};
+  BackupRequester backup(coordinator_.NewSession(), {.skip_needless_snapshot = true});
+  ASSERT_TRUE(backup.Gather().ok());
+  ASSERT_TRUE(backup.Select({{kA, ""}}).ok());
+  record_.Take();
+  ASSERT_TRUE(backup.Prepare().ok());
+  const auto set = backup.Snapshot();
+  ASSERT_TRUE(set.ok()) << set.status();
+  EXPECT_TRUE(set->snapshots.empty());
+  ASSERT_TRUE(backup.SetBackupSucceeded(kA, true).ok());
+  ASSERT_TRUE(backup.Documents().ok());
+  ASSERT_TRUE(backup.Complete().ok());
+  EXPECT_THAT(record_.Take(), ElementsAre("one.PrepareBackup", "one.BackupComplete", "one.BackupShutdown"));
+  // The creation lock is free again.
+  auto next = Backup();
+  ASSERT_TRUE(next.Gather().ok());
+  ASSERT_TRUE(next.Select({{kA, ""}}).ok());
+  EXPECT_TRUE(next.Prepare().ok());
+}
+
+TEST_F(RequesterTest, SetThatIsNeededCanNotBeLeftOut) {
+  BackupRequester backup(coordinator_.NewSession(), {.skip_needless_snapshot = true});
+  ASSERT_TRUE(backup.Gather().ok());
+  ASSERT_TRUE(backup.Select({{kA, ""}}).ok());
+  ASSERT_TRUE(backup.Prepare().ok());
+  EXPECT_EQ(backup.Snapshot()->snapshots.size(), 1u);
+  auto session = coordinator_.NewSession();
+  ASSERT_TRUE(session->InitializeForBackup().ok());
+  ASSERT_TRUE(session->SetBackupState({}).ok());
+  ASSERT_TRUE(session->GatherWriterMetadata().ok());
+  ASSERT_TRUE(session->AddComponent(kA).ok());
+  ASSERT_TRUE(session->StartSnapshotSet().ok());
+  ASSERT_TRUE(session->PrepareForBackup().ok());
+  EXPECT_EQ(CodeOf(session->BackupComplete()), Code::kBadState);
+  EXPECT_EQ(CodeOf(session->SetBackupSucceeded(kA, true)), Code::kBadState);
+  EXPECT_EQ(CodeOf(session->SaveAsXml().status()), Code::kBadState);
+}
+
+TEST_F(RequesterTest, CopiesOfAPersistentContextGoWithABackupThatIsGivenUp) {
+  BackupRequester backup(coordinator_.NewSession(), {.context = kContextAppRollback});
+  ASSERT_TRUE(backup.Gather().ok());
+  ASSERT_TRUE(backup.Select({{kA, ""}}).ok());
+  ASSERT_TRUE(backup.Prepare().ok());
+  ASSERT_TRUE(backup.Snapshot().ok());
+  ASSERT_TRUE(backup.Abort().ok());
+  EXPECT_THAT(record_.Take(), Contains("p.DeleteSnapshots"));
+}
+
+TEST_F(RequesterTest, StampOfOneBackupIsToldToTheNext) {
+  one_.on["PostSnapshot"] = [](EventContext& context) {
+    context.components[0].backup_stamp = context.components[0].previous_backup_stamp + "+1";
+    return absl::OkStatus();
+  };
+  std::string stamp;
+  for (const std::string expected : {"+1", "+1+1", "+1+1+1"}) {
+    auto backup = Backup();
+    ASSERT_TRUE(backup.Gather().ok());
+    ASSERT_TRUE(backup.Select({{kA, "", stamp}}).ok());
+    ASSERT_TRUE(backup.Prepare().ok());
+    ASSERT_TRUE(backup.Snapshot().ok());
+    auto document = ParseBackupComponents(backup.Documents()->backup_components);
+    stamp = document->Find(kA)->backup_stamp;
+    EXPECT_EQ(stamp, expected);
+  }
+}
+
+// --- partial failure ---
+
+TEST_F(RequesterTest, PartialFailureEndsTheBackupUnlessItIsAccepted) {
+  one_.AddComponent("A2", "/a/");
+  one_.on["PostSnapshot"] = [](EventContext& context) {
+    context.components[0].failure = {Code::kWriterErrorNonRetryable, 7, "corrupt"};
+    context.failure = Error(Code::kWriterErrorPartialFailure, "one of two");
+    return absl::OkStatus();
+  };
+  const ComponentId a2{kOne, "", "A2"};
+  {
+    auto backup = Backup();
+    ASSERT_TRUE(backup.Gather().ok());
+    ASSERT_TRUE(backup.Select({{kA, ""}, {a2, ""}}).ok());
+    ASSERT_TRUE(backup.Prepare().ok());
+    EXPECT_EQ(CodeOf(backup.Snapshot().status()), Code::kWriterErrorPartialFailure);
+  }
+  BackupRequester backup(coordinator_.NewSession(), {.accept_partial_failure = true});
+  ASSERT_TRUE(backup.Gather().ok());
+  ASSERT_TRUE(backup.Select({{kA, ""}, {a2, ""}}).ok());
+  ASSERT_TRUE(backup.Prepare().ok());
+  const auto set = backup.Snapshot();
+  ASSERT_TRUE(set.ok()) << set.status();
+  ASSERT_EQ(set->failed_components.size(), 1u);
+  EXPECT_EQ(set->failed_components[0].id, kA);
+  EXPECT_EQ(set->failed_components[0].failure.code, Code::kWriterErrorNonRetryable);
+  EXPECT_EQ(set->failed_components[0].failure.message, "corrupt");
+  ASSERT_TRUE(backup.SetBackupSucceeded(a2, true).ok());  // the other one is marked already
+  const auto documents = backup.Documents();
+  auto components = ParseBackupComponents(documents->backup_components);
+  EXPECT_EQ(components->Find(kA)->succeeded, false);
+  EXPECT_EQ(components->Find(a2)->succeeded, true);
+  record_.Take();
+  EXPECT_TRUE(backup.Complete().ok());
+  EXPECT_THAT(record_.Take(), Contains("one.BackupComplete"));  // it still took part
+}
+
+TEST_F(RequesterTest, PartialFailureThatEndedTheWritersPartIsAFailure) {
+  one_.on["Freeze"] = [](EventContext&) { return Error(Code::kWriterErrorPartialFailure, "x"); };
+  BackupRequester backup(coordinator_.NewSession(), {.accept_partial_failure = true});
+  ASSERT_TRUE(backup.Gather().ok());
+  ASSERT_TRUE(backup.Select({{kA, ""}}).ok());
+  ASSERT_TRUE(backup.Prepare().ok());
+  EXPECT_FALSE(backup.Snapshot().ok());
+}
+
 // --- restore ---
+
+TEST_F(RequesterTest, RestoreOfASubcomponentFollowsTheSavedMetadata) {
+  Component set, alone, never;
+  set.name = "set";
+  set.volumes = {"/a/"};
+  alone.logical_path = never.logical_path = "set";
+  alone.name = "alone";
+  never.name = "never";
+  alone.selectable = never.selectable = false;
+  alone.selectable_for_restore = true;
+  one_.metadata.components = {set, alone, never};
+  const ComponentId id{kOne, "", "set"};
+  BackupDocuments documents;
+  {
+    auto backup = Backup();
+    ASSERT_TRUE(backup.Gather().ok());
+    ASSERT_TRUE(backup.Select({{id, ""}}).ok());
+    ASSERT_TRUE(backup.Prepare().ok());
+    ASSERT_TRUE(backup.Snapshot().ok());
+    documents = *backup.Documents();
+  }
+  one_.metadata.components.clear();  // what it says now doesn't matter
+  one_.on["PreRestore"] = [](EventContext& context) {
+    EXPECT_THAT(context.components[0].restore_subcomponents, ElementsAre("set\\alone"));
+    EXPECT_EQ(context.restore_type, RestoreType::kByCopy);
+    return absl::OkStatus();
+  };
+  const auto select = [&](std::string subcomponent) {
+    RestoreRequester restore(coordinator_.NewSession(), documents);
+    EXPECT_TRUE(restore.Gather().ok());
+    absl::Status status = restore.Select({RestoreChoice{.id = id, .subcomponents = {std::move(subcomponent)}}});
+    if (status.ok()) status = restore.PreRestore();
+    return base::ReasonOf(status);
+  };
+  EXPECT_EQ(select("set\\alone"), "");
+  EXPECT_EQ(select("set\\never"), "INVALID_REQUEST");
+  EXPECT_EQ(select("set\\gone"), "VSS_OBJECT_NOT_FOUND");
+}
+
+TEST_F(RequesterTest, WhatTheSchemaDoesNotAllowIsRefused) {
+  const auto reason = [&](uint32_t schema, RestoreChoice choice) {
+    one_.metadata.backup_schema = schema;
+    const BackupDocuments documents = Done();
+    RestoreRequester restore(coordinator_.NewSession(), documents);
+    EXPECT_TRUE(restore.Gather().ok());
+    choice.id = kA;
+    return base::ReasonOf(restore.Select({choice}));
+  };
+  struct Case {
+    uint32_t bit;
+    RestoreChoice choice;
+  };
+  const Case cases[] = {
+      {kSchemaNewTarget, {.new_targets = {{"/old", "*", false, "/new"}}}},
+      {kSchemaRestoreRename, {.restore_name = "other"}},
+      {kSchemaAuthoritativeRestore, {.authoritative = true}},
+      {kSchemaRollForwardRestore, {.roll_forward = {RollForwardType::kAll, ""}}},
+      {kSchemaRestoreWithMove, {.target_instance = kOne}},
+  };
+  for (const Case& c : cases) {
+    EXPECT_EQ(reason(c.bit, c.choice), "") << c.bit;
+    EXPECT_EQ(reason(~c.bit, c.choice), "VSS_NOT_SUPPORTED") << c.bit;
+  }
+  EXPECT_EQ(reason(kSchemaRestoreWithMove, {.target_instance = kTwo}), "VSS_OBJECT_NOT_FOUND");
+}
+
+TEST_F(RequesterTest, WriterSetsTargetsInPreRestoreAndReadsInPostRestoreWhatWasDone) {
+  one_.on["PrepareSnapshot"] = [](EventContext& context) {
+    context.components[0].partial_files = {{"/a", "x", "0:1", ""}};
+    context.components[0].restore_target = RestoreTarget::kDirected;  // isn't its to say here
+    return absl::OkStatus();
+  };
+  const BackupDocuments documents = Done();
+  one_.on["PreRestore"] = [](EventContext& context) {
+    EXPECT_EQ(context.components[0].restore_target, RestoreTarget::kUndefined);
+    context.components[0].restore_target = RestoreTarget::kAlternate;
+    context.components[0].directed_targets = {{"/a", "x", "0:1", "/b", "y", "2:1"}};
+    context.components[0].backup_stamp = "no more";
+    return absl::OkStatus();
+  };
+  one_.on["PostRestore"] = [](EventContext& context) {
+    EXPECT_THAT(context.components[0].used_mappings, ElementsAre(FileMapping{"/a", "*", false, "/b"}));
+    EXPECT_EQ(context.components[0].partial_files[0].ranges, "File=/r");
+    EXPECT_EQ(context.components[0].backup_stamp, "");
+    return absl::OkStatus();
+  };
+  RestoreRequester restore(coordinator_.NewSession(), documents);
+  ASSERT_TRUE(restore.Gather().ok());
+  EXPECT_EQ(restore.saved_metadata().size(), 2u);
+  ASSERT_TRUE(restore.Select({{kA, "", {}}}).ok());
+  EXPECT_FALSE(restore.AddAlternativeLocationMapping(kA, {}).ok());
+  ASSERT_TRUE(restore.PreRestore().ok());
+  EXPECT_EQ(restore.components().writers[0].components[0].restore_target, RestoreTarget::kAlternate);
+  ASSERT_TRUE(restore.AddAlternativeLocationMapping(kA, {"/a", "*", false, "/b"}).ok());
+  ASSERT_TRUE(restore.SetRangesFilePath(kA, 0, "/r").ok());
+  EXPECT_EQ(base::ReasonOf(restore.SetRangesFilePath(kA, 1, "/r")), "VSS_OBJECT_NOT_FOUND");
+  ASSERT_TRUE(restore.SetFileRestoreStatus(kA, FileRestoreStatus::kAll).ok());
+  record_.Take();
+  EXPECT_TRUE(restore.PostRestore().ok());
+  EXPECT_THAT(record_.Take(), ElementsAre("one.PostRestore"));
+}
 
 TEST_F(RequesterTest, RestoreAsksOnlySelectedWritersAndTellsThemTheFileStatus) {
   const BackupDocuments documents = Done();
@@ -233,6 +536,7 @@ TEST_F(RequesterTest, RestoreAsksOnlySelectedWritersAndTellsThemTheFileStatus) {
 }
 
 TEST_F(RequesterTest, WhatTheSessionIsToldForARestoreReachesTheWriter) {
+  one_.metadata.backup_schema = kSchemaNewTarget;
   const BackupDocuments documents = Done();
   one_.on["PreRestore"] = [](EventContext& context) {
     const BackupComponent& c = context.components[0];

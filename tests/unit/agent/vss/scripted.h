@@ -18,21 +18,30 @@
 
 namespace umbra::vss::testing {
 
-// What happened, in order: "writer1.Freeze", "provider.Commit". Thread-safe.
+// What happened, in order: "writer1.Freeze", "provider.Commit", and when, if there is a clock. Thread-safe.
 class Record {
  public:
+  explicit Record(base::Clock* clock = nullptr) : clock_(clock) {}
+
   void Add(const std::string& event) {
+    const absl::Duration now = clock_ == nullptr ? absl::ZeroDuration() : clock_->Monotonic();
     absl::MutexLock lock(&mu_);
-    events_.push_back(event);
+    events_.emplace_back(event, now);
   }
-  std::vector<std::string> Take() {
+  std::vector<std::pair<std::string, absl::Duration>> TakeTimed() {
     absl::MutexLock lock(&mu_);
     return std::exchange(events_, {});
   }
+  std::vector<std::string> Take() {
+    std::vector<std::string> names;
+    for (auto& [name, when] : TakeTimed()) names.push_back(std::move(name));
+    return names;
+  }
 
  private:
+  base::Clock* const clock_;
   absl::Mutex mu_;
-  std::vector<std::string> events_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::pair<std::string, absl::Duration>> events_ ABSL_GUARDED_BY(mu_);
 };
 
 // A clock that stands still until a handler moves it. Moving waits until the coordinator has begun to wait, so that the

@@ -67,6 +67,11 @@ TEST(WriterStates, FollowMicrosoftsTable) {
       {{S::kWaitingForThaw, E::kThaw}, {S::kWaitingForPostSnapshot, S::kFailedAtThaw}},
       {{S::kWaitingForPostSnapshot, E::kPostSnapshot}, {S::kWaitingForBackupComplete, S::kFailedAtPostSnapshot}},
       {{S::kWaitingForBackupComplete, E::kBackupComplete}, {S::kStable, S::kFailedAtBackupComplete}},
+      // A backup that needed no snapshot.
+      {{S::kStable, E::kBackupComplete}, {S::kStable, S::kFailedAtBackupComplete}},
+      // The timer runs from the call of Freeze to the return of Thaw, and has no good end.
+      {{S::kWaitingForFreeze, E::kFreezeTimer}, {S::kFailedAtFreeze, S::kFailedAtFreeze}},
+      {{S::kWaitingForThaw, E::kFreezeTimer}, {S::kFailedAtFreeze, S::kFailedAtFreeze}},
       {{S::kStable, E::kPreRestore}, {S::kStable, S::kFailedAtPreRestore}},
       {{S::kWaitingForBackupComplete, E::kPreRestore}, {S::kStable, S::kFailedAtPreRestore}},
       {{S::kStable, E::kPostRestore}, {S::kStable, S::kFailedAtPostRestore}},

@@ -111,6 +111,7 @@ TEST_F(HypervWriterTest, B8_ContextWithoutAutoRecoveryIsRefusedBeforeAnythingIsT
 TEST_F(HypervWriterTest, SetThatLacksTheVirtualMachinesVolumeIsInconsistent) {
   auto session = coordinator_.NewSession();
   ASSERT_TRUE(session->InitializeForBackup().ok());
+  ASSERT_TRUE(session->SetBackupState({}).ok());
   ASSERT_TRUE(session->GatherWriterMetadata().ok());
   ASSERT_TRUE(session->AddComponent(ComponentIdOf(vm_)).ok());
   ASSERT_TRUE(session->SetBackupOptions(ComponentIdOf(vm_), Options()).ok());
