@@ -10,7 +10,7 @@ import points
 import walk
 from walk import FOREIGN_CHECKPOINT, GUEST, LibvirtWorld, WalkTest, add_tests
 
-COMMITTED = ("agent.committed", "agent.before_complete", "agent.view_closed")
+COMMITTED = ("agent.committed", "agent.before_complete", "agent.view_closed", "agent.save.removed")
 REGISTERED = ("agent.defined", "agent.restore.defined")  # the restored machine is there
 # In place, nothing has happened to the machine yet.
 UNTOUCHED = ("agent.before_delete",)
@@ -18,6 +18,9 @@ UNTOUCHED = ("agent.before_delete",)
 RENAMED = ("agent.restore.renaming", "agent.restore.files_written", "agent.before_define", *REGISTERED)
 # Restores in place have an intent. Without one a machine that was deleted stays so until it is restored again.
 RECORDED = "agent.restore.renaming" in points.names_in(points.RESTORE)
+# A guest that stood still before is saved, but neither stopped nor let go on.
+OF_PAUSED = ("agent.save.recorded", "agent.save.saved", "agent.save.removed")
+BARE = "bare"
 WORLD = None
 
 
@@ -155,8 +158,72 @@ class AgentInARestoreInPlace(AgentTest):
         self.assert_whole(GUEST)
 
 
+class BareGuestTest(AgentTest):
+    """Of a guest without an agent, so that its memory is saved."""
+
+    @classmethod
+    def setUpClass(cls):
+        WORLD.repair()
+        WORLD.lab.create(BARE, "--no-agent", "--nic", "none")
+        WORLD.stack.wait_vm(BARE, lambda vm: vm.get("mechanism") == "BACKUP_MECHANISM_SAVED_STATE")
+
+    @classmethod
+    def tearDownClass(cls):
+        WORLD.lab.destroy(BARE)
+
+    def assert_bare(self, state, run_number):
+        self.assertEqual(self.lab.state(BARE), state)
+        self.assertEqual(self.lab.virsh("domid", BARE), run_number, "it was never shut down")
+        self.assertFalse(self.lab.has_backup_job(BARE))
+        self.assert_only_foreign_files()
+
+
+class AgentInASave(BareGuestTest):
+    def walk(self, name):
+        run_number = self.lab.virsh("domid", BARE)
+        job, before = self.killed(name, "backup", "run", BARE)
+        self.assert_ended(job, before, succeeded=name in COMMITTED)
+        self.assert_bare("running", run_number)
+        self.assert_succeeded(self.world.backup(vm=BARE))
+        self.assert_bare("running", run_number)
+
+
+class AgentInASaveOfAPausedGuest(BareGuestTest):
+    def walk(self, name):
+        run_number = self.lab.virsh("domid", BARE)
+        self.lab.virsh("suspend", BARE)
+        job, before = self.killed(name, "backup", "run", BARE)
+        self.assert_ended(job, before, succeeded=name in COMMITTED)
+        self.assert_bare("paused", run_number)
+        self.lab.virsh("resume", BARE)
+        self.assert_succeeded(self.world.backup(vm=BARE))
+        self.assert_bare("running", run_number)
+
+
+class AgentInARestoreOfMemory(BareGuestTest):
+    """The machine goes on from its saved memory, and then the agent dies."""
+
+    def walk(self, name):
+        command = ("restore", "run", self.assert_succeeded(self.world.backup(vm=BARE))["recoveryPoints"][0],
+                   "--in-place", "--yes", "--resume-state")
+        job, before = self.killed(name, *command)
+        self.assert_ended(job, before, succeeded=False)
+        self.assert_goes_on()
+        self.assert_succeeded(self.stack.umbra(*command, "--watch"))
+        self.assert_goes_on()
+
+    def assert_goes_on(self):
+        self.assert_bare("running", self.lab.virsh("domid", BARE))
+        folder = self.lab.root / "vms" / BARE
+        self.assertEqual({path.name for path in folder.iterdir()} - {"define.xml"}, {"vda.qcow2"}, "the memory's file is gone")
+
+
 BOTH = points.names_in(points.RESTORE)
 
 add_tests(AgentInABackup, points.names_in(points.BACKUP), AgentInABackup.walk)
 add_tests(AgentInARestoreAsNew, BOTH, AgentInARestoreAsNew.walk)
 add_tests(AgentInARestoreInPlace, points.names_in(points.DELETE, points.RESTORE), AgentInARestoreInPlace.walk)
+add_tests(AgentInASave, points.names_in(points.SAVE), AgentInASave.walk)
+add_tests(AgentInASaveOfAPausedGuest, [name for name in points.names_in(points.SAVE) if name in OF_PAUSED],
+          AgentInASaveOfAPausedGuest.walk)
+add_tests(AgentInARestoreOfMemory, points.names_in(points.RESUME), AgentInARestoreOfMemory.walk)
