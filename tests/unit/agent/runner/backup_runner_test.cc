@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 
+#include "agent/runner/convert.h"
 #include "tests/unit/agent/runner/fixture.h"
 
 namespace umbra::runner {
@@ -280,6 +281,14 @@ TEST_F(BackupRunnerTest, InventoryTellsDisksMechanismAndWriters) {
   ASSERT_EQ(inventory.writers_size(), 1);
   EXPECT_EQ(inventory.writers(0).writer_id(), "66841cd4-6ded-4f4b-8f17-fd23f8ddc3de");
   EXPECT_EQ(inventory.writers(0).display_name(), "Microsoft Hyper-V VSS Writer");
+}
+
+TEST(ToManifestTest, GuestsDocumentsThatAreTooLargeAreLeftOut) {
+  writers::VmSnapshot snapshot;
+  snapshot.child_documents = {{"<writer/>"}, "<components/>"};
+  EXPECT_EQ(ToManifest(snapshot, {{}, "<host/>"}, 0).documents_size(), 4);
+  snapshot.child_documents.writer_metadata[0].assign(1 << 20, ' ');
+  EXPECT_EQ(ToManifest(snapshot, {{}, "<host/>"}, 0).documents_size(), 2);
 }
 
 }  // namespace
