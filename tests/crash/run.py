@@ -3,7 +3,7 @@
 
 run.py [--build DIR] [--cache DIR] [--filter TEXT] [--junit FILE] [--keep]
 One line a test; status 0 when all passed. With --keep, or when a test failed, the folders stay (logs of both daemons). Tests of the
-agent (test_agent) need root and the lab, the others neither. tests/crash/points.py prints the points and who walks each.
+agent need root and the lab, those of the daemon neither. tests/crash/points.py prints the points and who walks each.
 """
 import argparse
 import pathlib
@@ -32,7 +32,10 @@ def main():
         sys.exit(f"no test fits '{args.filter}'")
     reporter = walk.Options.reporter = Reporter()
     start = time.monotonic()
-    unittest.TestSuite(tests).run(reporter)
+    try:
+        unittest.TestSuite(tests).run(reporter)
+    finally:
+        walk.end_shared_lab()
     failed = [case for case in reporter.cases if case[2] is not None]
     if args.junit:
         results.write(args.junit, "crash", reporter.cases)

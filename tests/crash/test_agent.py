@@ -8,7 +8,7 @@ import pathlib
 
 import points
 import walk
-from walk import FOREIGN_CHECKPOINT, GUEST, LibvirtWorld, WalkTest, add_tests
+from walk import FOREIGN_CHECKPOINT, GUEST, WalkTest, add_tests
 
 COMMITTED = ("agent.committed", "agent.before_complete", "agent.view_closed", "agent.save.removed")
 REGISTERED = ("agent.defined", "agent.restore.defined")  # the restored machine is there
@@ -26,16 +26,7 @@ WORLD = None
 
 def setUpModule():  # noqa: N802 (unittest's name)
     global WORLD
-    WORLD = LibvirtWorld()
-    try:
-        WORLD.start()
-    except Exception:
-        WORLD.stop(True)
-        raise
-
-
-def tearDownModule():  # noqa: N802
-    WORLD.stop(walk.Options.keeps())
+    WORLD = walk.shared_lab()
 
 
 class AgentTest(WalkTest):

@@ -101,6 +101,27 @@ class LibvirtWorld(World):
         return found
 
 
+_SHARED = []
+
+
+def shared_lab():
+    """The one libvirt world of a run, started when it is first asked for. run.py ends it."""
+    if not _SHARED:
+        lab = LibvirtWorld()
+        try:
+            lab.start()
+        except Exception:
+            lab.stop(True)
+            raise
+        _SHARED.append(lab)
+    return _SHARED[0]
+
+
+def end_shared_lab():
+    while _SHARED:
+        _SHARED.pop().stop(Options.keeps())
+
+
 class SimulatedStack(Stack):
     """An agent whose only machine is made when it starts and is gone when it ends."""
 
