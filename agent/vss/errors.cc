@@ -129,11 +129,42 @@ constexpr CodeInfo kCodes[] = {
      "disk ids not reverted"},
     {Code::kResyncInProgress, "VSS_E_RESYNC_IN_PROGRESS", S::kUnavailable, kProvider, true, "wait for the resync"},
     {Code::kClusterError, "VSS_E_CLUSTER_ERROR", S::kFailedPrecondition, kProvider, false, "look at the cluster"},
+    {Code::kAsrDiskAssignmentFailed, "VSS_E_ASRERROR_DISK_ASSIGNMENT_FAILED", S::kFailedPrecondition, kUnsupported,
+     false, "bare-metal recovery: disks could not be assigned"},
+    {Code::kAsrDiskRecreationFailed, "VSS_E_ASRERROR_DISK_RECREATION_FAILED", S::kFailedPrecondition, kUnsupported,
+     false, "bare-metal recovery: disks could not be made again"},
+    {Code::kAsrNoArcPath, "VSS_E_ASRERROR_NO_ARCPATH", S::kFailedPrecondition, kUnsupported, false,
+     "bare-metal recovery: a disk has no path for booting"},
+    {Code::kAsrMissingDynamicDisk, "VSS_E_ASRERROR_MISSING_DYNDISK", S::kFailedPrecondition, kUnsupported, false,
+     "bare-metal recovery: a dynamic disk is missing"},
+    {Code::kAsrSharedCriticalDisk, "VSS_E_ASRERROR_SHARED_CRIDISK", S::kFailedPrecondition, kUnsupported, false,
+     "bare-metal recovery: a shared disk is critical"},
+    {Code::kAsrDataDiskFirst, "VSS_E_ASRERROR_DATADISK_RDISK0", S::kFailedPrecondition, kUnsupported, false,
+     "bare-metal recovery: the first disk is a data disk"},
+    {Code::kAsrFirstDiskTooSmall, "VSS_E_ASRERROR_RDISK0_TOOSMALL", S::kFailedPrecondition, kUnsupported, false,
+     "bare-metal recovery: the first disk is too small"},
+    {Code::kAsrCriticalDisksTooSmall, "VSS_E_ASRERROR_CRITICAL_DISKS_TOO_SMALL", S::kFailedPrecondition, kUnsupported,
+     false, "bare-metal recovery: the disks are too few or too small"},
     {Code::kWriterStatusNotAvailable, "VSS_E_WRITER_STATUS_NOT_AVAILABLE", S::kUnavailable, kWriter, true,
      "too many sessions: try when less is going on"},
+    {Code::kAsrDynamicVhdNotSupported, "VSS_E_ASRERROR_DYNAMIC_VHD_NOT_SUPPORTED", S::kFailedPrecondition, kUnsupported,
+     false, "bare-metal recovery: a critical dynamic disk is a virtual one"},
     {Code::kCriticalVolumeOnInvalidDisk, "VSS_E_CRITICAL_VOLUME_ON_INVALID_DISK", S::kFailedPrecondition, kUnsupported,
      false, "a critical volume is on a disk that can't be used"},
+    {Code::kAsrDiskForSystemNotFound, "VSS_E_ASRERROR_RDISK_FOR_SYSTEM_DISK_NOT_FOUND", S::kFailedPrecondition,
+     kUnsupported, false, "bare-metal recovery: no disk for the system"},
+    {Code::kAsrNoPhysicalDiskAvailable, "VSS_E_ASRERROR_NO_PHYSICAL_DISK_AVAILABLE", S::kFailedPrecondition,
+     kUnsupported, false, "bare-metal recovery: no fixed disk"},
+    {Code::kAsrFixedDiskAvailableAfterExclusion, "VSS_E_ASRERROR_FIXED_PHYSICAL_DISK_AVAILABLE_AFTER_DISK_EXCLUSION",
+     S::kFailedPrecondition, kUnsupported, false, "bare-metal recovery: every fixed disk is excluded"},
+    {Code::kAsrCriticalDiskCannotBeExcluded, "VSS_E_ASRERROR_CRITICAL_DISK_CANNOT_BE_EXCLUDED", S::kFailedPrecondition,
+     kUnsupported, false, "bare-metal recovery: a critical disk is excluded"},
+    {Code::kAsrSystemPartitionHidden, "VSS_E_ASRERROR_SYSTEM_PARTITION_HIDDEN", S::kFailedPrecondition, kUnsupported,
+     false, "bare-metal recovery: the system partition is hidden"},
     {Code::kFssTimeout, "VSS_E_FSS_TIMEOUT", S::kUnavailable, kTimeout, true, "the file share agent was too slow"},
+    {Code::kAccessDenied, "E_ACCESSDENIED", S::kPermissionDenied, kProvider, false, "the provider lacks a right"},
+    {Code::kOutOfMemory, "E_OUTOFMEMORY", S::kResourceExhausted, kProvider, true, "try at a quieter time"},
+    {Code::kInvalidArgument, "E_INVALIDARG", S::kInvalidArgument, kProvider, false, "look at the provider's log"},
 };
 
 // What a provider may return; everything else is an unexpected provider error.
@@ -146,6 +177,9 @@ constexpr Code kProviderCodes[] = {
     Code::kMaximumNumberOfSnapshotsReached,
     Code::kProviderVeto,
     Code::kCannotRevertDiskId,
+    Code::kAccessDenied,
+    Code::kOutOfMemory,
+    Code::kInvalidArgument,
     Code::kHoldWritesTimeout,  // ours: the coordinator sets it when Commit takes too long
 };
 
@@ -160,6 +194,19 @@ Code WriterCodeFor(absl::StatusCode code) {
       return Code::kWriterErrorRetryable;
     default:
       return Code::kWriterErrorNonRetryable;
+  }
+}
+
+Code ProviderCodeFor(absl::StatusCode code) {
+  switch (code) {
+    case S::kResourceExhausted:
+      return Code::kInsufficientStorage;
+    case S::kInvalidArgument:
+      return Code::kInvalidArgument;
+    case S::kPermissionDenied:
+      return Code::kAccessDenied;
+    default:
+      return Code::kUnexpectedProviderError;
   }
 }
 
@@ -210,8 +257,7 @@ absl::Status AsProviderError(const absl::Status& status) {
   if (status.ok()) return status;
   const Code code = CodeOf(status);
   if (std::find(std::begin(kProviderCodes), std::end(kProviderCodes), code) != std::end(kProviderCodes)) return status;
-  const bool full = code == Code::kOk && status.code() == S::kResourceExhausted;
-  return WithCode(status, full ? Code::kInsufficientStorage : Code::kUnexpectedProviderError);
+  return WithCode(status, code == Code::kOk ? ProviderCodeFor(status.code()) : Code::kUnexpectedProviderError);
 }
 
 bool IsRetryable(const absl::Status& status) {

@@ -18,7 +18,7 @@
 
 namespace umbra::vss {
 
-// VSS_E_* as HRESULT.
+// VSS_E_* as HRESULT, and the three of COM that providers may return.
 enum class Code : uint32_t {
   kOk = 0,
   kBadState = 0x80042301,
@@ -81,9 +81,28 @@ enum class Code : uint32_t {
   kCannotRevertDiskId = 0x800423FE,
   kResyncInProgress = 0x800423FF,
   kClusterError = 0x80042400,
+  // Bare-metal recovery only (ASR).
+  kAsrDiskAssignmentFailed = 0x80042401,
+  kAsrDiskRecreationFailed = 0x80042402,
+  kAsrNoArcPath = 0x80042403,
+  kAsrMissingDynamicDisk = 0x80042404,
+  kAsrSharedCriticalDisk = 0x80042405,
+  kAsrDataDiskFirst = 0x80042406,
+  kAsrFirstDiskTooSmall = 0x80042407,
+  kAsrCriticalDisksTooSmall = 0x80042408,
   kWriterStatusNotAvailable = 0x80042409,
+  kAsrDynamicVhdNotSupported = 0x8004240A,
   kCriticalVolumeOnInvalidDisk = 0x80042411,
+  kAsrDiskForSystemNotFound = 0x80042412,
+  kAsrNoPhysicalDiskAvailable = 0x80042413,
+  kAsrFixedDiskAvailableAfterExclusion = 0x80042414,
+  kAsrCriticalDiskCannotBeExcluded = 0x80042415,
+  kAsrSystemPartitionHidden = 0x80042416,
   kFssTimeout = 0x80042417,
+  // Not of VSS, but what a provider may return.
+  kAccessDenied = 0x80070005,
+  kOutOfMemory = 0x8007000E,
+  kInvalidArgument = 0x80070057,
 };
 
 struct CodeInfo {
@@ -125,8 +144,9 @@ Code CodeOf(const absl::Status& status);
 // kWriterErrorTimeout, UNAVAILABLE and ABORTED kWriterErrorRetryable, anything else kWriterErrorNonRetryable).
 absl::Status AsWriterError(const absl::Status& status);
 
-// The same for a provider: its own code when it is one that providers may return, RESOURCE_EXHAUSTED
-// kInsufficientStorage, anything else kUnexpectedProviderError.
+// The same for a provider: its own code when it is one that providers may return; without one RESOURCE_EXHAUSTED
+// becomes kInsufficientStorage, INVALID_ARGUMENT kInvalidArgument, PERMISSION_DENIED kAccessDenied; anything else
+// kUnexpectedProviderError.
 absl::Status AsProviderError(const absl::Status& status);
 
 // Whether trying the same again later may work: by the code, or by the Status code when it carries none.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <random>
 #include <stdexcept>
@@ -274,6 +275,7 @@ TEST(Faults, OneAnywhereLeavesNothingBehind) {
 TEST(Faults, ManyAtRandomLeaveNothingBehind) {
   const char* given = std::getenv("UMBRA_VSS_SEED");
   const uint64_t first = given == nullptr ? std::random_device()() : std::strtoull(given, nullptr, 10);
+  std::printf("UMBRA_VSS_SEED=%llu\n", static_cast<unsigned long long>(first));
   for (uint64_t seed = first; seed < first + (given == nullptr ? 120 : 1); ++seed) {
     SCOPED_TRACE("UMBRA_VSS_SEED=" + std::to_string(seed));
     World world;

@@ -51,7 +51,7 @@ TEST(Errors, AreListedOnceInOrderWithAReason) {
   for (const CodeInfo& info : AllCodes()) {
     EXPECT_GT(static_cast<uint32_t>(info.code), before) << info.name;
     before = static_cast<uint32_t>(info.code);
-    EXPECT_TRUE(info.name.starts_with("VSS_E_")) << info.name;
+    EXPECT_TRUE(info.name.starts_with("VSS_E_") || static_cast<uint32_t>(info.code) >= 0x80070000) << info.name;
     EXPECT_NE(info.status, absl::StatusCode::kOk);
     EXPECT_FALSE(info.reason.empty());
     EXPECT_FALSE(info.advice.empty());
@@ -130,9 +130,26 @@ TEST(Errors, HaveMicrosoftsNumbersAndOneMeaning) {
       {0x800423FE, "VSS_E_CANNOT_REVERT_DISKID", S::kFailedPrecondition, false},
       {0x800423FF, "VSS_E_RESYNC_IN_PROGRESS", S::kUnavailable, true},
       {0x80042400, "VSS_E_CLUSTER_ERROR", S::kFailedPrecondition, false},
+      {0x80042401, "VSS_E_ASRERROR_DISK_ASSIGNMENT_FAILED", S::kFailedPrecondition, false},
+      {0x80042402, "VSS_E_ASRERROR_DISK_RECREATION_FAILED", S::kFailedPrecondition, false},
+      {0x80042403, "VSS_E_ASRERROR_NO_ARCPATH", S::kFailedPrecondition, false},
+      {0x80042404, "VSS_E_ASRERROR_MISSING_DYNDISK", S::kFailedPrecondition, false},
+      {0x80042405, "VSS_E_ASRERROR_SHARED_CRIDISK", S::kFailedPrecondition, false},
+      {0x80042406, "VSS_E_ASRERROR_DATADISK_RDISK0", S::kFailedPrecondition, false},
+      {0x80042407, "VSS_E_ASRERROR_RDISK0_TOOSMALL", S::kFailedPrecondition, false},
+      {0x80042408, "VSS_E_ASRERROR_CRITICAL_DISKS_TOO_SMALL", S::kFailedPrecondition, false},
       {0x80042409, "VSS_E_WRITER_STATUS_NOT_AVAILABLE", S::kUnavailable, true},
+      {0x8004240A, "VSS_E_ASRERROR_DYNAMIC_VHD_NOT_SUPPORTED", S::kFailedPrecondition, false},
       {0x80042411, "VSS_E_CRITICAL_VOLUME_ON_INVALID_DISK", S::kFailedPrecondition, false},
+      {0x80042412, "VSS_E_ASRERROR_RDISK_FOR_SYSTEM_DISK_NOT_FOUND", S::kFailedPrecondition, false},
+      {0x80042413, "VSS_E_ASRERROR_NO_PHYSICAL_DISK_AVAILABLE", S::kFailedPrecondition, false},
+      {0x80042414, "VSS_E_ASRERROR_FIXED_PHYSICAL_DISK_AVAILABLE_AFTER_DISK_EXCLUSION", S::kFailedPrecondition, false},
+      {0x80042415, "VSS_E_ASRERROR_CRITICAL_DISK_CANNOT_BE_EXCLUDED", S::kFailedPrecondition, false},
+      {0x80042416, "VSS_E_ASRERROR_SYSTEM_PARTITION_HIDDEN", S::kFailedPrecondition, false},
       {0x80042417, "VSS_E_FSS_TIMEOUT", S::kUnavailable, true},
+      {0x80070005, "E_ACCESSDENIED", S::kPermissionDenied, false},
+      {0x8007000E, "E_OUTOFMEMORY", S::kResourceExhausted, true},
+      {0x80070057, "E_INVALIDARG", S::kInvalidArgument, false},
   };
   ASSERT_EQ(AllCodes().size(), std::size(lines));
   for (size_t i = 0; i < std::size(lines); ++i) {
@@ -180,6 +197,9 @@ TEST(Errors, OfAProviderAreLegalOnesOrUnexpected) {
   EXPECT_EQ(CodeOf(AsProviderError(full)), Code::kInsufficientStorage);
   EXPECT_EQ(ReasonOf(AsProviderError(full)), "SCRATCH_FULL");
   EXPECT_EQ(CodeOf(AsProviderError(absl::InternalError("x"))), Code::kUnexpectedProviderError);
+  EXPECT_EQ(CodeOf(AsProviderError(absl::InvalidArgumentError("x"))), Code::kInvalidArgument);
+  EXPECT_EQ(CodeOf(AsProviderError(absl::PermissionDeniedError("x"))), Code::kAccessDenied);
+  EXPECT_EQ(CodeOf(AsProviderError(Error(Code::kOutOfMemory, "x"))), Code::kOutOfMemory);
 }
 
 TEST(Errors, RetryAdviceIsMicrosofts) {
