@@ -38,6 +38,7 @@ std::map<std::string, Field> FieldsOf(Config& c) {
           {"hypervisor.inventory_seconds", &c.inventory_seconds},
           {"hypervisor.simulated_vms", &c.simulated_vms},
           {"cluster.kind", &c.cluster},
+          {"file_set_copies", &c.file_set_copies},
           {"transfer.memory_mib", &c.transfer_memory_mib},
           {"transfer.workers", &c.transfer_workers},
           {"transfer.upload_streams", &c.upload_streams},
@@ -70,6 +71,48 @@ bool Take(const toml::node& node, const Field& field) {
       field);
 }
 
+// The keys of one [[file_set]].
+struct FileSetKeys {
+  std::string name, caption, filespec = "*";
+  std::vector<std::string> paths, excludes, prepare, freeze, thaw, complete;
+  bool recursive = true;
+  int64_t prepare_seconds = 20, freeze_seconds = 20, thaw_seconds = 20, complete_seconds = 20;
+  int64_t copy_mib_max = 4096, copy_seconds_max = 8;
+
+  std::map<std::string, Field> Fields() {
+    return {{"name", &name},
+            {"caption", &caption},
+            {"paths", &paths},
+            {"filespec", &filespec},
+            {"excludes", &excludes},
+            {"recursive", &recursive},
+            {"prepare", &prepare},
+            {"freeze", &freeze},
+            {"thaw", &thaw},
+            {"complete", &complete},
+            {"prepare_seconds", &prepare_seconds},
+            {"freeze_seconds", &freeze_seconds},
+            {"thaw_seconds", &thaw_seconds},
+            {"complete_seconds", &complete_seconds},
+            {"copy_mib_max", &copy_mib_max},
+            {"copy_seconds_max", &copy_seconds_max}};
+  }
+
+  writers::FileSet Made() const {
+    writers::FileSet set;
+    set.name = name;
+    set.caption = caption;
+    for (const std::string& path : paths) set.folders.push_back({path, filespec, recursive, excludes});
+    set.prepare = {prepare, absl::Seconds(prepare_seconds)};
+    set.freeze = {freeze, absl::Seconds(freeze_seconds)};
+    set.thaw = {thaw, absl::Seconds(thaw_seconds)};
+    set.complete = {complete, absl::Seconds(complete_seconds)};
+    set.copy_bytes_max = static_cast<uint64_t>(copy_mib_max) * base::kMiB;
+    set.copy_time_max = absl::Seconds(copy_seconds_max);
+    return set;
+  }
+};
+
 absl::Status ReadTable(const toml::table& table, const std::string& prefix, const std::string& file_name,
                        const std::map<std::string, Field>& fields) {
   for (const auto& [key, node] : table) {
@@ -83,6 +126,22 @@ absl::Status ReadTable(const toml::table& table, const std::string& prefix, cons
     if (field == fields.end()) return Invalid("{}:{}: unknown key '{}'", file_name, line, name);
     if (!Take(node, field->second)) return Invalid("{}:{}: {} has a value of the wrong type", file_name, line, name);
   }
+  return absl::OkStatus();
+}
+
+// Takes [[file_set]] out of `table`.
+absl::Status TakeFileSets(toml::table& table, const std::string& file_name, std::vector<writers::FileSet>* sets) {
+  const toml::node* node = table.get("file_set");
+  if (node == nullptr) return absl::OkStatus();
+  const auto line = node->source().begin.line;
+  if (!node->is_array_of_tables()) return Invalid("{}:{}: file_set must be written as [[file_set]]", file_name, line);
+  for (const toml::node& entry : *node->as_array()) {
+    FileSetKeys keys;
+    RETURN_IF_ERROR(ReadTable(*entry.as_table(), "", file_name, keys.Fields()));
+    if (keys.copy_mib_max < 0) return Invalid("{}:{}: copy_mib_max is negative", file_name, line);
+    sets->push_back(keys.Made());
+  }
+  table.erase("file_set");
   return absl::OkStatus();
 }
 
@@ -175,7 +234,9 @@ void ApplyFlags(const CLI::App& app, const Config& given, Config& config) {
 absl::StatusOr<Config> ParseConfig(std::string_view toml, const std::string& file_name) {
   Config config;
   try {
-    RETURN_IF_ERROR(ReadTable(toml::parse(toml, file_name), "", file_name, FieldsOf(config)));
+    toml::table table = toml::parse(toml, file_name);
+    RETURN_IF_ERROR(TakeFileSets(table, file_name, &config.file_sets));
+    RETURN_IF_ERROR(ReadTable(table, "", file_name, FieldsOf(config)));
   } catch (const toml::parse_error& error) {
     return Invalid("{}:{}: {}", file_name, error.source().begin.line, error.description());
   }
@@ -200,6 +261,9 @@ absl::StatusOr<Config> CompleteConfig(Config config) {
     return Invalid("cluster.kind: '{}' is neither none nor pacemaker", config.cluster);
   }
   if (!config.default_folder.empty() && config.default_folder.front() != '/') return Invalid("default_folder: must be absolute");
+  if (config.file_set_copies.empty()) config.file_set_copies = config.data_dir + "/copies";
+  if (config.file_set_copies.front() != '/') return Invalid("file_set_copies: must be absolute");
+  RETURN_IF_ERROR(writers::CheckFileSets(config.file_sets));
   RETURN_IF_ERROR(CheckAddress("daemon", config.daemon));
   RETURN_IF_ERROR(CheckAddress("agent_address", config.agent_address));
   RETURN_IF_ERROR(CheckRange("hypervisor.inventory_seconds", config.inventory_seconds, 1, 3600));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "agent/writers/file_set_writer.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/log.h"
 
@@ -41,6 +42,11 @@ struct Config {
   int64_t transfer_memory_mib = 64;  // for chunks between a disk and the link, for each running backup
   int64_t transfer_workers = 2;      // threads that hash and compress, for each running job
   int64_t upload_streams = 3;        // uploads in flight, for each running backup
+
+  // Services of this host that can join a backup, and where their copies are made: on the file system of their folders,
+  // where blocks can be shared. Empty: "copies" in data_dir.
+  std::vector<writers::FileSet> file_sets;
+  std::string file_set_copies;
 
   base::LogConfig log;
 };

@@ -52,6 +52,7 @@ struct System {
   base::SystemClock clock;
   base::SystemRandom random;
   base::SystemCommandRunner commands{clock};
+  base::SystemFolderCopier copier{clock};
 };
 
 std::string HostName(const Config& config) {
@@ -167,7 +168,12 @@ absl::Status Run(System& system, const Config& config) {
                    writers::VssHost::Create(*hypervisor, system.files, system.clock, system.random,
                                             {.scratch_folder = config.scratch_folder, .journal_folder = config.data_dir + "/intents",
                                              .cluster = cluster.get(),
-                                             .cluster_journal_folder = config.data_dir + "/cluster-deeds"}));
+                                             .cluster_journal_folder = config.data_dir + "/cluster-deeds",
+                                             .file_sets = {.sets = config.file_sets,
+                                                           .commands = &system.commands,
+                                                           .copier = &system.copier,
+                                                           .copies_folder = config.file_set_copies,
+                                                           .intents_folder = config.data_dir + "/file-set-intents"}}));
   const runner::RunnerSettings settings = SettingsOf(config);
   runner::Healer healer(*host, *hypervisor, system.files, system.clock, settings.restore_ledger_folder);
   healer.Start();

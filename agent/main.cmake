@@ -1,7 +1,7 @@
 # The program. Its configuration is a library, so that tests can read it without a process.
 umbra_room(agent_config
   SOURCES config.cc
-  DEPS umbra_base umbra_hypervisor CLI11::CLI11 PkgConfig::TOMLPLUSPLUS)
+  DEPS umbra_base umbra_hypervisor umbra_writers CLI11::CLI11 PkgConfig::TOMLPLUSPLUS)
 
 add_executable(umbra-agent main.cc)
 target_link_libraries(umbra-agent PRIVATE

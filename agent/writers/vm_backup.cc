@@ -6,6 +6,7 @@
 #include "agent/journal/crash_points.h"
 #include "agent/providers/checkpoint_provider.h"
 #include "agent/writers/component_options.h"
+#include "agent/writers/file_set_writer.h"
 #include "agent/writers/hyperv_components.h"
 #include "agent/writers/hyperv_writer.h"
 #include "storage/base/crash_point.h"
@@ -40,10 +41,11 @@ absl::Status Check(const VmBackupOptions& options) {
 }  // namespace
 
 VmBackup::VmBackup(std::unique_ptr<vss::Session> session, HypervWriter& writer, providers::CheckpointProvider& provider,
-                   VmBackupOptions options)
+                   providers::FolderProvider* folders, VmBackupOptions options)
     : requester_(std::move(session), vss::BackupSettings{}),
       writer_(writer),
       provider_(provider),
+      folders_(folders),
       options_(std::move(options)) {}
 
 VmBackup::~VmBackup() = default;
@@ -69,6 +71,7 @@ absl::Status VmBackup::GatherAndSelect() {
     }
     choices.push_back({id, Print(told)});
   }
+  for (const std::string& name : options_.file_sets) choices.push_back({FileSetWriter::ComponentOf(name), ""});
   return requester_.Select(choices);
 }
 
@@ -123,6 +126,15 @@ absl::StatusOr<std::unique_ptr<hypervisor::BlockReader>> VmBackup::OpenDisk(cons
 
 absl::Status VmBackup::Health(const std::string& vm_uuid) {
   return provider_.Health(set_id_, VmUuidOf(vm_uuid));
+}
+
+absl::StatusOr<providers::FolderProvider::Copy> VmBackup::FileSetCopy(const std::string& name) const {
+  if (folders_ == nullptr) return vss::Error(vss::Code::kObjectNotFound, "no file sets are configured");
+  return folders_->CopyOf(set_id_, providers::FolderProvider::VolumeOf(name));
+}
+
+absl::Status VmBackup::SetFileSetSucceeded(const std::string& name, bool succeeded) {
+  return requester_.SetBackupSucceeded(FileSetWriter::ComponentOf(name), succeeded);
 }
 
 absl::Status VmBackup::SetSucceeded(const std::string& vm_uuid, bool succeeded) {

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "agent/hypervisor/hypervisor.h"
+#include "agent/providers/folder_provider.h"
 #include "agent/vss/requester.h"
 #include "agent/writers/mechanism.h"
 
@@ -40,6 +41,8 @@ struct VmBackupOptions {
   absl::Duration freeze_timeout;  // longest freeze of a guest; zero: the host's default
   // Names what is left on the host until the end; only [a-z0-9-], at most 40 characters, unique to this attempt.
   std::string owner_tag;
+  // File sets of this host that join the set, by name; no duplicates. VSS_OBJECT_NOT_FOUND for one that isn't configured.
+  std::vector<std::string> file_sets;
 };
 
 // One virtual machine at its point in time.
@@ -59,8 +62,9 @@ struct VmSnapshot {
 class VmBackup {
  public:
   // Made by VssHost::NewBackup; all references outlive it.
+  // `folders`: null when the host has no file sets.
   VmBackup(std::unique_ptr<vss::Session> session, HypervWriter& writer, providers::CheckpointProvider& provider,
-           VmBackupOptions options);
+           providers::FolderProvider* folders, VmBackupOptions options);
   ~VmBackup();
   VmBackup(const VmBackup&) = delete;
   VmBackup& operator=(const VmBackup&) = delete;
@@ -78,6 +82,10 @@ class VmBackup {
   // OK while the view can be trusted; ask after the last read. ABORTED / GUEST_STOPPED, RESOURCE_EXHAUSTED /
   // SCRATCH_FULL.
   absl::Status Health(const std::string& vm_uuid);
+
+  // After Snapshot, until Complete or Abort: where the copy of a file set lies.
+  absl::StatusOr<providers::FolderProvider::Copy> FileSetCopy(const std::string& name) const;
+  absl::Status SetFileSetSucceeded(const std::string& name, bool succeeded);
 
   // Whether all data of the virtual machine was stored.
   absl::Status SetSucceeded(const std::string& vm_uuid, bool succeeded);
@@ -97,6 +105,7 @@ class VmBackup {
   vss::BackupRequester requester_;
   HypervWriter& writer_;
   providers::CheckpointProvider& provider_;
+  providers::FolderProvider* const folders_;
   const VmBackupOptions options_;
   bool selected_ = false;
   vss::Guid set_id_;  // null before Snapshot

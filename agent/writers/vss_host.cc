@@ -8,6 +8,7 @@
 #include "agent/cluster/deed_journal.h"
 #include "agent/journal/intent_journal.h"
 #include "agent/providers/checkpoint_provider.h"
+#include "agent/providers/folder_provider.h"
 #include "agent/vss/coordinator.h"
 #include "agent/writers/hyperv_writer.h"
 #include "storage/base/log.h"
@@ -32,6 +33,16 @@ struct VssHost::Parts {
         coordinator(clock, random) {
     coordinator.AddWriter(writer);
     coordinator.AddProvider(provider);
+    if (!options.file_sets.sets.empty()) AddFileSets(clock, random);
+  }
+
+  void AddFileSets(base::Clock& clock, base::Random& random) {
+    const VssHostOptions::FileSets& given = options.file_sets;
+    folders.emplace(*given.copier, filesystem, clock, given.copies_folder);
+    file_sets.emplace(given.sets, *given.commands, *folders, filesystem, given.intents_folder,
+                      vss::Guid::Literal(random.Uuid()));
+    coordinator.AddWriter(*file_sets);
+    coordinator.AddProvider(*folders);
   }
 
   const VssHostOptions options;
@@ -42,6 +53,8 @@ struct VssHost::Parts {
   cluster::DeedJournal deeds;
   const std::optional<cluster::ClusterTools> cluster;
   HypervWriter writer;
+  std::optional<providers::FolderProvider> folders;  // with file_sets
+  std::optional<FileSetWriter> file_sets;            // when any are configured
   vss::Coordinator coordinator;  // last: ends first, and with it the threads that call the others
 };
 
@@ -71,6 +84,7 @@ absl::StatusOr<journal::HealReport> VssHost::Heal() {
   }
   for (const std::string& path : report.damaged) log->error("damaged intent path={}", path);
   if (parts_->cluster.has_value()) RETURN_IF_ERROR(HealClusterAfter(report));
+  if (parts_->file_sets.has_value()) RETURN_IF_ERROR(HealFileSets());
   return report;
 }
 
@@ -91,6 +105,14 @@ absl::Status VssHost::HealClusterAfter(const journal::HealReport& virtual_machin
   return absl::OkStatus();
 }
 
+absl::Status VssHost::HealFileSets() {
+  ASSIGN_OR_RETURN(const FileSetHealReport report, parts_->file_sets->Heal());
+  const auto log = base::Log("writers");
+  for (const std::string& action : report.actions) log->warn("healing action=\"{}\"", action);
+  for (const std::string& open : report.open) log->error("not healed yet file_set_intent=\"{}\"", open);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<VmDescription>> VssHost::DescribeVms() {
   return writers::DescribeVms(parts_->tools.hypervisor, parts_->filesystem, parts_->options.guest_agent_timeout);
 }
@@ -101,7 +123,7 @@ std::vector<vss::WriterStatus> VssHost::Writers() {
 
 std::unique_ptr<VmBackup> VssHost::NewBackup(VmBackupOptions options) {
   return std::make_unique<VmBackup>(parts_->coordinator.NewSession(), parts_->writer, parts_->provider,
-                                    std::move(options));
+                                    parts_->folders.has_value() ? &*parts_->folders : nullptr, std::move(options));
 }
 
 std::unique_ptr<VmRestore> VssHost::NewRestore(VmRestoreOptions options) {

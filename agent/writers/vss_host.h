@@ -18,6 +18,7 @@
 #include "agent/journal/healing.h"
 #include "agent/providers/guest_freeze.h"
 #include "agent/vss/writer.h"
+#include "agent/writers/file_set_writer.h"
 #include "agent/writers/hyperv_components.h"
 #include "agent/writers/vm_backup.h"
 #include "agent/writers/vm_restore.h"
@@ -36,6 +37,14 @@ struct VssHostOptions {
   providers::FreezeLimits freeze;
   // Longest wait for one guest's agent in an inventory. A healthy one answers in milliseconds.
   absl::Duration guest_agent_timeout = absl::Seconds(2);
+  // Services of this host that can join a backup (VmBackupOptions::file_sets), their copies and their intents.
+  struct FileSets {
+    std::vector<FileSet> sets;                  // passed CheckFileSets
+    base::CommandRunner* commands = nullptr;    // these two outlive the host; not null when there are sets
+    base::FolderCopier* copier = nullptr;
+    std::string copies_folder;   // on the file system of the sets' folders, where blocks can be shared
+    std::string intents_folder;  // made when needed
+  } file_sets = {};
   guest::GuestWriters* guest_writers = nullptr;  // outlives the host; null: no guest has writers of its own
 };
 
@@ -63,6 +72,7 @@ class VssHost {
  private:
   struct Parts;
   explicit VssHost(std::unique_ptr<Parts> parts);
+  absl::Status HealFileSets();
   absl::Status HealClusterAfter(const journal::HealReport& virtual_machines);
 
   const std::unique_ptr<Parts> parts_;

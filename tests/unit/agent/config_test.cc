@@ -65,6 +65,42 @@ TEST(AgentConfig, RangesAndNames) {
   EXPECT_NE(FaultOf(Read({"--data-dir", "/" + std::string(60, 'x')}).status()).find("scratch_folder"), std::string::npos);
 }
 
+TEST(AgentConfig, FileSets) {
+  const auto config = ParseConfig(R"(
+file_set_copies = "/srv/copies"
+[[file_set]]
+name = "shop"
+caption = "The shop"
+paths = ["/srv/shop", "/etc/shop"]
+excludes = ["tmp"]
+freeze = ["/usr/local/bin/shop", "freeze"]
+thaw = ["/usr/local/bin/shop", "thaw"]
+freeze_seconds = 5
+copy_mib_max = 10
+[[file_set]]
+name = "files"
+paths = ["/srv/files"]
+)",
+                                  "f");
+  ASSERT_TRUE(config.ok()) << base::Describe(config.status());
+  EXPECT_EQ(config->file_set_copies, "/srv/copies");
+  ASSERT_EQ(config->file_sets.size(), 2u);
+  const writers::FileSet& shop = config->file_sets[0];
+  EXPECT_EQ(shop.name, "shop");
+  EXPECT_EQ(shop.caption, "The shop");
+  ASSERT_EQ(shop.folders.size(), 2u);
+  EXPECT_EQ(shop.folders[1], (base::FolderSelection{"/etc/shop", "*", true, {"tmp"}}));
+  EXPECT_EQ(shop.freeze.arguments, (std::vector<std::string>{"/usr/local/bin/shop", "freeze"}));
+  EXPECT_EQ(shop.freeze.timeout, absl::Seconds(5));
+  EXPECT_EQ(shop.thaw.timeout, absl::Seconds(20));
+  EXPECT_EQ(shop.copy_bytes_max, 10 * base::kMiB);
+  EXPECT_TRUE(CompleteConfig(*config).ok());
+  EXPECT_EQ(CompleteConfig(Config())->file_set_copies, "/var/lib/umbra-agent/copies");
+  EXPECT_EQ(FaultOf(ParseConfig("[[file_set]]\nname = \"a\"\nfolder = 1\n", "f").status()), "f:3: unknown key 'folder'");
+  EXPECT_EQ(FaultOf(ParseConfig("file_set = 1\n", "f").status()), "f:1: file_set must be written as [[file_set]]");
+  EXPECT_NE(FaultOf(CompleteConfig(*ParseConfig("[[file_set]]\nname = \"a\"\n", "f")).status()).find("no paths"), std::string::npos);
+}
+
 TEST(AgentConfig, EnrolNeedsTokenAndDaemon) {
   EXPECT_FALSE(Read({"enrol"}).ok());
   const auto command = Read({"enrol", "--token", "t", "--daemon", "d:7441"});

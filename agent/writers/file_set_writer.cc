@@ -1,0 +1,327 @@
+#include "agent/writers/file_set_writer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "agent/vss/coordinator.h"
+#include "storage/base/log.h"
+#include "storage/base/status.h"
+
+namespace umbra::writers {
+namespace {
+
+constexpr size_t kNameLengthMax = 40;
+constexpr std::string_view kIntentSuffix = ".fileset";
+constexpr absl::Duration kKillGrace = absl::Seconds(5);
+constexpr absl::Duration kCopyTimeMax = absl::Seconds(9);  // the provider's hold is ten seconds
+constexpr absl::Duration kFreezeMin = absl::Seconds(60);
+
+absl::Status Invalid(std::string text) {
+  return base::MakeError(absl::StatusCode::kInvalidArgument, "CONFIG_INVALID", std::move(text));
+}
+
+absl::Status CheckHook(const FileSet& set, const Hook& hook, std::string_view event) {
+  if (hook.arguments.empty()) return absl::OkStatus();
+  if (hook.arguments.front().empty()) return Invalid(fmt::format("file_set {}: {} has no program", set.name, event));
+  if (hook.timeout >= absl::Seconds(1) && hook.timeout <= absl::Minutes(10)) return absl::OkStatus();
+  return Invalid(fmt::format("file_set {}: the time limit of {} is not from 1 to 600 seconds", set.name, event));
+}
+
+absl::Status CheckFileSet(const FileSet& set) {
+  const bool plain = set.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
+  if (set.name.empty() || set.name.size() > kNameLengthMax || !plain) {
+    return Invalid(fmt::format("file_set: the name '{}' is not 1 to {} of a-z, 0-9 and -", set.name, kNameLengthMax));
+  }
+  if (set.folders.empty()) return Invalid(fmt::format("file_set {}: no paths", set.name));
+  for (const base::FolderSelection& folder : set.folders) {
+    const bool absolute = folder.folder.size() > 1 && folder.folder.front() == '/' && folder.folder.back() != '/';
+    if (!absolute) return Invalid(fmt::format("file_set {}: '{}' is not an absolute path", set.name, folder.folder));
+    if (folder.filespec.empty() || folder.filespec.find('/') != std::string::npos) {
+      return Invalid(fmt::format("file_set {}: '{}' is not a pattern of file names", set.name, folder.filespec));
+    }
+  }
+  if (!set.freeze.arguments.empty() && set.thaw.arguments.empty()) {
+    return Invalid(fmt::format("file_set {}: it has a freeze, and no thaw", set.name));
+  }
+  if (set.copy_time_max < absl::Seconds(1) || set.copy_time_max > kCopyTimeMax) {
+    return Invalid(fmt::format("file_set {}: the copy's time limit is not from 1 to 9 seconds", set.name));
+  }
+  RETURN_IF_ERROR(CheckHook(set, set.prepare, "prepare"));
+  RETURN_IF_ERROR(CheckHook(set, set.freeze, "freeze"));
+  RETURN_IF_ERROR(CheckHook(set, set.thaw, "thaw"));
+  return CheckHook(set, set.complete, "complete");
+}
+
+// The document knows a folder and a pattern of names; the copy, which is what counts, knows more.
+vss::FileSet AsVss(const base::FolderSelection& folder, const std::string& exclude) {
+  const size_t slash = exclude.rfind('/');
+  if (slash == std::string::npos) return {folder.folder, exclude, folder.recursive};
+  return {folder.folder + "/" + exclude.substr(0, slash), exclude.substr(slash + 1), folder.recursive};
+}
+
+}  // namespace
+
+absl::Status CheckFileSets(const std::vector<FileSet>& sets) {
+  for (auto set = sets.begin(); set != sets.end(); ++set) {
+    RETURN_IF_ERROR(CheckFileSet(*set));
+    const bool twice = std::any_of(sets.begin(), set, [&](const FileSet& other) { return other.name == set->name; });
+    if (twice) return Invalid(fmt::format("file_set {}: there are two of this name", set->name));
+  }
+  return absl::OkStatus();
+}
+
+FileSetWriter::FileSetWriter(std::vector<FileSet> sets, base::CommandRunner& commands,
+                             providers::FolderProvider& provider, base::Filesystem& files, std::string intents_folder,
+                             vss::Guid instance_id)
+    : sets_(std::move(sets)),
+      commands_(commands),
+      provider_(provider),
+      files_(files),
+      intents_folder_(std::move(intents_folder)),
+      // Back end: frozen after, and thawed before, what may use the service.
+      identity_{kFileSetWriterId, instance_id, std::string(kFileSetWriterName), "", vss::ApplicationLevel::kBackEnd} {}
+
+vss::ComponentId FileSetWriter::ComponentOf(const std::string& set_name) {
+  return {kFileSetWriterId, "", set_name};
+}
+
+vss::WriterLimits FileSetWriter::limits() const {
+  vss::WriterLimits limits;
+  // Sets are frozen one after another; each hook may take its time and that of being ended.
+  absl::Duration freeze = vss::ProviderLimits{}.hold;
+  for (const FileSet& set : sets_) freeze += set.freeze.timeout + set.thaw.timeout + 2 * kKillGrace;
+  limits.freeze = std::max(kFreezeMin, freeze);
+  return limits;
+}
+
+const FileSet* FileSetWriter::Find(std::string_view name) const {
+  const auto found = std::find_if(sets_.begin(), sets_.end(), [&](const FileSet& set) { return set.name == name; });
+  return found == sets_.end() ? nullptr : &*found;
+}
+
+absl::Status FileSetWriter::Run(const FileSet& set, const Hook& hook, std::string_view event) {
+  if (hook.arguments.empty()) return absl::OkStatus();
+  base::Command command;
+  command.arguments = hook.arguments;
+  command.environment = {{"UMBRA_FILE_SET", set.name}, {"UMBRA_EVENT", std::string(event)}};
+  command.timeout = hook.timeout;
+  command.kill_grace = kKillGrace;
+  const auto ran = commands_.RunToSuccess(command);
+  const auto log = base::Log("writers");
+  if (!ran.ok()) {
+    log->warn("hook failed file_set={} event={} error=\"{}\"", set.name, event, base::Describe(ran.status()));
+    return base::Annotate(ran.status(), "file set {}: {}", set.name, event);
+  }
+  log->info("hook ran file_set={} event={} ms={} output=\"{}\"", set.name, event,
+            absl::ToInt64Milliseconds(ran->duration), base::LastLineOf(ran->output));
+  return absl::OkStatus();
+}
+
+// --- intents ---
+
+std::string FileSetWriter::IntentPath(const vss::Guid& set_id, const FileSet& set) const {
+  return fmt::format("{}/{}.{}{}", intents_folder_, set_id.ToString(), set.name, kIntentSuffix);
+}
+
+absl::Status FileSetWriter::RecordIntent(const vss::Guid& set_id, const FileSet& set) {
+  RETURN_IF_ERROR(files_.MakeDirectories(intents_folder_));
+  const std::string path = IntentPath(set_id, set);
+  {
+    absl::MutexLock lock(&mu_);
+    live_.insert(path);
+  }
+  const absl::Status written = files_.WriteFileAtomic(path, "umbra file set intent 1\n");
+  if (!written.ok()) {
+    absl::MutexLock lock(&mu_);
+    live_.erase(path);
+  }
+  return base::Annotate(written, "record the intent of file set {}", set.name);
+}
+
+absl::Status FileSetWriter::RemoveIntent(const std::string& path) {
+  const absl::Status removed = files_.Remove(path);
+  if (absl::IsNotFound(removed)) return absl::OkStatus();
+  RETURN_IF_ERROR(base::Annotate(removed, "remove the intent"));
+  return base::Annotate(files_.SyncDirectory(intents_folder_), "remove the intent");
+}
+
+absl::Status FileSetWriter::HealIntent(const std::string& name, FileSetHealReport& report) {
+  const std::string path = intents_folder_ + "/" + name;
+  {
+    absl::MutexLock lock(&mu_);
+    if (live_.contains(path)) return absl::OkStatus();
+  }
+  const size_t dot = name.find('.');
+  const std::string set_name = name.substr(dot + 1, name.size() - dot - 1 - kIntentSuffix.size());
+  const FileSet* set = Find(set_name);
+  if (set != nullptr) {
+    RETURN_IF_ERROR(Run(*set, set->thaw, "thaw"));
+    report.actions.push_back(fmt::format("thawed file set {}", set_name));
+  } else {
+    report.actions.push_back(
+        fmt::format("file set {} is no longer configured: whether it is frozen isn't known", set_name));
+  }
+  return RemoveIntent(path);
+}
+
+absl::StatusOr<FileSetHealReport> FileSetWriter::Heal() {
+  FileSetHealReport report;
+  ASSIGN_OR_RETURN(const bool exists, files_.Exists(intents_folder_));
+  if (exists) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> names, files_.List(intents_folder_));
+    for (const std::string& name : names) {
+      if (!std::string_view(name).ends_with(kIntentSuffix))
+        continue;  // a write that was never finished has begun nothing
+      const absl::Status healed = HealIntent(name, report);
+      if (!healed.ok()) report.open.push_back(fmt::format("{}: {}", name, base::Describe(healed)));
+    }
+  }
+  const auto orphans = provider_.RemoveOrphans();
+  if (!orphans.ok()) report.open.push_back(base::Describe(orphans.status()));
+  if (orphans.ok()) {
+    for (const std::string& orphan : *orphans) report.actions.push_back(fmt::format("removed the copy {}", orphan));
+  }
+  return report;
+}
+
+// --- events ---
+
+absl::StatusOr<vss::WriterMetadata> FileSetWriter::OnIdentify(const vss::EventContext&) {
+  vss::WriterMetadata metadata;
+  metadata.writer_id = identity_.writer_id;
+  metadata.instance_id = identity_.instance_id;
+  metadata.writer_name = identity_.name;
+  metadata.usage = vss::UsageType::kUserData;
+  metadata.source = vss::SourceType::kOther;
+  metadata.restore_method.method = vss::RestoreMethod::kRestoreIfCanReplace;
+  metadata.restore_method.writer_restore = vss::WriterRestore::kNever;  // the files are all there is to it
+  for (const FileSet& set : sets_) {
+    vss::Component component;
+    component.name = set.name;
+    component.caption = set.caption;
+    component.notify_on_backup_complete = !set.complete.arguments.empty();
+    component.volumes = {providers::FolderProvider::VolumeOf(set.name)};
+    for (const base::FolderSelection& folder : set.folders) {
+      component.files.push_back({folder.folder, folder.filespec, folder.recursive});
+      for (const std::string& exclude : folder.excludes) metadata.exclude_files.push_back(AsVss(folder, exclude));
+    }
+    metadata.components.push_back(std::move(component));
+  }
+  return metadata;
+}
+
+absl::StatusOr<FileSetWriter::Work*> FileSetWriter::WorkOf(const vss::EventContext& context) {
+  absl::MutexLock lock(&mu_);
+  const auto found = work_.find(context.session_id);
+  if (found == work_.end()) return vss::Error(vss::Code::kBadState, "an event without PrepareBackup");
+  return &found->second;
+}
+
+absl::Status FileSetWriter::OnPrepareBackup(vss::EventContext& context) {
+  Work work;
+  for (const vss::BackupComponent& component : context.components) {
+    const FileSet* set = Find(component.name);
+    if (set == nullptr) return vss::Error(vss::Code::kObjectNotFound, "no file set {} is configured", component.name);
+    work.parts.push_back({set, false});
+  }
+  absl::MutexLock lock(&mu_);
+  work_[context.session_id] = std::move(work);
+  return absl::OkStatus();
+}
+
+absl::Status FileSetWriter::PreparePart(const vss::EventContext& context, const FileSet& set) {
+  providers::FolderCopyRequest request;
+  request.folders = set.folders;
+  request.limits.bytes_max = set.copy_bytes_max;
+  request.limits.time_max = set.copy_time_max;
+  RETURN_IF_ERROR(base::Annotate(
+      provider_.CopyAtCommit(context.snapshot_set_id, providers::FolderProvider::VolumeOf(set.name), request),
+      "file set {}", set.name));
+  RETURN_IF_ERROR(RecordIntent(context.snapshot_set_id, set));
+  return Run(set, set.prepare, "prepare");
+}
+
+absl::Status FileSetWriter::OnPrepareSnapshot(vss::EventContext& context) {
+  ASSIGN_OR_RETURN(Work * work, WorkOf(context));
+  work->set_id = context.snapshot_set_id;
+  for (const Part& part : work->parts) RETURN_IF_ERROR(PreparePart(context, *part.set));
+  return absl::OkStatus();
+}
+
+absl::Status FileSetWriter::OnFreeze(vss::EventContext& context) {
+  ASSIGN_OR_RETURN(Work * work, WorkOf(context));
+  for (Part& part : work->parts) {
+    if (part.set->freeze.arguments.empty()) continue;
+    part.thaw_owed = true;
+    const absl::Status frozen = Run(*part.set, part.set->freeze, "freeze");
+    if (frozen.ok()) continue;
+    ThawAll(*work).IgnoreError();  // the error to be told is the freeze's; what is still owed is tried again
+    return frozen;
+  }
+  return absl::OkStatus();
+}
+
+// The other way round than they were frozen. All are tried, also when one fails; the first error.
+absl::Status FileSetWriter::ThawAll(Work& work) {
+  absl::Status first;
+  for (auto part = work.parts.rbegin(); part != work.parts.rend(); ++part) {
+    if (!part->thaw_owed) continue;
+    const absl::Status thawed = Run(*part->set, part->set->thaw, "thaw");
+    part->thaw_owed = !thawed.ok();
+    first.Update(thawed);
+  }
+  return first;
+}
+
+absl::Status FileSetWriter::OnThaw(vss::EventContext& context) {
+  ASSIGN_OR_RETURN(Work * work, WorkOf(context));
+  return ThawAll(*work);
+}
+
+absl::Status FileSetWriter::OnPostSnapshot(vss::EventContext& context) {
+  for (vss::BackupComponent& component : context.components) {
+    ASSIGN_OR_RETURN(const auto copy,
+                     provider_.CopyOf(context.snapshot_set_id, providers::FolderProvider::VolumeOf(component.name)));
+    component.backup_metadata =
+        fmt::format("entries={};copied={};shared={};time={}", copy.report.entry_count, copy.report.bytes_copied,
+                    copy.report.bytes_shared, absl::FormatTime(copy.time, absl::UTCTimeZone()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FileSetWriter::OnBackupComplete(vss::EventContext& context) {
+  ASSIGN_OR_RETURN(Work * work, WorkOf(context));
+  absl::Status first;
+  for (const vss::BackupComponent& component : context.components) {
+    const FileSet* set = Find(component.name);
+    const bool stored = component.succeeded.value_or(false);
+    if (set != nullptr && stored && !work->parts.empty()) first.Update(Run(*set, set->complete, "complete"));
+  }
+  return first;
+}
+
+absl::Status FileSetWriter::OnAbort(vss::EventContext& context) {
+  const auto work = WorkOf(context);
+  return work.ok() ? ThawAll(**work) : absl::OkStatus();  // without PrepareBackup nothing was done
+}
+
+absl::Status FileSetWriter::OnBackupShutdown(vss::EventContext& context) {
+  const auto found = WorkOf(context);
+  if (!found.ok()) return absl::OkStatus();
+  Work& work = **found;
+  absl::Status first = ThawAll(work);
+  for (const Part& part : work.parts) {
+    const std::string path = IntentPath(work.set_id, *part.set);
+    // What is still frozen keeps its intent, for healing.
+    if (!part.thaw_owed) first.Update(RemoveIntent(path));
+    absl::MutexLock lock(&mu_);
+    live_.erase(path);
+  }
+  absl::MutexLock lock(&mu_);
+  work_.erase(context.session_id);
+  return first;
+}
+
+}  // namespace umbra::writers
