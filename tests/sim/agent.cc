@@ -67,6 +67,11 @@ Agent::Agent(Host& host, std::optional<Death> death)
       writer_(tools_, provider_, files_, random_,
               {vss::Guid::Literal(random_.Uuid()), kScratchFolder, {}, absl::Seconds(2)}),
       app_provider_(run_, host.apps),
+      service_commands_(run_, life_, host.plan, host.trouble.calm, host.service),
+      service_copier_(life_, host.service),
+      folder_provider_(service_copier_, files_, clock_, kCopiesFolder),
+      file_set_writer_({ServiceFileSet()}, service_commands_, folder_provider_, files_, kFileSetIntentsFolder,
+                       vss::Guid::Literal(random_.Uuid())),
       coordinator_(std::make_unique<vss::Coordinator>(clock_, random_, vss::ProviderLimits{}, run_.scheduler)) {
   ++host.life_count;
   faulty_writers_.push_back(std::make_unique<FaultyWriter>(run_, clock_, writer_, 0, host.faults, nullptr));
@@ -78,6 +83,10 @@ Agent::Agent(Host& host, std::optional<Death> death)
   }
   faulty_providers_.push_back(std::make_unique<FaultyProvider>(run_, clock_, provider_, 0, host.faults));
   faulty_providers_.push_back(std::make_unique<FaultyProvider>(run_, clock_, app_provider_, 1, host.faults));
+  if (host.plan.service.exists) {
+    coordinator_->AddWriter(file_set_writer_);
+    coordinator_->AddProvider(folder_provider_);
+  }
   for (const auto& writer : faulty_writers_) coordinator_->AddWriter(*writer);
   for (const auto& provider : faulty_providers_) coordinator_->AddProvider(*provider);
   journal_.Open().IgnoreError();
@@ -94,6 +103,7 @@ Agent::~Agent() {
 bool Agent::HealOnce() {
   life_.healing = true;
   const auto report = journal::Heal(hypervisor_, journal_, clock_);
+  const auto file_sets = file_set_writer_.Heal();
   life_.healing = false;
   if (dead()) return false;
   if (!report.ok()) {
@@ -109,7 +119,7 @@ bool Agent::HealOnce() {
   // One that couldn't be read just now isn't.
   const bool readable = host_.trouble.calm || host_.plan.file_error_at == 0;
   if (readable && !report->damaged.empty()) run_.Violate("a damaged intent: {}", report->damaged.front());
-  return report->open.empty();
+  return report->open.empty() && file_sets.ok() && file_sets->open.empty();
 }
 
 void Agent::HealUntilDone(absl::Duration patience) {
@@ -202,6 +212,7 @@ absl::Status Agent::Choose(JobRun& job) {
     job.choices.push_back({writers::ComponentIdOf(host_.guests.uuid(vm)), writers::Print(told)});
   }
   for (const int app : job.plan.apps) job.choices.push_back({AppWriter::ComponentOf(app), ""});
+  if (job.plan.service) job.choices.push_back({writers::FileSetWriter::ComponentOf(kServiceName), ""});
   return job.requester.Select(job.choices);
 }
 
@@ -225,15 +236,26 @@ absl::Status Agent::TakeSnapshot(JobRun& job) {
   if (set.snapshots.size() != job.choices.size()) {
     run_.Violate("a set of {} snapshots for {} components", set.snapshots.size(), job.choices.size());
   }
+  CheckCopies(job);
+  return absl::OkStatus();
+}
+
+void Agent::CheckCopies(JobRun& job) {
   for (const int index : job.plan.apps) {
-    const auto copy = app_provider_.Find(set.set_id, host_.apps[index]->volume());
+    const auto copy = app_provider_.Find(job.set_id, host_.apps[index]->volume());
     if (!copy.ok()) {
       run_.Violate("a set without the copy of app{}", index);
     } else if (!copy->frozen || !copy->hands.consistent()) {
       run_.Violate("app{}'s copy holds {} and {}, frozen={}", index, copy->hands.left, copy->hands.right, copy->frozen);
     }
   }
-  return absl::OkStatus();
+  if (!job.plan.service) return;
+  const auto copy = folder_provider_.CopyOf(job.set_id, providers::FolderProvider::VolumeOf(kServiceName));
+  if (!copy.ok()) return run_.Violate("a set without the service's copy");
+  const AppProvider::Copy& hands = host_.service.copies[copy->folders.front()];
+  if (!hands.frozen || !hands.hands.consistent()) {
+    run_.Violate("the service's copy holds {} and {}, frozen={}", hands.hands.left, hands.hands.right, hands.frozen);
+  }
 }
 
 absl::Status Agent::ReadAll(JobRun& job) {

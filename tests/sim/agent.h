@@ -19,6 +19,7 @@
 #include "tests/sim/faulty.h"
 #include "tests/sim/guests.h"
 #include "tests/sim/life.h"
+#include "tests/sim/service.h"
 
 namespace umbra::sim {
 
@@ -30,6 +31,7 @@ struct Host {
   hypervisor::SimulatedHypervisor& hypervisor;
   Guests& guests;
   std::vector<std::unique_ptr<App>>& apps;
+  Service& service;
   PendingFaults& faults;
   MachineTrouble& trouble;
   int life_count = 0;
@@ -63,6 +65,7 @@ class Agent {
   absl::Status Choose(JobRun& job);
   absl::Status PrepareWhenFree(JobRun& job);
   absl::Status TakeSnapshot(JobRun& job);
+  void CheckCopies(JobRun& job);
   absl::Status ReadAll(JobRun& job);
   absl::Status ReadVm(JobRun& job, const writers::CapturedVm& captured);
   absl::Status Recover(hypervisor::BlockReader& reader, std::string* bytes);
@@ -84,6 +87,10 @@ class Agent {
   writers::HypervWriter writer_;
   std::vector<std::unique_ptr<AppWriter>> app_writers_;
   AppProvider app_provider_;
+  ServiceCommands service_commands_;
+  ServiceCopier service_copier_;
+  providers::FolderProvider folder_provider_;
+  writers::FileSetWriter file_set_writer_;
   std::vector<std::unique_ptr<FaultyWriter>> faulty_writers_;
   std::vector<std::unique_ptr<FaultyProvider>> faulty_providers_;
   std::unique_ptr<vss::Coordinator> coordinator_;

@@ -8,10 +8,25 @@
 namespace umbra::sim {
 
 App::App(RunContext& run, const Plan& plan, int index)
-    : run_(run), plan_(plan.apps[index]), index_(index), dice_(run.dice.Split("app")) {
-  // Where one hangs, the others are waited for, each to its own limit; the Hyper-V writer has a minute.
-  limit_ = absl::Minutes(1);
+    : run_(run),
+      plan_(plan.apps[index]),
+      index_(index),
+      name_(fmt::format("app{}", index)),
+      dice_(run.dice.Split("app")) {
+  limit_ = plan_.freeze_limit;
+}
+
+App::App(RunContext& run, const Plan& plan, std::string name)
+    : run_(run), index_(-1), name_(std::move(name)), dice_(run.dice.Split(name_)) {
+  // Its hooks and everybody's freeze limits; after a death or a thaw that failed, healing with its period.
+  limit_ = absl::Minutes(3);
   for (const AppPlan& app : plan.apps) limit_ += app.freeze_limit;
+  if (plan.service.thaw_failures > 0) limit_ += absl::Minutes(15);
+  if (plan.outage.call_count > 0 || plan.file_error_at > 0) limit_ += absl::Minutes(15);
+  for (const WriterFault& fault : plan.writer_faults) limit_ += fault.duration;
+  for (const ProviderFault& fault : plan.provider_faults) limit_ += fault.duration;
+  for (const Death& death : plan.deaths) limit_ += death.downtime + absl::Minutes(5);
+  for (const VmPlan& vm : plan.vms) limit_ += vm.silent_for + vm.faults.freeze_delay;
 }
 
 App::~App() = default;
@@ -45,7 +60,7 @@ bool App::Freeze(absl::Duration called_at, absl::Duration patience) {
   const auto resting = [this] { return !moving_; };
   if (!run_.scheduler.Wait(resting, run_.scheduler.Monotonic() + patience)) return false;
   frozen_since_ = called_at;
-  run_.Trace("app{} frozen", index_);
+  run_.Trace("{} frozen", name_);
   return true;
 }
 
@@ -53,11 +68,11 @@ void App::Thaw(absl::Duration excuse) {
   if (!frozen()) return;
   const absl::Duration frozen_for = run_.scheduler.Monotonic() - *frozen_since_;
   frozen_since_.reset();
-  run_.Trace("app{} thawed", index_);
+  run_.Trace("{} thawed", name_);
   // What is measured is the moment at which the handler runs, a little after the engine has decided.
   const absl::Duration limit = limit_ + excuse + absl::Seconds(1);
   if (frozen_for > limit) {
-    run_.Violate("app{} was frozen for {}, more than {}", index_, absl::FormatDuration(frozen_for),
+    run_.Violate("{} was frozen for {}, more than {}", name_, absl::FormatDuration(frozen_for),
                  absl::FormatDuration(limit));
   }
 }

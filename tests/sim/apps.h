@@ -27,12 +27,15 @@ struct Hands {
 class App {
  public:
   App(RunContext& run, const Plan& plan, int index);
+  // One that the plan doesn't list, and whose limit is that of a service that hooks freeze.
+  App(RunContext& run, const Plan& plan, std::string name);
   ~App();
 
   void Start();
   void Stop();
 
   const AppPlan& plan() const { return plan_; }
+  const std::string& name() const { return name_; }
   int index() const { return index_; }
   std::string volume() const { return fmt::format("/app/{}/", index_); }
   const Hands& hands() const { return hands_; }
@@ -49,6 +52,7 @@ class App {
   RunContext& run_;
   const AppPlan plan_;
   const int index_;
+  const std::string name_;
   absl::Duration limit_;  // how long it may be frozen
   Dice dice_;
   Hands hands_;

@@ -20,9 +20,7 @@ absl::Status Life::Count(std::string_view call, bool after) {
   if (!death_->call.empty() && death_->call != call) return absl::OkStatus();
   if (--death_->countdown > 0) return absl::OkStatus();
   run_.Trace("the agent dies {} {}", after ? "after" : "before", call);
-  if (call != "app.Freeze" && call != "app.Thaw" && call != "ListVms" && call != "GetVm" && call != "Health") {
-    run_.probes.Hit(after ? "death after" : "death before", call);
-  }
+  run_.probes.HitIfListed(after ? "death after" : "death before", call);
   if (healing) run_.probes.Hit("death: while healing");
   dead_ = true;
   on_death_();

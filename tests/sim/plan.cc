@@ -23,6 +23,7 @@ constexpr std::string_view kCalls[] = {
     "Freeze",          "Begin",         "Thaw",         "OpenDisk",
     "Close",           "CleanUp",       "files.Open",   "files.Write",
     "files.Sync",      "files.Rename",  "files.Remove", "files.SyncDirectory",
+    "hook.freeze",     "hook.thaw",     "copy",         "remove copy",
 };
 
 template <typename T, size_t n>
@@ -126,7 +127,8 @@ void AddNuisance(Dice& dice, Plan& plan) {
 
 void AddDeath(Dice& dice, Plan& plan) {
   // A life that begins after a death begins with healing.
-  constexpr std::string_view kHealingCalls[] = {"CleanUp", "Thaw", "files.Open", "files.Remove", "files.SyncDirectory"};
+  constexpr std::string_view kHealingCalls[] = {
+      "CleanUp", "Thaw", "files.Open", "files.Remove", "files.SyncDirectory", "hook.thaw", "remove copy"};
   Death death;
   if (!plan.deaths.empty() && dice.Chance(0.6)) {
     death.call = OneOf(dice, kHealingCalls);
@@ -155,7 +157,8 @@ void AddJobs(Dice& dice, Plan& plan) {
   for (size_t app = 0; app < plan.apps.size(); ++app) {
     plan.jobs[dice.Below(job_count)].apps.push_back(static_cast<int>(app));
   }
-  std::erase_if(plan.jobs, [](const JobPlan& job) { return job.vms.empty() && job.apps.empty(); });
+  if (plan.service.exists) plan.jobs[dice.Below(job_count)].service = true;
+  std::erase_if(plan.jobs, [](const JobPlan& job) { return job.vms.empty() && job.apps.empty() && !job.service; });
 }
 
 }  // namespace
@@ -186,6 +189,9 @@ Plan MakePlan(Dice dice) {
   for (int i = 0; i < app_count; ++i) {
     plan.apps.push_back({OneOf(dice, kLevels), dice.Chance(0.5) ? absl::Seconds(60) : absl::Seconds(15)});
   }
+  plan.service.exists = dice.Chance(0.4);
+  if (plan.service.exists && dice.Chance(0.3)) plan.service.freeze = MakeKind(dice);
+  if (plan.service.exists && dice.Chance(0.2)) plan.service.thaw_failures = static_cast<int>(dice.Between(1, 5));
   AddJobs(dice, plan);
   const int nuisance_count = static_cast<int>(dice.Below(4));
   for (int i = 0; i < nuisance_count; ++i) AddNuisance(dice, plan);
@@ -214,10 +220,13 @@ std::string Plan::Describe() const {
     }
     if (vm.killed_at < absl::InfiniteDuration()) text += " killed at " + absl::FormatDuration(vm.killed_at);
   }
+  if (service.exists) {
+    text += fmt::format("; service: {} at freeze, {} thaws fail", NameOf(service.freeze), service.thaw_failures);
+  }
   for (const JobPlan& job : jobs) {
     text +=
-        fmt::format("; job: vms [{}] apps [{}]{}{}", fmt::join(job.vms, ","), fmt::join(job.apps, ","),
-                    job.allow_crash_consistent ? " crash-consistent" : "",
+        fmt::format("; job: vms [{}] apps [{}]{}{}{}", fmt::join(job.vms, ","), fmt::join(job.apps, ","),
+                    job.service ? " service" : "", job.allow_crash_consistent ? " crash-consistent" : "",
                     job.cancel_after_step < 0 ? "" : fmt::format(" cancelled after step {}", job.cancel_after_step));
   }
   for (const WriterFault& f : writer_faults) {

@@ -69,9 +69,17 @@ struct Outage {
   int call_count = 0;
 };
 
+// A service that joins through the file-set writer.
+struct ServicePlan {
+  bool exists = false;
+  FaultKind freeze = FaultKind::kDelay;  // what goes wrong with the first freeze; a delay: nothing
+  int thaw_failures = 0;
+};
+
 struct JobPlan {
   std::vector<int> vms;
   std::vector<int> apps;
+  bool service = false;
   bool allow_crash_consistent = false;
   int cancel_after_step = -1;  // of the requester; -1: never
   absl::Duration start;
@@ -80,6 +88,7 @@ struct JobPlan {
 struct Plan {
   std::vector<VmPlan> vms;
   std::vector<AppPlan> apps;
+  ServicePlan service;
   std::vector<JobPlan> jobs;
   std::vector<WriterFault> writer_faults;
   std::vector<ProviderFault> provider_faults;

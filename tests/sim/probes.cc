@@ -90,11 +90,22 @@ constexpr std::string_view kProbes[] = {
     "death after: files.Rename",
     "death after: files.Remove",
     "death after: files.SyncDirectory",
+    "death before: hook.freeze",
+    "death before: hook.thaw",
+    "death before: copy",
+    "death before: remove copy",
+    "death after: hook.freeze",
+    "death after: hook.thaw",
+    "death after: copy",
+    "death after: remove copy",
     "death: while a guest was frozen",
     "death: with a view open",
     "death: while healing",
     // Healing.
     "healing: thawed a guest",
+    "healing: thawed a service",
+    "hook fault: freeze",
+    "hook fault: thaw",
     "healing: ended a point in time",
     "healing: left an intent open",
     // The machine.
@@ -116,6 +127,11 @@ void Probes::Hit(std::string_view name) {
 
 void Probes::Hit(std::string_view name, std::string_view detail) {
   Hit(fmt::format("{}: {}", name, detail));
+}
+
+void Probes::HitIfListed(std::string_view name, std::string_view detail) {
+  const auto found = counts_.find(fmt::format("{}: {}", name, detail));
+  if (found != counts_.end()) ++found->second;
 }
 
 void Probes::Add(const Probes& other) {

@@ -18,6 +18,7 @@ class Probes {
   // `name` must be in the list.
   void Hit(std::string_view name);
   void Hit(std::string_view name, std::string_view detail);  // "name: detail"
+  void HitIfListed(std::string_view name, std::string_view detail);
   void Add(const Probes& other);
 
   const std::map<std::string, int64_t, std::less<>>& counts() const { return counts_; }

@@ -12,7 +12,7 @@
 namespace umbra::sim {
 namespace {
 
-constexpr int64_t kRunCount = 4000;
+constexpr int64_t kRunCount = 6000;
 
 int64_t Setting(const char* name, int64_t otherwise) {
   const char* value = std::getenv(name);

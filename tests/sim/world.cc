@@ -40,6 +40,7 @@ class World {
   hypervisor::SimulatedHypervisor hypervisor_;
   Guests guests_;
   std::vector<std::unique_ptr<App>> apps_;
+  Service service_;
   PendingFaults faults_;
   MachineTrouble trouble_;
   Host host_;
@@ -52,8 +53,9 @@ World::World(uint64_t seed, bool verbose)
       random_(run_.dice.Next()),
       hypervisor_("/vms", files_, run_.scheduler, random_),
       guests_(run_, hypervisor_, plan_),
+      service_(run_, plan_, files_),
       faults_{plan_.writer_faults, plan_.provider_faults},
-      host_{run_, plan_, files_, hypervisor_, guests_, apps_, faults_, trouble_},
+      host_{run_, plan_, files_, hypervisor_, guests_, apps_, service_, faults_, trouble_},
       outcomes_(plan_.jobs.size(), JobOutcome::kPending) {
   for (size_t i = 0; i < plan_.apps.size(); ++i) {
     apps_.push_back(std::make_unique<App>(run_, plan_, static_cast<int>(i)));
@@ -64,9 +66,11 @@ RunResult World::Run() {
   run_.Trace("plan: {}", plan_.Describe());
   guests_.Start();
   for (const auto& app : apps_) app->Start();
+  service_.app.Start();
   LiveAndDie();
   guests_.Stop();
   for (const auto& app : apps_) app->Stop();
+  service_.app.Stop();
   return {0, plan_.Describe(), run_.violations, run_.fingerprint, run_.scheduler.step_count(), run_.probes};
 }
 
@@ -105,6 +109,7 @@ JobPlan World::Everything() {
     if (info.ok() && info->state != hypervisor::VmState::kOff) job.vms.push_back(static_cast<int>(i));
   }
   for (size_t i = 0; i < plan_.apps.size(); ++i) job.apps.push_back(static_cast<int>(i));
+  job.service = plan_.service.exists;
   return job;
 }
 
@@ -119,7 +124,7 @@ void World::Settle(Agent& agent) {
   if (agent.dead()) return;
   CheckAsBefore(agent);
   const JobPlan everything = Everything();
-  if (!everything.vms.empty() || !everything.apps.empty()) {
+  if (!everything.vms.empty() || !everything.apps.empty() || everything.service) {
     agent.RunJob(everything, fmt::format("life{}-last", host_.life_count), true);
   }
   if (!agent.dead()) CheckAsBefore(agent);
@@ -139,6 +144,11 @@ void World::CheckAsBefore(Agent& agent) {
   }
   for (const auto& app : apps_) {
     if (app->frozen()) run_.Violate("app{} is still frozen", app->index());
+  }
+  if (service_.app.frozen()) run_.Violate("the service is still frozen");
+  if (!files_.AllFiles(kCopiesFolder).empty()) run_.Violate("a copy is left");
+  for (const std::string& intent : files_.AllFiles(kFileSetIntentsFolder)) {
+    if (intent.ends_with(".fileset")) run_.Violate("an intent is left: {}", intent);
   }
   const auto left = files_.AllFiles(kScratchFolder);
   if (!left.empty()) run_.Violate("a scratch file is left: {}", left.front());
