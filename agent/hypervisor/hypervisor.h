@@ -24,6 +24,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "storage/base/bytes.h"
+#include "storage/base/filesystem.h"
 
 namespace umbra::hypervisor {
 
@@ -137,6 +138,9 @@ struct PointInTimeOptions {
   // Names everything that the driver leaves on the host, so that CleanUp can find it after a crash. Only
   // [a-z0-9-], at most 40 characters.
   std::string owner_tag;
+  // The VM is off or saved: its disks are read as they lie there. Nothing keeps anybody from starting it meanwhile;
+  // the view is lost then (GUEST_STARTED).
+  bool offline = false;
 };
 
 // A frozen view of some disks of one VM at one moment, while the guest goes on. Ends with Close or the destructor:
@@ -150,7 +154,8 @@ class PointInTime {
   // One reader per disk at a time; readers must end before Close.
   virtual absl::StatusOr<std::unique_ptr<BlockReader>> OpenDisk(const std::string& disk) = 0;
 
-  // OK when the view can still be trusted. ABORTED / GUEST_STOPPED, or RESOURCE_EXHAUSTED / SCRATCH_FULL.
+  // OK when the view can still be trusted. ABORTED / GUEST_STOPPED, or RESOURCE_EXHAUSTED / SCRATCH_FULL. Of one that
+  // is read offline: ABORTED / GUEST_STARTED when the VM was started, or its images were changed, since Begin.
   virtual absl::Status Health() = 0;
 
   virtual absl::Status Close() = 0;
@@ -167,10 +172,27 @@ class PreparedPointInTime {
   virtual absl::StatusOr<std::unique_ptr<PointInTime>> Begin() = 0;
 };
 
+// Where the memory of a VM is saved.
+struct SaveOptions {
+  std::string folder;     // exists or can be made; the hypervisor's processes must be able to write there
+  std::string owner_tag;  // as in PointInTimeOptions
+};
+
+// A VM's memory and devices of one instant, in a file. The file goes with CleanUp, or with whoever removes it.
+struct SavedState {
+  std::string path;
+  uint64_t size_bytes = 0;
+  bool was_running = false;    // before; false: it was paused
+  absl::Duration stopped_at;   // when it was told to stand still, on the monotonic clock; meaningful when it was running
+};
+
+// What a CreateDisk of this format makes: plain bytes of any size.
+inline constexpr char kStateFileFormat[] = "state";
+
 struct NewDisk {
   std::string path;    // must not exist: ALREADY_EXISTS / TARGET_EXISTS; its folder must
-  std::string format;  // "qcow2" or "raw"
-  uint64_t capacity_bytes = 0;  // a multiple of 512
+  std::string format;  // "qcow2" or "raw", or kStateFileFormat for a saved state
+  uint64_t capacity_bytes = 0;  // a multiple of 512, but for a saved state
 };
 
 // How a saved configuration becomes a VM again.
@@ -179,6 +201,8 @@ struct DefineOptions {
   std::string new_name;                          // empty: keep name, uuid and MAC addresses; else all three are new
   std::vector<std::pair<std::string, std::string>> disk_paths;  // target -> path, for every disk that was restored
   // Excluded disks (not restored) are removed from the configuration; removable drives stay, empty.
+  // The configuration as it is, nothing renamed, removed or unplugged; the others are empty then.
+  bool unchanged = false;
 };
 
 struct DefinedVm {
@@ -229,7 +253,8 @@ class Hypervisor {
 
   // Gets everything ready; call it before a freeze. Includes CheckNoJob.
   // Errors: INVALID_ARGUMENT / INVALID_REQUEST a disk is not there or excluded, or an option is out of its range;
-  // FAILED_PRECONDITION / GUEST_NOT_RUNNING the VM is neither running nor paused, or VM_HAS_FOREIGN_JOB;
+  // FAILED_PRECONDITION / GUEST_NOT_RUNNING the VM is neither running nor paused, GUEST_STARTED the view shall be offline
+  // and the VM is neither off nor saved, or VM_HAS_FOREIGN_JOB;
   // RESOURCE_EXHAUSTED / SCRATCH_FULL the scratch folder has no room.
   virtual absl::StatusOr<std::unique_ptr<PreparedPointInTime>> PreparePointInTime(const std::string& uuid,
                                                                                   const PointInTimeOptions& options) = 0;
@@ -239,12 +264,41 @@ class Hypervisor {
                                                                 const PointInTimeOptions& options);
 
   // After a crash of the agent: ends point-in-time jobs, resumes a VM that a full scratch paused, and removes scratch
-  // files and sockets, only those with this owner tag in `scratch_folder`. Safe to repeat; thaws nobody.
+  // files, saved states and sockets, only those with this owner tag in `scratch_folder`. Safe to repeat; thaws nobody,
+  // and lets nobody go on that SaveState stopped.
   virtual absl::StatusOr<CleanUpReport> CleanUp(const std::string& uuid, const std::string& scratch_folder,
                                                 const std::string& owner_tag) = 0;
 
+  // --- saved state ---
+
+  // What can be known before a SaveState, without touching the VM. Errors: as SaveState.
+  virtual absl::Status CheckCanSave(const std::string& uuid, const SaveOptions& options) = 0;
+
+  // Stops a running VM and writes its memory and devices to a file; of a paused one they are written as they are. When it
+  // returns OK the VM stands still (kPaused): disks and file show one instant until somebody calls Resume. After an error
+  // the VM is as it was. Blocks while the memory is written: about a second per GiB that the guest has used.
+  // Errors: FAILED_PRECONDITION / GUEST_NOT_RUNNING, VM_HAS_FOREIGN_JOB, or SAVED_STATE_UNSUPPORTED the VM has a device
+  // whose state can't be saved; RESOURCE_EXHAUSTED / SCRATCH_FULL no room for the memory.
+  virtual absl::StatusOr<SavedState> SaveState(const std::string& uuid, const SaveOptions& options) = 0;
+
+  // The file that holds the memory of a VM that somebody saved (kSaved); empty for any other, and when the file can't be
+  // reached from here. It goes when the VM is started.
+  virtual absl::StatusOr<std::string> ExistingState(const std::string& uuid) = 0;
+
+  // Starts a defined VM, which is off, from a saved state: it goes on at the very instant of the file, or stands still
+  // there when `paused`. Its disks must be those of that instant.
+  // Errors: INVALID_ARGUMENT / INVALID_REQUEST the file is no saved state of a VM of this name and uuid; DATA_LOSS /
+  // STATE_DAMAGED it can't be read to its end; FAILED_PRECONDITION / DISK_MISSING; ALREADY_EXISTS / VM_EXISTS it runs.
+  virtual absl::Status StartFromState(const std::string& uuid, const std::string& state_path, bool paused) = 0;
+
+  // Sets the guest's clock to the host's, by its agent: after a start from a saved state it shows the instant of the
+  // save. Waits at most `timeout` for the agent.
+  // Errors: FAILED_PRECONDITION / GUEST_AGENT_NOT_CONFIGURED, GUEST_AGENT_NOT_RUNNING or GUEST_NOT_RUNNING.
+  virtual absl::Status SyncGuestClock(const std::string& uuid, absl::Duration timeout) = 0;
+
   // --- power ---
 
+  // FAILED_PRECONDITION / GUEST_NOT_RUNNING when it is off. OK when it is paused, or runs, already.
   virtual absl::Status Pause(const std::string& uuid) = 0;
   virtual absl::Status Resume(const std::string& uuid) = 0;
   // OK when it runs already. FAILED_PRECONDITION / DISK_MISSING names a disk whose file isn't there.
@@ -269,6 +323,9 @@ class Hypervisor {
   // Where a new VM's files go by default, and where links to VMs elsewhere are kept.
   virtual std::string DefaultFolder() = 0;
 };
+
+// Reads a file as a disk's reader does; `piece_bytes` as there. For saved states. NOT_FOUND when it isn't there.
+absl::StatusOr<std::unique_ptr<BlockReader>> OpenFile(base::Filesystem& files, const std::string& path);
 
 }  // namespace umbra::hypervisor
 

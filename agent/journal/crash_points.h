@@ -16,6 +16,12 @@ inline constexpr std::string_view kCrashThawed = "agent.thawed";
 inline constexpr std::string_view kCrashSetMade = "agent.set_made";  // the disks can be read
 inline constexpr std::string_view kCrashBeforeComplete = "agent.before_complete";
 inline constexpr std::string_view kCrashViewClosed = "agent.view_closed";  // its intent is still there
+// Backup by saved state. kCrashSuspended is reached inside the hypervisor's drivers.
+inline constexpr std::string_view kCrashSaveRecorded = "agent.save.recorded";  // nothing done to the VM yet
+inline constexpr std::string_view kCrashSuspended = "agent.save.suspended";    // it stands still, nothing is saved
+inline constexpr std::string_view kCrashSaved = "agent.save.saved";            // it stands still, its memory is on disk
+inline constexpr std::string_view kCrashReturned = "agent.save.returned";      // it goes on; its intent doesn't know
+inline constexpr std::string_view kCrashStateRemoved = "agent.save.removed";   // its intent is still there
 
 // Restore.
 inline constexpr std::string_view kCrashBeforeDelete = "agent.before_delete";
@@ -24,9 +30,9 @@ inline constexpr std::string_view kCrashBeforeDefine = "agent.before_define";
 inline constexpr std::string_view kCrashDefined = "agent.defined";
 
 inline constexpr std::string_view kCrashPoints[] = {
-    kCrashIntentRecorded, kCrashBeforeFreeze, kCrashFrozen,         kCrashSnapshotTaken,
-    kCrashThawed,         kCrashSetMade,      kCrashBeforeComplete, kCrashViewClosed,
-    kCrashBeforeDelete,   kCrashDeleted,      kCrashBeforeDefine,   kCrashDefined,
+    kCrashIntentRecorded, kCrashBeforeFreeze, kCrashFrozen,       kCrashSnapshotTaken, kCrashThawed,  kCrashSetMade,
+    kCrashBeforeComplete, kCrashViewClosed,   kCrashSaveRecorded, kCrashSuspended,     kCrashSaved,   kCrashReturned,
+    kCrashStateRemoved,   kCrashBeforeDelete, kCrashDeleted,      kCrashBeforeDefine,  kCrashDefined,
 };
 
 }  // namespace umbra::journal

@@ -13,6 +13,7 @@ namespace {
 struct Patient {
   Intent intent;
   bool thawed = false;
+  bool resumed = false;
   absl::Status last = absl::OkStatus();
 };
 
@@ -30,6 +31,26 @@ void Thaw(hypervisor::Hypervisor& hypervisor, const HealOptions& options, Patien
   }
 }
 
+// A virtual machine that a save stopped runs again; one that is off or gone by now has nothing to go on with.
+absl::Status ResumeSaved(hypervisor::Hypervisor& hypervisor, const Intent& intent, HealReport& report) {
+  const auto vm = hypervisor.GetVm(intent.vm_uuid);
+  if (absl::IsNotFound(vm.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(vm.status());
+  if (vm->state != hypervisor::VmState::kPaused) return absl::OkStatus();
+  RETURN_IF_ERROR(hypervisor.Resume(intent.vm_uuid));
+  report.actions.push_back(fmt::format("resumed {}, which was stopped to be saved", intent.vm_uuid));
+  return absl::OkStatus();
+}
+
+void Resume(hypervisor::Hypervisor& hypervisor, Patient& patient, HealReport& report) {
+  if (patient.resumed) return;
+  const absl::Status resumed = patient.intent.kind == IntentKind::kSave && patient.intent.resume
+                                   ? ResumeSaved(hypervisor, patient.intent, report)
+                                   : absl::OkStatus();
+  patient.resumed = resumed.ok();
+  if (!patient.resumed) patient.last = resumed;
+}
+
 absl::Status CleanUp(hypervisor::Hypervisor& hypervisor, const Intent& intent, HealReport& report) {
   const auto cleaned = hypervisor.CleanUp(intent.vm_uuid, intent.scratch_folder, intent.owner_tag);
   if (absl::IsNotFound(cleaned.status())) {
@@ -42,14 +63,52 @@ absl::Status CleanUp(hypervisor::Hypervisor& hypervisor, const Intent& intent, H
   return absl::OkStatus();
 }
 
+// All bytes are there and durable: what is left are names and the registration.
+absl::Status FinishRestore(hypervisor::Hypervisor& hypervisor, base::Filesystem& files, const Intent& intent,
+                           bool registered, HealReport& report) {
+  hypervisor::DefineOptions define;
+  define.configuration = intent.restore.configuration;
+  for (const RestoredDisk& disk : intent.restore.disks) {
+    define.disk_paths.emplace_back(disk.name, disk.path);
+    if (disk.written_path == disk.path) continue;
+    ASSIGN_OR_RETURN(const bool waits, files.Exists(disk.written_path));
+    if (waits) RETURN_IF_ERROR(files.Rename(disk.written_path, disk.path));
+    RETURN_IF_ERROR(files.SyncDirectory(base::DirectoryOf(disk.path)));
+  }
+  if (registered) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const hypervisor::DefinedVm defined, hypervisor.DefineVm(define));
+  report.actions.push_back(fmt::format("finished the restore of {} ({}): all its disks are those of the recovery point; it is "
+                                       "registered, off", defined.name, defined.uuid));
+  for (const std::string& warning : defined.warnings) report.actions.push_back("of that restore: " + warning);
+  return absl::OkStatus();
+}
+
+absl::Status HealRestore(hypervisor::Hypervisor& hypervisor, base::Filesystem& files, const Intent& intent,
+                         HealReport& report) {
+  const auto vm = hypervisor.GetVm(intent.vm_uuid);
+  if (!vm.ok() && !absl::IsNotFound(vm.status())) return vm.status();
+  if (intent.restore.renaming) return FinishRestore(hypervisor, files, intent, vm.ok(), report);
+  if (vm.ok() || intent.restore.former_configuration.empty()) return absl::OkStatus();
+  hypervisor::DefineOptions define;
+  define.configuration = intent.restore.former_configuration;
+  define.unchanged = true;
+  ASSIGN_OR_RETURN(const hypervisor::DefinedVm defined, hypervisor.DefineVm(define));
+  report.actions.push_back(fmt::format("registered {} ({}) again as it was before its restore, with its old disks, off",
+                                       defined.name, defined.uuid));
+  return absl::OkStatus();
+}
+
 // One round over everybody; what is healed leaves `patients`.
 void Round(hypervisor::Hypervisor& hypervisor, IntentJournal& journal, const HealOptions& options,
            std::vector<Patient>& patients, HealReport& report) {
   for (Patient& patient : patients) Thaw(hypervisor, options, patient, report);
+  for (Patient& patient : patients) Resume(hypervisor, patient, report);
   for (Patient& patient : patients) {
-    const absl::Status cleaned = CleanUp(hypervisor, patient.intent, report);
+    const absl::Status cleaned = patient.intent.kind == IntentKind::kRestore
+                                     ? HealRestore(hypervisor, journal.filesystem(), patient.intent, report)
+                                     : CleanUp(hypervisor, patient.intent, report);
     if (!cleaned.ok()) patient.last = cleaned;
-    if (!cleaned.ok() || !patient.thawed) continue;
+    if (!cleaned.ok() || !patient.thawed || !patient.resumed) continue;
     patient.last = journal.Remove(patient.intent);
     if (!patient.last.ok()) continue;
     report.healed.push_back(patient.intent);

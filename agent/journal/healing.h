@@ -1,4 +1,5 @@
-// Puts back what intents of a dead agent name: thaws guests, ends point-in-time jobs, removes their files.
+// Puts back what intents of a dead agent name: thaws guests, lets those go on that were
+// stopped to be saved, ends point-in-time jobs, removes their files.
 #ifndef UMBRA_AGENT_JOURNAL_HEALING_H_
 #define UMBRA_AGENT_JOURNAL_HEALING_H_
 
@@ -33,8 +34,10 @@ struct HealReport {
   std::vector<std::string> damaged;  // intent files that can't be read: a person must look
 };
 
-// Heals every intent of the journal that isn't live. Thaws first, of all virtual machines, then
-// cleans up. A virtual machine that is gone or off needs no thaw. Safe to repeat.
+// Heals every intent of the journal that isn't live. Thaws and resumes first, of all virtual machines, then cleans up. A
+// virtual machine that is gone or off needs neither; one that was paused before it was saved stays paused. A restore in
+// place whose files had begun to take their names is finished; of any other the virtual machine is registered again as it
+// was, with its old disks, off. The actions say so. Safe to repeat.
 // Blocks up to `patience` plus one call of the hypervisor. Errors: the journal can't be read.
 absl::StatusOr<HealReport> Heal(hypervisor::Hypervisor& hypervisor, IntentJournal& journal, base::Clock& clock,
                                 const HealOptions& options = {});

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "storage/base/bytes.h"
 #include "storage/base/status.h"
 
 namespace umbra::journal {
@@ -12,21 +13,43 @@ namespace {
 
 constexpr std::string_view kHeader = "umbra intent 1";
 constexpr std::string_view kSuffix = ".intent";
-// An intent has four short lines; a larger file isn't one.
-constexpr uint64_t kIntentBytesMax = 4096;
+// An intent has a few short lines, and that of a restore two configurations; a larger file isn't one.
+constexpr uint64_t kIntentBytesMax = 4 * base::kMiB;
 
 constexpr std::pair<IntentKind, std::string_view> kKinds[] = {
     {IntentKind::kPointInTime, "point_in_time"},
     {IntentKind::kFrozenPointInTime, "frozen_point_in_time"},
+    {IntentKind::kSave, "save"},
+    {IntentKind::kRestore, "restore"},
 };
+
+// Any text in one line.
+std::string Hex(std::string_view text) { return base::ToHex(base::AsBytes(text)); }
+
+std::optional<std::string> FromHex(const std::optional<std::string>& hex) {
+  if (!hex.has_value()) return std::nullopt;
+  return base::FromHex(*hex);
+}
+
+std::string PrintRestore(const RestoreIntent& restore) {
+  std::string text = fmt::format("renaming={}\nformer={}\nconfiguration={}\n", restore.renaming ? "yes" : "no",
+                                 Hex(restore.former_configuration), Hex(restore.configuration));
+  for (const RestoredDisk& disk : restore.disks) {
+    text += fmt::format("disk={}\nwritten={}\npath={}\n", Hex(disk.name), Hex(disk.written_path), Hex(disk.path));
+  }
+  return text;
+}
 
 std::string Print(const Intent& intent) {
   std::string_view kind;
   for (const auto& [value, name] : kKinds) {
     if (value == intent.kind) kind = name;
   }
-  return fmt::format("{}\nkind={}\nvm={}\nowner_tag={}\nscratch_folder={}\n", kHeader, kind, intent.vm_uuid,
-                     intent.owner_tag, intent.scratch_folder);
+  std::string text = fmt::format("{}\nkind={}\nvm={}\nowner_tag={}\nscratch_folder={}\n", kHeader, kind, intent.vm_uuid,
+                                 intent.owner_tag, intent.scratch_folder);
+  if (intent.kind == IntentKind::kSave) text += fmt::format("resume={}\n", intent.resume ? "yes" : "no");
+  if (intent.kind == IntentKind::kRestore) text += PrintRestore(intent.restore);
+  return text;
 }
 
 // Takes "`prefix`value\n" off the front of `text`.
@@ -38,17 +61,47 @@ std::optional<std::string> TakeLine(std::string_view prefix, std::string_view* t
   return value;
 }
 
+std::optional<RestoreIntent> ParseRestore(std::string_view* text) {
+  const auto renaming = TakeLine("renaming=", text);
+  const auto former = FromHex(TakeLine("former=", text));
+  const auto configuration = FromHex(TakeLine("configuration=", text));
+  if ((renaming != "yes" && renaming != "no") || !former || !configuration) return std::nullopt;
+  RestoreIntent restore{*former, *configuration, {}, renaming == "yes"};
+  while (!text->empty()) {
+    const auto name = FromHex(TakeLine("disk=", text));
+    const auto written = FromHex(TakeLine("written=", text));
+    const auto path = FromHex(TakeLine("path=", text));
+    if (!name || !written || !path) return std::nullopt;
+    restore.disks.push_back({*name, *written, *path});
+  }
+  return restore;
+}
+
 std::optional<Intent> Parse(std::string_view text) {
   if (TakeLine(kHeader, &text) != "") return std::nullopt;
   const auto kind = TakeLine("kind=", &text);
   const auto vm = TakeLine("vm=", &text);
   const auto owner_tag = TakeLine("owner_tag=", &text);
   const auto scratch_folder = TakeLine("scratch_folder=", &text);
-  if (!kind || !vm || !owner_tag || !scratch_folder || !text.empty()) return std::nullopt;
+  if (!kind || !vm || !owner_tag || !scratch_folder) return std::nullopt;
+  Intent intent{IntentKind::kPointInTime, *vm, *owner_tag, *scratch_folder};
+  bool known = false;
   for (const auto& [value, name] : kKinds) {
-    if (*kind == name) return Intent{value, *vm, *owner_tag, *scratch_folder};
+    if (*kind != name) continue;
+    intent.kind = value;
+    known = true;
   }
-  return std::nullopt;
+  if (intent.kind == IntentKind::kSave) {
+    const auto resume = TakeLine("resume=", &text);
+    if (resume != "yes" && resume != "no") return std::nullopt;
+    intent.resume = resume == "yes";
+  }
+  if (intent.kind == IntentKind::kRestore) {
+    auto restore = ParseRestore(&text);
+    if (!restore.has_value()) return std::nullopt;
+    intent.restore = *std::move(restore);
+  }
+  return known && text.empty() ? std::optional(intent) : std::nullopt;
 }
 
 bool IsPlain(std::string_view text) {
@@ -61,7 +114,10 @@ IntentJournal::IntentJournal(base::Filesystem& filesystem, std::string folder)
     : filesystem_(filesystem), folder_(std::move(folder)) {}
 
 std::string IntentJournal::NameOf(const Intent& intent) {
-  return fmt::format("{}.{}{}", intent.owner_tag, intent.vm_uuid, kSuffix);
+  std::string_view kind;
+  if (intent.kind == IntentKind::kSave) kind = ".save";
+  if (intent.kind == IntentKind::kRestore) kind = ".restore";
+  return fmt::format("{}.{}{}{}", intent.owner_tag, intent.vm_uuid, kind, kSuffix);
 }
 
 absl::Status IntentJournal::Open() {

@@ -25,6 +25,29 @@ namespace umbra::journal {
 enum class IntentKind {
   kPointInTime,        // "point_in_time": a view of the disks; nothing in the guest
   kFrozenPointInTime,  // "frozen_point_in_time": the same, taken while the guest is frozen
+  kSave,               // "save": the virtual machine is stopped while its memory is saved
+  kRestore,            // "restore": it is deleted, and registered again when its files are in place
+};
+
+// One disk of a restore in place.
+struct RestoredDisk {
+  std::string name;          // target
+  std::string written_path;  // where its bytes are written
+  std::string path;          // what the file is called in the end
+
+  friend bool operator==(const RestoredDisk&, const RestoredDisk&) = default;
+};
+
+// What a restore in place is about; for kRestore.
+struct RestoreIntent {
+  std::string former_configuration;  // of the virtual machine before it was deleted; empty: there was none
+  std::string configuration;         // that of the recovery point
+  std::vector<RestoredDisk> disks;
+  // Every byte of every disk is verified and durable, and files take their names: from here on a restore is finished, not
+  // undone.
+  bool renaming = false;
+
+  friend bool operator==(const RestoreIntent&, const RestoreIntent&) = default;
 };
 
 struct Intent {
@@ -32,6 +55,9 @@ struct Intent {
   std::string vm_uuid;
   std::string owner_tag;       // [a-z0-9-]; names what the hypervisor leaves on the host
   std::string scratch_folder;  // absolute
+  // kSave: it ran before, so it must run again. A person who paused it meanwhile is overruled.
+  bool resume = false;
+  RestoreIntent restore;
 
   friend bool operator==(const Intent&, const Intent&) = default;
 };
@@ -47,7 +73,8 @@ class IntentJournal {
   IntentJournal(base::Filesystem& filesystem, std::string folder);
 
   absl::Status Open();
-  // Durable on OK, and live. An intent of the same owner tag and virtual machine is replaced.
+  // Durable on OK, and live. An intent of the same owner tag and virtual machine is replaced
+  // (kSave and kRestore stand beside the others).
   absl::Status Record(const Intent& intent);
   // Durable on OK. OK when it isn't there. No longer live, also on an error.
   absl::Status Remove(const Intent& intent);
@@ -55,6 +82,7 @@ class IntentJournal {
   void Abandon(const Intent& intent);
 
   absl::StatusOr<IntentList> List();
+  base::Filesystem& filesystem() { return filesystem_; }
   bool IsLive(const Intent& intent) const;
 
  private:

@@ -73,6 +73,14 @@ absl::Status CheckpointProvider::TakeAtCommit(const vss::Guid& set_id, const VmP
   return absl::OkStatus();
 }
 
+absl::Status CheckpointProvider::TakeAtCommit(const vss::Guid& set_id, std::unique_ptr<VmPointInTime> point) {
+  ASSIGN_OR_RETURN(const SetPtr set, FindSet(set_id));
+  ASSIGN_OR_RETURN(Copy * copy, FindCopy(set, point->vm_uuid()));
+  copy->point = std::move(point);
+  copy->take_prepared = true;
+  return absl::OkStatus();
+}
+
 absl::Status CheckpointProvider::Revert(const vss::Guid& set_id, std::unique_ptr<VmPointInTime> point) {
   ASSIGN_OR_RETURN(const SetPtr set, FindSet(set_id));
   ASSIGN_OR_RETURN(Copy * copy, FindCopy(set, point->vm_uuid()));
@@ -140,7 +148,7 @@ absl::Status CheckpointProvider::PreCommitSnapshots(const vss::Guid& set_id) {
 absl::Status CheckpointProvider::CommitSnapshots(const vss::Guid& set_id) {
   ASSIGN_OR_RETURN(const SetPtr set, FindSet(set_id));
   for (Copy& copy : set->copies) {
-    if (copy.take_at_commit.has_value()) RETURN_IF_ERROR(copy.point->Take());
+    if (copy.take_at_commit.has_value() || copy.take_prepared) RETURN_IF_ERROR(copy.point->Take());
   }
   return absl::OkStatus();
 }

@@ -39,6 +39,9 @@ class CheckpointProvider final : public vss::Provider {
   // In PrepareForSnapshot: CommitSnapshots shall cut the view of this virtual machine. NOT_FOUND (kObjectNotFound) when
   // it isn't in the set.
   absl::Status TakeAtCommit(const vss::Guid& set_id, const VmPointInTimeRequest& request);
+  // The same of a point that the writer has prepared: nothing is left to do before the cut. For a virtual machine that
+  // stands still meanwhile.
+  absl::Status TakeAtCommit(const vss::Guid& set_id, std::unique_ptr<VmPointInTime> point);
   // In PostSnapshot: the copy becomes this point in time.
   absl::Status Revert(const vss::Guid& set_id, std::unique_ptr<VmPointInTime> point);
 
@@ -70,6 +73,7 @@ class CheckpointProvider final : public vss::Provider {
     std::string vm_uuid;
     std::optional<VmPointInTimeRequest> take_at_commit;
     std::unique_ptr<VmPointInTime> point;
+    bool take_prepared = false;  // `point` came prepared and is taken at commit
   };
   // The calls for one set come one after another, so its content needs no lock; the table does.
   struct Set {

@@ -66,7 +66,9 @@ BackupRunner::BackupRunner(const RunnerContext& context, const agent::v1::Assign
     : context_(context), id_(id), work_(work), cancellation_(cancellation), reporter_(reporter),
       link_store_(context.make_store(cancellation)),
       store_(*link_store_, context.clock, context.random, cancellation, context.settings.retry) {
-  writers::VmBackupOptions options{.allow_crash_consistent = work_.allow_crash_consistent(),
+  writers::VmBackupOptions options{.mechanism = {.child_snapshot_only = work_.child_snapshot_only(),
+                                                 .forbid_saved_state = work_.forbid_saved_state(),
+                                                 .allow_crash_consistent = work_.allow_crash_consistent()},
                                    .freeze_timeout = FromProto(work_.freeze_timeout()),
                                    .owner_tag = OwnerTag(id_)};
   options.vm_uuids.assign(work_.virtual_machines().begin(), work_.virtual_machines().end());
@@ -121,17 +123,34 @@ absl::Status BackupRunner::Snapshot(agent::v1::AssignmentResult* result) {
   }
   reporter_.SetPhase(v1::Job::PHASE_SNAPSHOT);
   absl::Duration longest;
+  absl::Duration longest_downtime;
   for (const writers::VmSnapshot& snapshot : snapshots_) {
     longest = std::max(longest, snapshot.freeze_duration);
-    base::Log("runner")->info("point in time taken job={} vm={} mechanism={} freeze_ms={}", id_.job_id(), snapshot.vm.uuid,
-                              writers::NameOf(snapshot.mechanism), absl::ToInt64Milliseconds(snapshot.freeze_duration));
-    if (!snapshot.mechanism_reason.empty()) reporter_.Warn(snapshot.mechanism_reason, snapshot.mechanism_message);
+    longest_downtime = std::max(longest_downtime, snapshot.downtime);
+    base::Log("runner")->info("point in time taken job={} vm={} mechanism={} freeze_ms={} downtime_ms={} state_bytes={}", id_.job_id(),
+                              snapshot.vm.uuid, writers::NameOf(snapshot.mechanism),
+                              absl::ToInt64Milliseconds(snapshot.freeze_duration),
+                              absl::ToInt64Milliseconds(snapshot.downtime), snapshot.state_bytes);
+    WarnOfMechanism(snapshot);
     for (const writers::ExcludedDisk& disk : snapshot.excluded_disks) {
       reporter_.Warn(disk.reason, fmt::format("{}: disk {} is not in this backup: {}", snapshot.vm.name, disk.name, disk.message));
     }
   }
   *result->mutable_freeze_duration() = ToProto(longest);
+  if (longest_downtime > absl::ZeroDuration()) *result->mutable_downtime() = ToProto(longest_downtime);
   return absl::OkStatus();
+}
+
+// Everything that stands against child snapshot, one by one. That a virtual machine is off is nothing to warn of.
+void BackupRunner::WarnOfMechanism(const writers::VmSnapshot& snapshot) {
+  if (snapshot.vm.state == hypervisor::VmState::kSaved && snapshot.state_bytes == 0) {
+    reporter_.Warn("STATE_NOT_FOUND", fmt::format("{}: its saved memory can't be reached from here; the recovery point holds only "
+                                                  "its disks, and boots from them", snapshot.vm.name));
+  }
+  if (snapshot.mechanism == writers::BackupMechanism::kOffline) return;
+  for (const writers::Obstacle& obstacle : snapshot.obstacles) {
+    reporter_.Warn(obstacle.reason, fmt::format("{}: {}", snapshot.vm.name, obstacle.message));
+  }
 }
 
 absl::Status BackupRunner::Transfer() {
@@ -140,6 +159,7 @@ absl::Status BackupRunner::Transfer() {
     for (const hypervisor::Disk& disk : snapshot.disks) {
       reporter_.meter().AddDisk(snapshot.vm.uuid, disk.name, disk.capacity_bytes);
     }
+    if (snapshot.state_bytes > 0) reporter_.meter().AddDisk(snapshot.vm.uuid, kMemoryStateName, snapshot.state_bytes);
   }
   reporter_.SetPhase(v1::Job::PHASE_TRANSFERRING);
   HealthWatch watch(*this);
@@ -161,21 +181,38 @@ absl::Status BackupRunner::TransferVm(transfer::BackupPipeline& pipeline, size_t
   for (const hypervisor::Disk& disk : snapshots_[vm].disks) {
     RETURN_IF_ERROR(base::Annotate(TransferDisk(pipeline, vm, disk), "{}, disk {}", snapshots_[vm].vm.name, disk.name));
   }
+  RETURN_IF_ERROR(base::Annotate(TransferState(pipeline, vm), "{}, saved memory", snapshots_[vm].vm.name));
   read_bytes_.push_back(reporter_.meter().Figures().read_bytes - before);
   return absl::OkStatus();
 }
 
 absl::Status BackupRunner::TransferDisk(transfer::BackupPipeline& pipeline, size_t vm, const hypervisor::Disk& disk) {
-  const std::string& uuid = snapshots_[vm].vm.uuid;
   std::unique_ptr<hypervisor::BlockReader> reader;
   {
     absl::MutexLock lock(&backup_mu_);
-    ASSIGN_OR_RETURN(reader, backup_->OpenDisk(uuid, disk.name));
+    ASSIGN_OR_RETURN(reader, backup_->OpenDisk(snapshots_[vm].vm.uuid, disk.name));
   }
+  return Send(pipeline, vm, disk.name, *reader);
+}
+
+absl::Status BackupRunner::TransferState(transfer::BackupPipeline& pipeline, size_t vm) {
+  if (snapshots_[vm].state_bytes == 0) return absl::OkStatus();
+  std::unique_ptr<hypervisor::BlockReader> reader;
+  {
+    absl::MutexLock lock(&backup_mu_);
+    ASSIGN_OR_RETURN(reader, backup_->OpenState(snapshots_[vm].vm.uuid));
+  }
+  return Send(pipeline, vm, kMemoryStateName, *reader);
+}
+
+absl::Status BackupRunner::Send(transfer::BackupPipeline& pipeline, size_t vm, const std::string& name,
+                                hypervisor::BlockReader& reader) {
+  const std::string& uuid = snapshots_[vm].vm.uuid;
+  const uint64_t capacity_bytes = reader.capacity_bytes();
   const absl::Duration start = context_.clock.Monotonic();
-  RETURN_IF_ERROR(pipeline.BackUpDisk(*reader, {session_.session_id(), uuid, disk.name, disk.capacity_bytes}, next_meter_disk_++));
+  RETURN_IF_ERROR(pipeline.BackUpDisk(reader, {session_.session_id(), uuid, name, capacity_bytes}, next_meter_disk_++));
   base::Log("runner")->info("disk transferred job={} vm={} disk={} capacity_bytes={} seconds={:.1f}", id_.job_id(), uuid,
-                            disk.name, disk.capacity_bytes, absl::ToDoubleSeconds(context_.clock.Monotonic() - start));
+                            name, capacity_bytes, absl::ToDoubleSeconds(context_.clock.Monotonic() - start));
   return absl::OkStatus();
 }
 

@@ -38,9 +38,12 @@ class BackupRunner {
   absl::Status Prepare();
   absl::Status OpenSession();
   absl::Status Snapshot(agent::v1::AssignmentResult* result);
+  void WarnOfMechanism(const writers::VmSnapshot& snapshot);
   absl::Status Transfer();
   absl::Status TransferVm(transfer::BackupPipeline& pipeline, size_t vm);
   absl::Status TransferDisk(transfer::BackupPipeline& pipeline, size_t vm, const hypervisor::Disk& disk);
+  absl::Status TransferState(transfer::BackupPipeline& pipeline, size_t vm);
+  absl::Status Send(transfer::BackupPipeline& pipeline, size_t vm, const std::string& name, hypervisor::BlockReader& reader);
   absl::Status CheckHealth();
   absl::Status Commit();
   void PutBack();

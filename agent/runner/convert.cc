@@ -130,9 +130,16 @@ v1::VirtualMachine ToProto(const writers::VmDescription& description) {
   }
   proto.mutable_guest_agent()->set_state(ToProto(description.agent.state));
   proto.mutable_guest_agent()->set_version(description.agent.version);
-  proto.set_mechanism(ToProto(description.choice.mechanism));
+  // One that is off or saved isn't saved first: it is read as it is.
+  const bool offline = vm.state == hypervisor::VmState::kOff || vm.state == hypervisor::VmState::kSaved;
+  proto.set_mechanism(offline ? v1::BACKUP_MECHANISM_OFFLINE : ToProto(description.choice.mechanism));
   proto.set_mechanism_reason(description.choice.reason());
   proto.set_mechanism_message(description.choice.message());
+  for (const writers::Obstacle& obstacle : description.choice.obstacles) {
+    v1::MechanismObstacle* o = proto.add_mechanism_obstacles();
+    o->set_reason(obstacle.reason);
+    o->set_message(obstacle.message);
+  }
   return proto;
 }
 
@@ -168,12 +175,25 @@ store::v1::Manifest ToManifest(const writers::VmSnapshot& snapshot, const vss::B
   manifest.set_mechanism(ToProto(snapshot.mechanism));
   manifest.set_mechanism_reason(snapshot.mechanism_reason);
   *manifest.mutable_freeze_duration() = ToProto(snapshot.freeze_duration);
+  *manifest.mutable_downtime() = ToProto(snapshot.downtime);
+  for (const writers::Obstacle& obstacle : snapshot.obstacles) {
+    store::v1::ManifestObstacle* o = manifest.add_obstacles();
+    o->set_reason(obstacle.reason);
+    o->set_message(obstacle.message);
+  }
   for (const hypervisor::Disk& disk : snapshot.disks) {
     store::v1::ManifestDisk* d = manifest.add_disks();
     d->set_name(disk.name);
     d->set_capacity_bytes(static_cast<int64_t>(disk.capacity_bytes));
     d->set_format(disk.format);
     d->set_path(disk.path);
+  }
+  if (snapshot.state_bytes > 0) {
+    store::v1::ManifestDisk* d = manifest.add_disks();
+    d->set_name(kMemoryStateName);
+    d->set_capacity_bytes(static_cast<int64_t>(snapshot.state_bytes));
+    d->set_format(hypervisor::kStateFileFormat);
+    d->set_kind(store::v1::ManifestDisk::KIND_MEMORY_STATE);
   }
   for (const writers::ExcludedDisk& disk : snapshot.excluded_disks) {
     store::v1::ManifestExcludedDisk* d = manifest.add_excluded_disks();

@@ -22,6 +22,9 @@
 
 namespace umbra::runner {
 
+// What a virtual machine's saved memory is called among the disks of its recovery point: no disk's target has a dot.
+inline constexpr char kMemoryStateName[] = "memory.state";
+
 google::protobuf::Duration ToProto(absl::Duration duration);
 google::protobuf::Timestamp ToProto(absl::Time time);
 absl::Duration FromProto(const google::protobuf::Duration& duration);

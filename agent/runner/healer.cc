@@ -23,13 +23,13 @@ Healer::~Healer() {
 }
 
 void Healer::Start() {
+  HealOnce();  // first: it finishes restores whose files are complete, and those files are then in use
   const auto removed = RestoreLedger::Heal(files_, restore_ledger_folder_, hypervisor_);
   if (!removed.ok()) {
     base::Log("runner")->warn("partial restores not removed, next start tries again error=\"{}\"", base::Describe(removed.status()));
   } else {
     for (const std::string& path : *removed) base::Log("runner")->warn("partial restore removed path={}", path);
   }
-  HealOnce();
   thread_ = std::jthread([this] { Run(); });
 }
 

@@ -15,6 +15,8 @@ namespace {
 
 // Left free beside the data: image tables, and room for the guest's first writes.
 constexpr uint64_t kSpaceReserveBytes = 64 * base::kMiB;
+// After a start from saved memory the guest's agent takes a moment; a guest without one is not waited for.
+constexpr absl::Duration kClockPatience = absl::Seconds(10);
 constexpr size_t kNameSizeMax = 200;  // leaves room for endings in a file name of 255 bytes
 
 absl::Status InvalidRequest(std::string message) {
@@ -28,6 +30,29 @@ bool IsFileName(std::string_view name) {
     if (c == '/' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return false;
   }
   return true;
+}
+
+// Memory lies beside the first disk while it is needed.
+absl::Status PlanState(const agent::v1::RestoreAssignment& work, RestorePlan* plan) {
+  if (!work.resume_state()) return absl::OkStatus();
+  const v1::RecoveryPoint& point = work.recovery_point();
+  if (!plan->in_place) {
+    return InvalidRequest(fmt::format("only in place can a virtual machine go on from its saved memory, which belongs to the "
+                                      "name and uuid of {}", point.virtual_machine_display_name()));
+  }
+  if (point.memory().size_bytes() <= 0) {
+    return base::MakeError(absl::StatusCode::kFailedPrecondition, "STATE_NOT_FOUND",
+                           "the recovery point holds no memory; restore it without resuming, and it boots from its disks");
+  }
+  DiskTarget state;
+  state.disk.set_name(kMemoryStateName);
+  state.disk.set_format(hypervisor::kStateFileFormat);
+  state.disk.set_capacity_bytes(point.memory().size_bytes());
+  state.disk.set_data_bytes(point.memory().data_bytes());
+  state.path = state.written_path =
+      fmt::format("{}/{}{}", base::DirectoryOf(plan->disks.front().path), kMemoryStateName, kRestoreSuffix);
+  plan->state = std::move(state);
+  return absl::OkStatus();
 }
 
 // The {uuid} of "hosts/{host}/virtualMachines/{uuid}".
@@ -63,6 +88,7 @@ absl::StatusOr<RestorePlan> PlanRestore(const agent::v1::RestoreAssignment& work
     }
     plan.disks.push_back(std::move(target));
   }
+  RETURN_IF_ERROR(PlanState(work, &plan));
   return plan;
 }
 
@@ -101,7 +127,9 @@ absl::Status RestoreRunner::CheckTargets() {
     ASSIGN_OR_RETURN(const bool exists, context_.files.Exists(target.written_path));
     if (exists) RETURN_IF_ERROR(context_.files.Remove(target.written_path));
   }
-  return absl::OkStatus();
+  if (!plan_.state.has_value()) return absl::OkStatus();
+  const absl::Status removed = context_.files.Remove(plan_.state->written_path);
+  return absl::IsNotFound(removed) ? absl::OkStatus() : removed;
 }
 
 absl::Status RestoreRunner::CheckSpace() {
@@ -110,7 +138,9 @@ absl::Status RestoreRunner::CheckSpace() {
     uint64_t needed_bytes = kSpaceReserveBytes;
   };
   std::map<std::string, Volume> volumes;
-  for (const DiskTarget& target : plan_.disks) {
+  std::vector<DiskTarget> targets = plan_.disks;
+  if (plan_.state.has_value()) targets.push_back(*plan_.state);
+  for (const DiskTarget& target : targets) {
     std::string folder = base::DirectoryOf(target.written_path);
     while (folder != "/" && !context_.files.Exists(folder).value_or(false)) folder = base::DirectoryOf(folder);
     ASSIGN_OR_RETURN(const std::string name, context_.files.VolumeOf(folder));
@@ -148,6 +178,10 @@ absl::Status RestoreRunner::WriteDisks() {
     paths.push_back(target.written_path);
     reporter_.meter().AddDisk(plan_.vm_uuid, target.disk.name(), static_cast<uint64_t>(target.disk.capacity_bytes()));
   }
+  if (plan_.state.has_value()) {
+    paths.push_back(plan_.state->written_path);
+    reporter_.meter().AddDisk(plan_.vm_uuid, kMemoryStateName, static_cast<uint64_t>(plan_.state->disk.capacity_bytes()));
+  }
   RETURN_IF_ERROR(ledger_.Record(paths, plan_.new_folder));
   if (!plan_.new_folder.empty()) {
     RETURN_IF_ERROR(context_.files.MakeDirectories(plan_.new_folder));
@@ -156,6 +190,9 @@ absl::Status RestoreRunner::WriteDisks() {
   reporter_.SetPhase(v1::Job::PHASE_TRANSFERRING);
   for (size_t i = 0; i < plan_.disks.size(); ++i) {
     RETURN_IF_ERROR(base::Annotate(WriteDisk(plan_.disks[i], i), "{}, disk {}", plan_.vm_name, plan_.disks[i].disk.name()));
+  }
+  if (plan_.state.has_value()) {
+    RETURN_IF_ERROR(base::Annotate(WriteDisk(*plan_.state, plan_.disks.size()), "{}, saved memory", plan_.vm_name));
   }
   return cancellation_.Check();
 }
@@ -184,6 +221,10 @@ absl::Status RestoreRunner::WriteDisk(const DiskTarget& target, size_t meter_dis
 // Every byte of every new file is verified and durable: now, and only now, the old ones go.
 absl::Status RestoreRunner::TakeNames() {
   reporter_.SetPhase(v1::Job::PHASE_COMPLETING);
+  std::vector<journal::RestoredDisk> moves;
+  for (const DiskTarget& target : plan_.disks) moves.push_back({target.disk.name(), target.written_path, target.path});
+  RETURN_IF_ERROR(restore_->FilesTakeNames(std::move(moves)));
+  base::CrashPoint("agent.restore.renaming");
   std::set<std::string> folders;
   for (const DiskTarget& target : plan_.disks) {
     folders.insert(base::DirectoryOf(target.path));
@@ -200,18 +241,54 @@ absl::Status RestoreRunner::Define(agent::v1::AssignmentResult* result) {
   RETURN_IF_ERROR(restore_->SetFilesRestored(vss::FileRestoreStatus::kAll));
   ASSIGN_OR_RETURN(const hypervisor::DefinedVm vm, restore_->PostRestore());
   base::CrashPoint("agent.restore.defined");
-  ledger_.Clear();
   result->set_restored_virtual_machine(vm.uuid);
   if (const auto& outcome = restore_->cluster_outcome(); outcome.has_value() && !outcome->brought_back.ok()) {
     reporter_.Warn(base::Annotate(outcome->brought_back, "{} is restored, but not back online in the cluster", vm.name));
   }
   for (const std::string& warning : vm.warnings) reporter_.Warn("ADAPTER_DISCONNECTED", warning);
   base::Log("runner")->info("virtual machine restored job={} vm={} name={}", id_.job_id(), vm.uuid, vm.name);
-  if (!work_.power_on() || LeftToCluster()) return absl::OkStatus();
-  if (absl::Status started = context_.hypervisor.Start(vm.uuid); !started.ok()) {
-    reporter_.Warn(base::Annotate(started, "{} is restored but could not be started", vm.name));
-  }
+  PowerUp(vm.uuid);
+  ledger_.Clear();
   return absl::OkStatus();
+}
+
+// The virtual machine is restored whatever happens here.
+void RestoreRunner::PowerUp(const std::string& vm_uuid) {
+  const bool left_to_cluster = LeftToCluster();
+  if (plan_.state.has_value()) return left_to_cluster ? DropState() : GoOnFromState(vm_uuid);
+  if (!work_.power_on() || left_to_cluster) return;
+  if (absl::Status started = context_.hypervisor.Start(vm_uuid); !started.ok()) {
+    reporter_.Warn(base::Annotate(started, "{} is restored but could not be started", plan_.vm_name));
+  }
+}
+
+void RestoreRunner::RemoveState() {
+  if (absl::Status removed = context_.files.Remove(plan_.state->path); !removed.ok()) {
+    reporter_.Warn(base::Annotate(removed, "the file with the memory of {} is left behind", plan_.vm_name));
+  }
+}
+
+// The cluster knows only how to boot.
+void RestoreRunner::DropState() {
+  RemoveState();
+  reporter_.Warn("SAVED_STATE_UNSUPPORTED",
+                 fmt::format("{} is the resource of a cluster, which starts it: it boots from its disks", plan_.vm_name));
+}
+
+void RestoreRunner::GoOnFromState(const std::string& vm_uuid) {
+  const absl::Status started = context_.hypervisor.StartFromState(vm_uuid, plan_.state->path, /*paused=*/false);
+  base::CrashPoint("agent.resume.started");
+  RemoveState();
+  if (!started.ok()) {
+    reporter_.Warn(base::Annotate(started, "{} is restored but could not go on from its saved memory; start it, and it boots "
+                                  "from its disks", plan_.vm_name));
+    return;
+  }
+  base::Log("runner")->info("virtual machine goes on from its saved memory job={} vm={}", id_.job_id(), vm_uuid);
+  if (absl::Status clock = context_.hypervisor.SyncGuestClock(vm_uuid, kClockPatience); !clock.ok()) {
+    reporter_.Warn("GUEST_CLOCK_NOT_SET", fmt::format("the clock of {} shows the instant of the backup until its guest sets it: {}",
+                                                      plan_.vm_name, base::MessageOf(clock)));
+  }
 }
 
 // A cluster's resource is started by its cluster, and by nobody else. False when the virtual machine is none.

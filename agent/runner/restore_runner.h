@@ -6,6 +6,7 @@
 #define UMBRA_AGENT_RUNNER_RESTORE_RUNNER_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,12 +35,14 @@ struct RestorePlan {
   bool in_place = false;
   std::string new_folder;  // made for this restore; empty: none
   std::vector<DiskTarget> disks;
+  // The saved memory to go on from; its file is only there until the virtual machine runs.
+  std::optional<DiskTarget> state;
 };
 
 // What a restore will do. New: `<target folder, or default_folder>/<name>/<disk>.<format>`. In place: the paths at backup
 // time, or the same as new when a target folder is given.
-// INVALID_ARGUMENT / INVALID_REQUEST: no mode, a name that is no file name, a disk on a device without a target folder,
-// no disks.
+// INVALID_ARGUMENT / INVALID_REQUEST: no mode, going on from saved memory but not in place, a name that is no file name, a disk on a device without a target folder,
+// no disks. FAILED_PRECONDITION / STATE_NOT_FOUND: the recovery point holds no memory to go on from.
 absl::StatusOr<RestorePlan> PlanRestore(const agent::v1::RestoreAssignment& work, const std::string& default_folder);
 
 // One use, one thread.
@@ -62,6 +65,10 @@ class RestoreRunner {
   absl::Status TakeNames();
   absl::Status Define(agent::v1::AssignmentResult* result);
   bool LeftToCluster();
+  void PowerUp(const std::string& vm_uuid);
+  void RemoveState();
+  void DropState();
+  void GoOnFromState(const std::string& vm_uuid);
   absl::Status Explain(const absl::Status& status);
 
   const RunnerContext& context_;

@@ -24,6 +24,8 @@ class ClusteredCapture final : public VmCapture {
   absl::Status AfterSnapshot() override;
   absl::Status Complete(bool succeeded) override { return capture_->Complete(succeeded); }
   CaptureFigures figures() const override { return capture_->figures(); }
+  CapturedState state() const override { return capture_->state(); }
+  bool stops_the_guest() const override { return capture_->stops_the_guest(); }
 
  private:
   const cluster::ClusterTools tools_;

@@ -13,6 +13,7 @@ namespace umbra::writers {
 namespace {
 
 constexpr std::string_view kDiskPrefix = "disk.";
+constexpr std::string_view kObstaclePrefix = "obstacle.";
 
 std::string Encode(std::string_view value) {
   std::string text;
@@ -103,7 +104,9 @@ bool TakeDisk(const std::string& key, const std::string& value,
 
 std::string Print(const BackupOptions& options) {
   Printer out;
-  if (options.allow_crash_consistent) out.Add("crash_consistent", "allow");
+  if (options.mechanism.child_snapshot_only) out.Add("mechanism", "child_snapshot");
+  if (options.mechanism.forbid_saved_state) out.Add("saved_state", "forbid");
+  if (options.mechanism.allow_crash_consistent) out.Add("crash_consistent", "allow");
   out.AddMicroseconds("freeze_timeout_us", absl::ToInt64Microseconds(options.freeze_timeout));
   out.Add("owner_tag", options.owner_tag);
   return out.Take();
@@ -123,6 +126,9 @@ std::string Print(const BackupFacts& facts) {
   Printer out;
   out.Add("mechanism", facts.mechanism);
   out.Add("mechanism_reason", facts.mechanism_reason);
+  for (const Obstacle& obstacle : facts.obstacles) out.Add(fmt::format("{}{}", kObstaclePrefix, obstacle.reason), obstacle.message);
+  out.AddMicroseconds("downtime_us", absl::ToInt64Microseconds(facts.downtime));
+  if (facts.state_bytes != 0) out.Add("state_bytes", std::to_string(facts.state_bytes));
   out.AddMicroseconds("freeze_us", absl::ToInt64Microseconds(facts.freeze_duration));
   out.AddMicroseconds("point_time_us", absl::ToUnixMicros(facts.point_time));
   out.AddDisks(facts.disk_paths);
@@ -132,7 +138,9 @@ std::string Print(const BackupFacts& facts) {
 absl::StatusOr<BackupOptions> ParseBackupOptions(std::string_view text) {
   BackupOptions options;
   RETURN_IF_ERROR(ForEach(text, [&](const std::string& key, const std::string& value) -> absl::Status {
-    if (key == "crash_consistent") options.allow_crash_consistent = value == "allow";
+    if (key == "mechanism") options.mechanism.child_snapshot_only = value == "child_snapshot";
+    if (key == "saved_state") options.mechanism.forbid_saved_state = value == "forbid";
+    if (key == "crash_consistent") options.mechanism.allow_crash_consistent = value == "allow";
     if (key == "freeze_timeout_us") return ToDuration(value, &options.freeze_timeout);
     if (key == "owner_tag") options.owner_tag = value;
     return absl::OkStatus();
@@ -159,7 +167,14 @@ absl::StatusOr<BackupFacts> ParseBackupFacts(std::string_view text) {
     if (TakeDisk(key, value, &facts.disk_paths)) return absl::OkStatus();
     if (key == "mechanism") facts.mechanism = value;
     if (key == "mechanism_reason") facts.mechanism_reason = value;
+    if (std::string_view(key).starts_with(kObstaclePrefix)) {
+      facts.obstacles.push_back({key.substr(kObstaclePrefix.size()), value});
+    }
+    if (key == "downtime_us") return ToDuration(value, &facts.downtime);
     if (key == "freeze_us") return ToDuration(value, &facts.freeze_duration);
+    int64_t state_bytes = 0;
+    if (key == "state_bytes") RETURN_IF_ERROR(ToNumber(value, &state_bytes));
+    if (key == "state_bytes") facts.state_bytes = static_cast<uint64_t>(state_bytes);
     int64_t microseconds = 0;
     if (key == "point_time_us") RETURN_IF_ERROR(ToNumber(value, &microseconds));
     if (key == "point_time_us") facts.point_time = absl::FromUnixMicros(microseconds);

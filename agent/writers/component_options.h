@@ -10,11 +10,12 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "agent/writers/mechanism.h"
 
 namespace umbra::writers {
 
 struct BackupOptions {
-  bool allow_crash_consistent = false;
+  MechanismPolicy mechanism;
   absl::Duration freeze_timeout;  // zero: the writer's default; whole microseconds
   std::string owner_tag;
 
@@ -35,7 +36,10 @@ struct RestoreOptions {
 struct BackupFacts {
   std::string mechanism;  // NameOf(BackupMechanism)
   std::string mechanism_reason;
+  std::vector<Obstacle> obstacles;                              // all of them
   absl::Duration freeze_duration;                               // whole microseconds
+  absl::Duration downtime;                                      // whole microseconds
+  uint64_t state_bytes = 0;                                     // of the saved memory; 0: none
   absl::Time point_time;                                        // whole microseconds
   std::vector<std::pair<std::string, std::string>> disk_paths;  // at backup time
 

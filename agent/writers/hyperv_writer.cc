@@ -7,6 +7,7 @@
 
 #include "agent/journal/crash_points.h"
 #include "agent/vss/errors.h"
+#include "agent/writers/clustered_capture.h"
 #include "storage/base/crash_point.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
@@ -60,6 +61,15 @@ absl::StatusOr<std::vector<CapturedVm>> HypervWriter::Captured(const vss::Guid& 
   return captured;
 }
 
+absl::StatusOr<std::unique_ptr<hypervisor::BlockReader>> HypervWriter::OpenState(const vss::Guid& session_id,
+                                                                                 const std::string& vm_uuid) const {
+  ASSIGN_OR_RETURN(const std::vector<CapturedVm> captured, Captured(session_id));
+  for (const CapturedVm& vm : captured) {
+    if (vm.vm.uuid == vm_uuid && vm.state.exists()) return hypervisor::OpenFile(filesystem_, vm.state.path);
+  }
+  return base::Error(absl::StatusCode::kNotFound, "STATE_NOT_FOUND", "no memory of {} was saved", vm_uuid);
+}
+
 // --- identify ---
 
 absl::StatusOr<vss::WriterMetadata> HypervWriter::OnIdentify(const vss::EventContext&) {
@@ -99,7 +109,7 @@ absl::StatusOr<HypervWriter::WorkVm> HypervWriter::Plan(const vss::EventContext&
   ASSIGN_OR_RETURN(vm.options, ParseBackupOptions(component.backup_options));
   ASSIGN_OR_RETURN(VmDescription description,
                    DescribeVm(tools_.hypervisor, filesystem_, uuid, options_.guest_agent_timeout));
-  ASSIGN_OR_RETURN(vm.captured.plan, PlanBackup(description.vm, description.choice, vm.options.allow_crash_consistent));
+  ASSIGN_OR_RETURN(vm.captured.plan, PlanBackup(description.vm, description.choice, vm.options.mechanism));
   // B8: PostSnapshot changes the copy, so it must be allowed to.
   const bool child = vm.captured.plan.mechanism == BackupMechanism::kChildSnapshot;
   if (child && (context.context & vss::kAttrNoAutoRecovery) != 0) {
@@ -140,10 +150,15 @@ std::unique_ptr<VmCapture> HypervWriter::CaptureOf(const WorkVm& vm) {
   request.options.scratch_folder = options_.scratch_folder;
   request.options.owner_tag = vm.options.owner_tag;
   request.freeze = options_.freeze;
+  request.resume_patience = options_.resume_patience;
   if (vm.options.freeze_timeout > absl::ZeroDuration()) request.freeze.freeze_timeout = vm.options.freeze_timeout;
   request.filesystems = vm.filesystems;
-  return NewCapture(vm.captured.plan.mechanism, {tools_, provider_, random_, options_.guest_writers},
-                    std::move(request));
+  const hypervisor::VmInfo& info = vm.captured.vm;
+  auto capture = NewCapture(vm.captured.plan.mechanism,
+                            {tools_, provider_, filesystem_, random_, options_.guest_writers}, std::move(request));
+  if (options_.cluster == nullptr || !capture->stops_the_guest()) return capture;
+  return std::make_unique<ClusteredCapture>(*options_.cluster, info.uuid, info.name, vm.options.owner_tag,
+                                            std::move(capture));  // C2
 }
 
 absl::Status HypervWriter::PrepareOne(const vss::EventContext& context, WorkVm& vm) {
@@ -155,8 +170,12 @@ absl::Status HypervWriter::PrepareOne(const vss::EventContext& context, WorkVm& 
 absl::Status HypervWriter::PrepareAndTake(const vss::EventContext& context, Work& work) {
   RETURN_IF_ERROR(CheckVolumes(context, work));
   for (WorkVm& vm : work.vms) RETURN_IF_ERROR(base::Annotate(PrepareOne(context, vm), "{}", vm.captured.vm.name));
-  for (WorkVm& vm : work.vms) {
-    RETURN_IF_ERROR(base::Annotate(vm.capture->Capture(), "{}", vm.captured.vm.name));
+  // Those that stand still afterwards come last: they need not wait for the others.
+  for (const bool stops : {false, true}) {
+    for (WorkVm& vm : work.vms) {
+      if (vm.capture->stops_the_guest() != stops) continue;
+      RETURN_IF_ERROR(base::Annotate(vm.capture->Capture(), "{}", vm.captured.vm.name));
+    }
   }
   return absl::OkStatus();
 }
@@ -173,11 +192,11 @@ absl::Status HypervWriter::OnPrepareSnapshot(vss::EventContext& context) {
 absl::Status HypervWriter::OnPostSnapshot(vss::EventContext& context) {
   Work* work = FindWork(context.session_id);
   if (work == nullptr) return vss::Error(vss::Code::kBadState, "PostSnapshot without PrepareSnapshot");
+  if (const absl::Status after = AfterSnapshot(*work); !after.ok()) {
+    Drop(context.session_id);  // a failure here brings no Abort either
+    return after;
+  }
   for (WorkVm& vm : work->vms) {
-    RETURN_IF_ERROR(base::Annotate(vm.capture->AfterSnapshot(), "{}", vm.captured.vm.name));
-    CaptureFigures figures = vm.capture->figures();
-    vm.captured.freeze_duration = figures.freeze_duration;
-    vm.captured.child_documents = std::move(figures.child_documents);
     ASSIGN_OR_RETURN(const BackupFacts facts, FactsOf(context, vm.captured));
     for (vss::BackupComponent& component : context.components) {
       if (component.name == vm.component_name) component.backup_metadata = Print(facts);
@@ -186,11 +205,28 @@ absl::Status HypervWriter::OnPostSnapshot(vss::EventContext& context) {
   return absl::OkStatus();
 }
 
+// Those that stand still go on first, and none waits because another one can't.
+absl::Status HypervWriter::AfterSnapshot(Work& work) {
+  absl::Status first;
+  for (const bool stops : {true, false}) {
+    for (WorkVm& vm : work.vms) {
+      if (vm.capture->stops_the_guest() != stops) continue;
+      first.Update(base::Annotate(vm.capture->AfterSnapshot(), "{}", vm.captured.vm.name));
+      vm.captured.figures = vm.capture->figures();
+      vm.captured.state = vm.capture->state();
+    }
+  }
+  return first;
+}
+
 absl::StatusOr<BackupFacts> HypervWriter::FactsOf(const vss::EventContext& context, const CapturedVm& captured) {
   BackupFacts facts;
   facts.mechanism = NameOf(captured.plan.mechanism);
   facts.mechanism_reason = captured.plan.reason;
-  facts.freeze_duration = captured.freeze_duration;
+  facts.obstacles = captured.plan.obstacles;
+  facts.freeze_duration = captured.figures.freeze_duration;
+  facts.downtime = captured.figures.downtime;
+  facts.state_bytes = captured.state.size_bytes;
   ASSIGN_OR_RETURN(facts.point_time, provider_.PointTime(context.snapshot_set_id, captured.vm.uuid));
   for (const hypervisor::Disk& disk : IncludedDisks(captured.vm)) facts.disk_paths.emplace_back(disk.name, disk.path);
   return facts;
@@ -241,27 +277,85 @@ absl::Status HypervWriter::CheckRestorable(const std::string& vm_uuid, const Res
   return clustered.Check(vm_uuid, options.vm_name, options.take_cluster_offline);
 }
 
-absl::Status HypervWriter::DeleteForRestore(const std::string& vm_uuid, ClusteredRestore& clustered) {
-  RETURN_IF_ERROR(clustered.BeforeDelete(vm_uuid));
+// What an older restore of it left, a new one replaces.
+absl::Status HypervWriter::ForgetOlderRestores(const std::string& vm_uuid) {
+  ASSIGN_OR_RETURN(const journal::IntentList left, tools_.journal.List());
+  for (const journal::Intent& older : left.intents) {
+    const bool same = older.kind == journal::IntentKind::kRestore && older.vm_uuid == vm_uuid;
+    if (same && !tools_.journal.IsLive(older)) RETURN_IF_ERROR(tools_.journal.Remove(older));
+  }
+  return absl::OkStatus();
+}
+
+// Written down first: after a crash the virtual machine is registered again as it was, or its restore is finished.
+absl::Status HypervWriter::DeleteForRestore(const vss::Guid& session_id, const std::string& vm_uuid,
+                                            const RestoreOptions& options, ClusteredRestore& clustered) {
+  RETURN_IF_ERROR(ForgetOlderRestores(vm_uuid));
+  journal::Intent intent{journal::IntentKind::kRestore, vm_uuid, "restore-" + session_id.ToString(), ""};
+  const absl::StatusOr<std::string> former = tools_.hypervisor.Configuration(vm_uuid);
+  if (!former.ok() && !absl::IsNotFound(former.status())) return former.status();
+  if (former.ok()) intent.restore.former_configuration = *former;
+  intent.restore.configuration = options.configuration;
+  for (const auto& [disk, path] : options.disk_paths) intent.restore.disks.push_back({disk, path, path});
+  RETURN_IF_ERROR(tools_.journal.Record(intent));
+  {
+    absl::MutexLock lock(&mu_);
+    restoring_[session_id] = intent;
+  }
+  absl::Status deleted = clustered.BeforeDelete(vm_uuid);
   base::CrashPoint(journal::kCrashBeforeDelete);
-  RETURN_IF_ERROR(base::Annotate(tools_.hypervisor.DeleteVm(vm_uuid), "power off and delete {}", vm_uuid));
+  if (deleted.ok()) deleted = base::Annotate(tools_.hypervisor.DeleteVm(vm_uuid), "power off and delete {}", vm_uuid);
+  if (!deleted.ok()) {
+    ForgetRestore(session_id);
+    return deleted;
+  }
   base::CrashPoint(journal::kCrashDeleted);
   base::Log("writers")->info("virtual machine deleted for its restore vm={}", vm_uuid);
   return absl::OkStatus();
 }
 
+absl::Status HypervWriter::FilesTakeNames(const vss::Guid& session_id, std::vector<journal::RestoredDisk> disks) {
+  journal::Intent intent;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto found = restoring_.find(session_id);
+    if (found == restoring_.end()) return absl::OkStatus();
+    found->second.restore.renaming = true;
+    found->second.restore.disks = std::move(disks);
+    intent = found->second;
+  }
+  return tools_.journal.Record(intent);
+}
+
+// This process tells itself how its restore ended: nothing is left to a restart.
+void HypervWriter::ForgetRestore(const vss::Guid& session_id) {
+  journal::Intent intent;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto found = restoring_.find(session_id);
+    if (found == restoring_.end()) return;
+    intent = std::move(found->second);
+    restoring_.erase(found);
+  }
+  if (const absl::Status removed = tools_.journal.Remove(intent); !removed.ok()) {
+    base::Log("writers")->warn("intent of a restore not removed vm={} error=\"{}\"", intent.vm_uuid, base::Describe(removed));
+  }
+}
+
 absl::Status HypervWriter::OnPreRestore(vss::EventContext& context) {
   auto clustered = std::make_unique<ClusteredRestore>(options_.cluster, context.session_id.ToString());
-  std::vector<std::string> replaced;
+  std::vector<std::pair<std::string, RestoreOptions>> replaced;
   for (const vss::BackupComponent& component : context.components) {
     if (!component.selected_for_restore) continue;
     const std::string uuid = VmUuidOf(component.name);
     ASSIGN_OR_RETURN(const RestoreOptions options, ParseRestoreOptions(component.restore_options));
     RETURN_IF_ERROR(CheckRestorable(uuid, options, *clustered));
-    if (options.new_name.empty()) replaced.push_back(uuid);
+    if (options.new_name.empty()) replaced.emplace_back(uuid, options);
   }
   RETURN_IF_ERROR(clustered->TakeOffline());  // C3
-  for (const std::string& uuid : replaced) RETURN_IF_ERROR(DeleteForRestore(uuid, *clustered));
+  for (const auto& [uuid, options] : replaced) {
+    RETURN_IF_ERROR(DeleteForRestore(context.session_id, uuid, options, *clustered));
+  }
   absl::MutexLock lock(&mu_);
   clustered_[context.session_id] = std::move(clustered);
   return absl::OkStatus();
@@ -296,6 +390,7 @@ absl::StatusOr<hypervisor::DefinedVm> HypervWriter::Register(const RestoreOption
 // Well or not, what was taken offline is brought back.
 absl::Status HypervWriter::OnPostRestore(vss::EventContext& context) {
   const absl::Status registered = RegisterAll(context);
+  ForgetRestore(context.session_id);
   std::unique_ptr<ClusteredRestore> clustered;
   {
     absl::MutexLock lock(&mu_);

@@ -1,10 +1,10 @@
 // The Hyper-V VSS writer on any hypervisor of ours: every virtual machine is a component.
 //
 // Backup (B1 to B10): PrepareBackup chooses the mechanism and refuses what can't be done, before anything is touched.
-// PrepareSnapshot does the whole snapshot of every guest: prepare, freeze, cut, thaw; it returns when every virtual
-// machine has its point in time, or none has (B9). Freeze and Thaw do nothing (B5). PostSnapshot hands the guests'
-// snapshots to the provider, whose copies become them (B7). A virtual machine that is backed up crash-consistent is cut
-// by the provider in CommitSnapshots. Restore (R1 to R8): PreRestore powers off and deletes, PostRestore registers.
+// PrepareSnapshot captures every virtual machine with its mechanism (vm_capture.h): a guest's own snapshot is taken
+// whole, a virtual machine without one is saved (B2); it returns when all are captured, or none is (B4, B9). Freeze and
+// Thaw do nothing (B5). The provider cuts those that are not cut yet in CommitSnapshots. PostSnapshot lets those go on
+// that this writer stopped (B6), and hands the guests' snapshots to the provider, whose copies become them (B7). Restore (R1 to R8): PreRestore powers off and deletes, PostRestore registers.
 //
 // Threads: the events come from the coordinator (writer.h); the other calls are thread-safe.
 #ifndef UMBRA_AGENT_WRITERS_HYPERV_WRITER_H_
@@ -22,6 +22,7 @@
 #include "absl/time/time.h"
 #include "agent/cluster/cluster_hold.h"
 #include "agent/hypervisor/hypervisor.h"
+#include "agent/journal/intent_journal.h"
 #include "agent/providers/checkpoint_provider.h"
 #include "agent/providers/guest_freeze.h"
 #include "agent/vss/writer.h"
@@ -42,6 +43,7 @@ struct HypervWriterOptions {
   absl::Duration guest_agent_timeout = absl::Seconds(2);
   guest::GuestWriters* guest_writers = nullptr;    // outlives the writer; null: no guest has writers of its own
   const cluster::ClusterTools* cluster = nullptr;  // outlives the writer; null: this host is in no failover cluster
+  absl::Duration resume_patience = absl::Minutes(1);  // see CaptureRequest
 };
 
 // A virtual machine in a backup, from PrepareSnapshot on.
@@ -49,8 +51,8 @@ struct CapturedVm {
   hypervisor::VmInfo vm;
   BackupPlan plan;
   std::string configuration;
-  absl::Duration freeze_duration;
-  vss::BackupDocuments child_documents;
+  CaptureFigures figures;
+  CapturedState state;
 };
 
 class HypervWriter final : public vss::Writer {
@@ -62,6 +64,13 @@ class HypervWriter final : public vss::Writer {
 
   // Of one session, after its DoSnapshotSet. NOT_FOUND / VSS_OBJECT_NOT_FOUND for another one.
   absl::StatusOr<std::vector<CapturedVm>> Captured(const vss::Guid& session_id) const;
+  // The saved memory of a virtual machine in it. NOT_FOUND / STATE_NOT_FOUND when there is none.
+  absl::StatusOr<std::unique_ptr<hypervisor::BlockReader>> OpenState(const vss::Guid& session_id,
+                                                                     const std::string& vm_uuid) const;
+  // Between PreRestore and PostRestore of a restore in place: every file is complete and durable and they are about to take
+  // their names, `disks` says which; a restart finishes the restore from here on. OK when the session restores nothing in
+  // place.
+  absl::Status FilesTakeNames(const vss::Guid& session_id, std::vector<journal::RestoredDisk> disks);
   // Of one session, after its PostRestore; taken out.
   absl::StatusOr<hypervisor::DefinedVm> TakeRestored(const vss::Guid& session_id);
   // What became of the virtual machines of one restore that are resources of a cluster, after its PostRestore, well or
@@ -92,13 +101,17 @@ class HypervWriter final : public vss::Writer {
   absl::Status PrepareOne(const vss::EventContext& context, WorkVm& vm);
   std::unique_ptr<VmCapture> CaptureOf(const WorkVm& vm);
   absl::Status PrepareAndTake(const vss::EventContext& context, Work& work);
+  absl::Status AfterSnapshot(Work& work);
   absl::StatusOr<BackupFacts> FactsOf(const vss::EventContext& context, const CapturedVm& captured);
   Work* FindWork(const vss::Guid& session_id) const;
   void Drop(const vss::Guid& session_id);
 
+  void ForgetRestore(const vss::Guid& session_id);
   absl::Status CheckNameFree(const std::string& name);
   absl::Status CheckRestorable(const std::string& vm_uuid, const RestoreOptions& options, ClusteredRestore& clustered);
-  absl::Status DeleteForRestore(const std::string& vm_uuid, ClusteredRestore& clustered);
+  absl::Status ForgetOlderRestores(const std::string& vm_uuid);
+  absl::Status DeleteForRestore(const vss::Guid& session_id, const std::string& vm_uuid, const RestoreOptions& options,
+                                ClusteredRestore& clustered);
   absl::Status RegisterAll(vss::EventContext& context);
   absl::StatusOr<hypervisor::DefinedVm> Register(const RestoreOptions& options);
   void Link(const RestoreOptions& options, hypervisor::DefinedVm* defined);
@@ -116,6 +129,7 @@ class HypervWriter final : public vss::Writer {
   absl::flat_hash_map<vss::Guid, hypervisor::DefinedVm> restored_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<vss::Guid, std::unique_ptr<ClusteredRestore>> clustered_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<vss::Guid, std::vector<ClusterOutcome>> outcomes_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<vss::Guid, journal::Intent> restoring_ ABSL_GUARDED_BY(mu_);  // in place
 };
 
 }  // namespace umbra::writers

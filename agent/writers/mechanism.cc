@@ -124,16 +124,15 @@ void CheckFilesystems(const VmInfo& vm, const GuestAgentInfo& agent, std::vector
   }
 }
 
-// Reasons that tell a person what to do; any other means "this needs the saved state".
+// Reasons that tell a person what to do; any other is left to the message.
 bool IsTold(std::string_view reason) {
-  return reason == "GUEST_AGENT_NOT_CONFIGURED" || reason == "GUEST_AGENT_NOT_RUNNING" || reason == "GUEST_NOT_RUNNING";
+  return reason == "GUEST_AGENT_NOT_CONFIGURED" || reason == "GUEST_AGENT_NOT_RUNNING";
 }
 
-std::string_view AdviceFor(std::string_view reason, bool crash_consistent_helps) {
-  if (reason == "GUEST_NOT_RUNNING" && !crash_consistent_helps) return "start it";
-  if (reason == "GUEST_AGENT_NOT_CONFIGURED") return "install a guest agent, or allow crash-consistent points";
-  if (reason == "GUEST_AGENT_NOT_RUNNING") return "look at the agent in the guest, or allow crash-consistent points";
-  return "allow crash-consistent points, or remove the obstacle";
+std::string_view AdviceFor(std::string_view reason) {
+  if (reason == "GUEST_AGENT_NOT_CONFIGURED") return "install a guest agent, or allow the saved state or crash-consistent points";
+  if (reason == "GUEST_AGENT_NOT_RUNNING") return "look at the agent in the guest, or allow the saved state or crash-consistent points";
+  return "remove the obstacle, or allow the saved state or crash-consistent points";
 }
 
 }  // namespace
@@ -192,21 +191,27 @@ MechanismChoice ChooseMechanism(const VmInfo& vm, const GuestAgentInfo& agent, c
   return choice;
 }
 
-absl::StatusOr<BackupPlan> PlanBackup(const VmInfo& vm, const MechanismChoice& choice, bool allow_crash_consistent) {
+absl::StatusOr<BackupPlan> PlanBackup(const VmInfo& vm, const MechanismChoice& choice, const MechanismPolicy& policy) {
   if (IncludedDisks(vm).empty()) {
     return base::Error(absl::StatusCode::kFailedPrecondition, "NO_DISKS",
                        "{}: every disk is excluded, there is nothing to back up", vm.name);
   }
-  if (choice.mechanism == BackupMechanism::kChildSnapshot) {
-    return BackupPlan{BackupMechanism::kChildSnapshot, "", choice.message()};
+  const auto plan = [&](BackupMechanism mechanism) {
+    return BackupPlan{mechanism, choice.reason(), choice.message(), choice.obstacles};
+  };
+  if (vm.state == VmState::kOff || vm.state == VmState::kSaved) return plan(BackupMechanism::kOffline);
+  if (choice.mechanism == BackupMechanism::kChildSnapshot) return plan(BackupMechanism::kChildSnapshot);
+  if (vm.state != VmState::kRunning && vm.state != VmState::kPaused) {
+    return base::Error(absl::StatusCode::kFailedPrecondition, "GUEST_NOT_RUNNING",
+                       "{}: {}; turn it off or start it again", vm.name, choice.message());
   }
-  const bool alive = vm.state == VmState::kRunning || vm.state == VmState::kPaused;
-  if (allow_crash_consistent && alive) {
-    return BackupPlan{BackupMechanism::kCrashConsistent, choice.reason(), choice.message()};
-  }
-  const std::string reason = IsTold(choice.reason()) ? choice.reason() : "SAVED_STATE_UNSUPPORTED";
-  return base::Error(absl::StatusCode::kFailedPrecondition, reason, "{}: {} ({}); {}", vm.name, choice.message(),
-                     choice.reason(), AdviceFor(choice.reason(), alive));
+  const bool child_only = policy.child_snapshot_only;
+  if (!child_only && !policy.forbid_saved_state) return plan(BackupMechanism::kSavedState);
+  if (!child_only && policy.allow_crash_consistent) return plan(BackupMechanism::kCrashConsistent);
+  const std::string reason = IsTold(choice.reason()) ? choice.reason() : "SAVED_STATE_FORBIDDEN";
+  return base::Error(absl::StatusCode::kFailedPrecondition, reason,
+                     "{}: child snapshot isn't possible, and the request allows nothing else: {}; {}", vm.name,
+                     choice.message(), AdviceFor(choice.reason()));
 }
 
 }  // namespace umbra::writers

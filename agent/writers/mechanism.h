@@ -28,6 +28,8 @@ struct Obstacle {
                         // SNAPSHOT_FOLDER_ON_OTHER_VOLUME, GUEST_VOLUME_SPANS_EXCLUDED_DISK,
                         // GUEST_FILESYSTEM_CANNOT_FREEZE
   std::string message;  // for people, with names
+
+  friend bool operator==(const Obstacle&, const Obstacle&) = default;
 };
 
 struct MechanismChoice {
@@ -46,19 +48,30 @@ using HostVolumeOf = std::function<std::string(const std::string& path)>;
 MechanismChoice ChooseMechanism(const hypervisor::VmInfo& vm, const hypervisor::GuestAgentInfo& agent,
                                 const HostVolumeOf& host_volume_of);
 
+// What a request says about mechanisms.
+struct MechanismPolicy {
+  bool child_snapshot_only = false;     // nothing else for a virtual machine that runs
+  bool forbid_saved_state = false;      // it may not be stopped, not even for a moment
+  bool allow_crash_consistent = false;  // where child snapshot isn't possible and the saved state is forbidden
+
+  friend bool operator==(const MechanismPolicy&, const MechanismPolicy&) = default;
+};
+
 // What a backup does now, given the choice.
 struct BackupPlan {
   BackupMechanism mechanism = BackupMechanism::kChildSnapshot;
-  std::string reason;   // why not child snapshot; empty with kChildSnapshot
-  std::string message;  // the same for people
+  std::string reason;               // why not child snapshot: the first; empty with kChildSnapshot
+  std::string message;              // all of it for people
+  std::vector<Obstacle> obstacles;  // all of the choice
 };
 
-// kChildSnapshot when it was chosen; kCrashConsistent when the request allows it and the virtual machine runs or is
-// paused. Otherwise FAILED_PRECONDITION: the reason of the choice when people can act on it
-// (GUEST_AGENT_NOT_CONFIGURED, GUEST_AGENT_NOT_RUNNING, GUEST_NOT_RUNNING), else SAVED_STATE_UNSUPPORTED; the message
-// says why and what to do. NO_DISKS when every disk is excluded (B10).
+// kOffline for a virtual machine that is off or saved: nothing has to be done to it, so no policy can mind. Else
+// kChildSnapshot when it was chosen, else kSavedState (M1) unless the policy forbids it, else kCrashConsistent when the
+// policy allows it. Else FAILED_PRECONDITION: the reason of the choice when people can act on it
+// (GUEST_AGENT_NOT_CONFIGURED, GUEST_AGENT_NOT_RUNNING), else SAVED_STATE_FORBIDDEN; the message says why and what to do.
+// GUEST_NOT_RUNNING for one that has crashed or whose state isn't known. NO_DISKS when every disk is excluded (B10).
 absl::StatusOr<BackupPlan> PlanBackup(const hypervisor::VmInfo& vm, const MechanismChoice& choice,
-                                      bool allow_crash_consistent);
+                                      const MechanismPolicy& policy);
 
 // A disk that stays out of a backup.
 struct ExcludedDisk {

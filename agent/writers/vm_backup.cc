@@ -60,7 +60,7 @@ absl::Status VmBackup::GatherAndSelect() {
                        "{} doesn't answer: the hypervisor can't be asked", kHypervWriterName);
   }
   BackupOptions told;
-  told.allow_crash_consistent = options_.allow_crash_consistent;
+  told.mechanism = options_.mechanism;
   told.freeze_timeout = options_.freeze_timeout;
   told.owner_tag = options_.owner_tag;
   std::vector<vss::ComponentChoice> choices;
@@ -99,9 +99,12 @@ absl::StatusOr<std::vector<VmSnapshot>> VmBackup::Collect() {
     snapshot.mechanism = vm->plan.mechanism;
     snapshot.mechanism_reason = vm->plan.reason;
     snapshot.mechanism_message = vm->plan.message;
-    snapshot.freeze_duration = vm->freeze_duration;
+    snapshot.obstacles = vm->plan.obstacles;
+    snapshot.freeze_duration = vm->figures.freeze_duration;
+    snapshot.downtime = vm->figures.downtime;
+    snapshot.state_bytes = vm->state.size_bytes;
     ASSIGN_OR_RETURN(snapshot.point_time, provider_.PointTime(set_id_, own));
-    snapshot.child_documents = vm->child_documents;
+    snapshot.child_documents = vm->figures.child_documents;
     snapshot.configuration = vm->configuration;
     snapshot.disks = IncludedDisks(vm->vm);
     snapshot.excluded_disks = ExcludedDisks(vm->vm);
@@ -122,6 +125,10 @@ absl::StatusOr<std::vector<VmSnapshot>> VmBackup::Snapshot() {
 absl::StatusOr<std::unique_ptr<hypervisor::BlockReader>> VmBackup::OpenDisk(const std::string& vm_uuid,
                                                                             const std::string& disk_name) {
   return provider_.OpenDisk(set_id_, VmUuidOf(vm_uuid), disk_name);
+}
+
+absl::StatusOr<std::unique_ptr<hypervisor::BlockReader>> VmBackup::OpenState(const std::string& vm_uuid) {
+  return writer_.OpenState(requester_.session_id(), VmUuidOf(vm_uuid));
 }
 
 absl::Status VmBackup::Health(const std::string& vm_uuid) {

@@ -7,7 +7,7 @@
 //
 // All or none (B9): when a step fails, no virtual machine of the set is frozen or has a view any more, and only Abort()
 // remains. Errors keep the stable reason of their cause: VM_NOT_FOUND, NO_DISKS, GUEST_AGENT_NOT_CONFIGURED,
-// GUEST_AGENT_NOT_RUNNING, GUEST_NOT_RUNNING, SAVED_STATE_UNSUPPORTED, GUEST_FREEZE_TIMEOUT, GUEST_FREEZE_FAILED,
+// GUEST_AGENT_NOT_RUNNING, GUEST_NOT_RUNNING, SAVED_STATE_FORBIDDEN, SAVED_STATE_UNSUPPORTED, GUEST_FREEZE_TIMEOUT, GUEST_FREEZE_FAILED,
 // VM_HAS_FOREIGN_JOB, SCRATCH_FULL, HYPERVISOR_*, VSS_*. vss::IsRetryable tells whether the same may work later.
 //
 // Threads: one at a time, but for readers, which may be read by one thread each, also while Health() is called.
@@ -36,8 +36,7 @@ class HypervWriter;
 
 struct VmBackupOptions {
   std::vector<std::string> vm_uuids;  // 1 to 64, no duplicates
-  // Accept crash-consistent points where child snapshot isn't possible.
-  bool allow_crash_consistent = false;
+  MechanismPolicy mechanism;
   absl::Duration freeze_timeout;  // longest freeze of a guest; zero: the host's default
   // Names what is left on the host until the end; only [a-z0-9-], at most 40 characters, unique to this attempt.
   std::string owner_tag;
@@ -51,11 +50,14 @@ struct VmSnapshot {
   BackupMechanism mechanism = BackupMechanism::kChildSnapshot;
   std::string mechanism_reason;         // why not child snapshot; empty with it
   std::string mechanism_message;        // the same for people
+  std::vector<Obstacle> obstacles;      // all that stands against child snapshot
   absl::Duration freeze_duration;       // from the freeze call to the answer of the thaw; zero without a freeze
+  absl::Duration downtime;              // from the stop to running again; zero when it wasn't stopped
   absl::Time point_time;                // what the disks show
   vss::BackupDocuments child_documents;  // of the backup inside the guest; empty without one
   std::string configuration;            // the hypervisor's description, with secrets
   std::vector<hypervisor::Disk> disks;  // can be opened
+  uint64_t state_bytes = 0;             // size of the saved memory, which OpenState opens; 0: there is none
   std::vector<ExcludedDisk> excluded_disks;
 };
 
@@ -73,14 +75,16 @@ class VmBackup {
   // UNAVAILABLE / VSS_SNAPSHOT_SET_IN_PROGRESS: another backup is between Prepare and Snapshot; try again.
   absl::Status Prepare();
 
-  // Freezes, takes the points in time, thaws. In the order of `vm_uuids`.
+  // Freezes or saves, takes the points in time, lets go on. In the order of `vm_uuids`.
   absl::StatusOr<std::vector<VmSnapshot>> Snapshot();
 
   // Readers must end before Complete, Abort and the destructor. NOT_FOUND / DISK_NOT_FOUND for an excluded disk.
   absl::StatusOr<std::unique_ptr<hypervisor::BlockReader>> OpenDisk(const std::string& vm_uuid,
                                                                     const std::string& disk_name);
+  // The saved memory that belongs to the disks. NOT_FOUND / STATE_NOT_FOUND when there is none.
+  absl::StatusOr<std::unique_ptr<hypervisor::BlockReader>> OpenState(const std::string& vm_uuid);
   // OK while the view can be trusted; ask after the last read. ABORTED / GUEST_STOPPED, RESOURCE_EXHAUSTED /
-  // SCRATCH_FULL.
+  // SCRATCH_FULL, ABORTED / GUEST_STARTED.
   absl::Status Health(const std::string& vm_uuid);
 
   // After Snapshot, until Complete or Abort: where the copy of a file set lies.

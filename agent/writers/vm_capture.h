@@ -11,6 +11,7 @@
 #ifndef UMBRA_AGENT_WRITERS_VM_CAPTURE_H_
 #define UMBRA_AGENT_WRITERS_VM_CAPTURE_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@
 #include "agent/vss/requester.h"
 #include "agent/vss/types.h"
 #include "agent/writers/mechanism.h"
+#include "storage/base/filesystem.h"
 #include "storage/base/random.h"
 
 namespace umbra::writers {
@@ -32,6 +34,7 @@ namespace umbra::writers {
 struct CaptureTools {
   providers::PointInTimeTools point_in_time;
   providers::CheckpointProvider& provider;
+  base::Filesystem& filesystem;
   base::Random& random;
   guest::GuestWriters* guest_writers = nullptr;  // null: no guest has writers of its own
 };
@@ -41,12 +44,23 @@ struct CaptureRequest {
   hypervisor::PointInTimeOptions options;
   providers::FreezeLimits freeze;
   std::vector<hypervisor::GuestFilesystem> filesystems;  // as the guest's agent reports them
+  // How long a hypervisor that doesn't resume a stopped virtual machine is asked again; after that healing goes on.
+  absl::Duration resume_patience = absl::Minutes(1);
 };
 
 // What the guest felt of it.
 struct CaptureFigures {
   absl::Duration freeze_duration;        // from the freeze call to the answer of the thaw; zero without a freeze
+  absl::Duration downtime;               // from the stop to running again; zero when it wasn't stopped
   vss::BackupDocuments child_documents;  // of the backup inside the guest; empty without one
+};
+
+// The memory that belongs to the disks of the copy.
+struct CapturedState {
+  std::string path;         // can be read as long as the capture lives; empty: there is none
+  uint64_t size_bytes = 0;
+
+  bool exists() const { return !path.empty(); }
 };
 
 class VmCapture {
@@ -67,6 +81,10 @@ class VmCapture {
 
   // Complete after AfterSnapshot.
   virtual CaptureFigures figures() const = 0;
+  virtual CapturedState state() const { return {}; }
+
+  // The virtual machine stands still from Capture to AfterSnapshot. These are captured last and go on first.
+  virtual bool stops_the_guest() const { return false; }
 };
 
 // The implementation for `mechanism`.

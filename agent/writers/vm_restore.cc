@@ -30,6 +30,10 @@ absl::Status VmRestore::PreRestore() {
   return requester_.PreRestore();
 }
 
+absl::Status VmRestore::FilesTakeNames(std::vector<journal::RestoredDisk> disks) {
+  return writer_.FilesTakeNames(requester_.session_id(), std::move(disks));
+}
+
 absl::Status VmRestore::SetFilesRestored(vss::FileRestoreStatus status) {
   return requester_.SetFileRestoreStatus(ComponentIdOf(options_.vm_uuid), status);
 }

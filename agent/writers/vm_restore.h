@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "agent/hypervisor/hypervisor.h"
+#include "agent/journal/intent_journal.h"
 #include "agent/vss/requester.h"
 #include "agent/writers/clustered_restore.h"
 
@@ -54,6 +55,10 @@ class VmRestore {
   // the documents don't hold the virtual machine, ALREADY_EXISTS / VM_EXISTS when the new name is taken,
   // FAILED_PRECONDITION / CLUSTER_RESOURCE_ONLINE, and those of a cluster that doesn't do what it is asked for.
   absl::Status PreRestore();
+
+  // Every file is complete and durable at its `written_path` and is about to be renamed to its `path`: a restarted agent
+  // will finish the restore.
+  absl::Status FilesTakeNames(std::vector<journal::RestoredDisk> disks);
 
   absl::Status SetFilesRestored(vss::FileRestoreStatus status);
 

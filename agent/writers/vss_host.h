@@ -46,6 +46,7 @@ struct VssHostOptions {
     std::string intents_folder;  // made when needed
   } file_sets = {};
   guest::GuestWriters* guest_writers = nullptr;  // outlives the host; null: no guest has writers of its own
+  absl::Duration resume_patience = absl::Minutes(1);  // see CaptureRequest
 };
 
 class VssHost {

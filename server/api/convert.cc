@@ -78,11 +78,19 @@ void ToProto(const catalog::DamagedChunk& chunk, v1::DamagedChunk* out) {
   out->set_message(chunk.message);
 }
 
+void ToProto(const catalog::Obstacle& obstacle, v1::MechanismObstacle* out) {
+  out->set_reason(obstacle.reason);
+  out->set_message(obstacle.message);
+}
+
 void ToProto(const catalog::BackupSpec& spec, v1::BackupSpec* out) {
   for (const catalog::VmKey& vm : spec.vms) out->add_virtual_machines(NameOf(vm));
   out->set_repository(NameOf(spec.repository));
   out->set_allow_crash_consistent(spec.allow_crash_consistent);
   api::ToProto(spec.freeze_timeout, out->mutable_freeze_timeout());
+  out->set_mechanism_preference(spec.child_snapshot_only ? v1::BackupSpec::MECHANISM_PREFERENCE_CHILD_SNAPSHOT_ONLY
+                                                         : v1::BackupSpec::MECHANISM_PREFERENCE_AUTO);
+  out->set_forbid_saved_state(spec.forbid_saved_state);
 }
 
 void ToProto(const catalog::RestoreSpec& spec, v1::RestoreSpec* out) {
@@ -92,6 +100,7 @@ void ToProto(const catalog::RestoreSpec& spec, v1::RestoreSpec* out) {
   out->set_display_name(spec.display_name);
   out->set_target_folder(spec.target_folder);
   out->set_power_on(spec.power_on);
+  out->set_resume_state(spec.resume_state);
 }
 
 void ToProto(const catalog::VerifySpec& spec, v1::VerifySpec* out) {
@@ -107,6 +116,7 @@ void ResultToProto(const catalog::Job& job, v1::Job* out) {
   if (!job.restored_vm_uuid.empty()) {
     out->set_restored_virtual_machine(NameOf(catalog::VmKey{catalog::HostOf(job.spec), job.restored_vm_uuid}));
   }
+  if (job.downtime > absl::ZeroDuration()) api::ToProto(job.downtime, out->mutable_downtime());
   if (job.freeze_duration > absl::ZeroDuration()) api::ToProto(job.freeze_duration, out->mutable_freeze_duration());
 }
 
@@ -160,6 +170,7 @@ void ToProto(const catalog::Vm& vm, v1::VirtualMachine* out) {
   out->set_mechanism(As<v1::BackupMechanism>(vm.mechanism));
   out->set_mechanism_reason(vm.mechanism_reason);
   out->set_mechanism_message(vm.mechanism_message);
+  for (const catalog::Obstacle& obstacle : vm.obstacles) ToProto(obstacle, out->add_mechanism_obstacles());
   out->set_memory_bytes(vm.memory_bytes);
   ToProto(vm.update_time, out->mutable_update_time());
   if (!vm.last_recovery_point.empty()) out->set_last_recovery_point(NameOf(vm.last_recovery_point));
@@ -196,6 +207,12 @@ void ToProto(const catalog::RecoveryPoint& point, v1::RecoveryPoint* out) {
     to->set_path(disk.path);
   }
   for (const catalog::ExcludedDisk& disk : point.excluded_disks) ToProto(disk, out->add_excluded_disks());
+  ToProto(point.downtime, out->mutable_downtime());
+  for (const catalog::Obstacle& obstacle : point.obstacles) ToProto(obstacle, out->add_mechanism_obstacles());
+  if (point.state_bytes > 0) {
+    out->mutable_memory()->set_size_bytes(point.state_bytes);
+    out->mutable_memory()->set_data_bytes(point.state_data_bytes);
+  }
   out->set_read_bytes(point.read_bytes);
   out->set_stored_bytes(point.stored_bytes);
   out->set_configuration(point.configuration);

@@ -50,6 +50,14 @@ class SpecReader {
     ASSIGN_OR_RETURN(spec.vms, Vms(from));
     ASSIGN_OR_RETURN(spec.repository, Repository(from.repository(), "backup.repository"));
     spec.allow_crash_consistent = from.allow_crash_consistent();
+    if (!v1::BackupSpec::MechanismPreference_IsValid(from.mechanism_preference())) {
+      return Invalid("backup.mechanism_preference: no such value");
+    }
+    spec.child_snapshot_only = from.mechanism_preference() == v1::BackupSpec::MECHANISM_PREFERENCE_CHILD_SNAPSHOT_ONLY;
+    spec.forbid_saved_state = from.forbid_saved_state();
+    if (spec.child_snapshot_only && spec.allow_crash_consistent) {
+      return Invalid("backup.allow_crash_consistent: contradicts a preference for child snapshot only");
+    }
     spec.freeze_timeout = from.has_freeze_timeout() ? FromProto(from.freeze_timeout()) : absl::ZeroDuration();
     if (spec.freeze_timeout == absl::ZeroDuration()) spec.freeze_timeout = kFreezeTimeoutDefault;
     if (spec.freeze_timeout < absl::ZeroDuration() || spec.freeze_timeout > kFreezeTimeoutMax) {
@@ -98,7 +106,21 @@ class SpecReader {
     RETURN_IF_ERROR(stores_.hosts.Get(spec.target_host).status());
     RETURN_IF_ERROR(NameAndPlace(from, point, spec));
     spec.power_on = from.power_on();
+    spec.resume_state = from.resume_state();
+    RETURN_IF_ERROR(CheckResume(point, spec));
     return spec;
+  }
+
+  // Memory belongs to a virtual machine of that name and uuid, and to no other.
+  static absl::Status CheckResume(const catalog::RecoveryPoint& point, const catalog::RestoreSpec& spec) {
+    if (!spec.resume_state) return absl::OkStatus();
+    if (spec.mode != catalog::RestoreMode::kInPlace) {
+      return Invalid("restore.resume_state: only with MODE_IN_PLACE, since saved memory belongs to the name and uuid of {}",
+                     point.vm_display_name);
+    }
+    if (point.state_bytes > 0) return absl::OkStatus();
+    return base::Error(absl::StatusCode::kFailedPrecondition, "STATE_NOT_FOUND",
+                       "{} holds no memory; restore it without resuming, and it boots from its disks", NameOf(point.id));
   }
 
   static absl::Status NameAndPlace(const v1::RestoreSpec& from, const catalog::RecoveryPoint& point,

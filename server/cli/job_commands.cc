@@ -21,6 +21,8 @@ struct BackupOptions {
   std::vector<std::string> vms;
   std::string repository;
   bool allow_crash_consistent = false;
+  bool no_saved_state = false;
+  bool child_snapshot_only = false;
   int freeze_timeout_s = 10;
   StartOptions start;
 };
@@ -69,6 +71,10 @@ void RunBackup(Context& context, const BackupOptions& options) {
   for (const auto& vm : options.vms) spec->add_virtual_machines(ResolveVm(context.client(), vm).name());
   if (!options.repository.empty()) spec->set_repository("repositories/" + LastSegment(options.repository));
   spec->set_allow_crash_consistent(options.allow_crash_consistent);
+  spec->set_forbid_saved_state(options.no_saved_state);
+  if (options.child_snapshot_only) {
+    spec->set_mechanism_preference(v1::BackupSpec::MECHANISM_PREFERENCE_CHILD_SNAPSHOT_ONLY);
+  }
   spec->mutable_freeze_timeout()->set_seconds(options.freeze_timeout_s);
   StartJob(context, job, options.start);
 }
@@ -139,13 +145,24 @@ void AddJobCommands(CLI::App& app, Context& context) {
   CLI::App* run = backup->add_subcommand("run", "Backs virtual machines up now; several become one set: all or none");
   run->add_option("VM", options.vms, "Name, uuid, beginning of the uuid, or resource name")->required();
   run->add_option("--repository", options.repository, "Where to; the default repository when not given");
-  run->add_flag("--allow-crash-consistent", options.allow_crash_consistent,
-                "Accept a point in time without the guest's help, as after a power cut, where nothing better is possible");
+  run->add_flag("--no-saved-state", options.no_saved_state,
+                "Stop no virtual machine for a moment to save its memory, although its guest can't freeze; refuse it instead");
+  CLI::Option* crash = run->add_flag("--allow-crash-consistent", options.allow_crash_consistent,
+                                     "Accept a point in time without the guest's help, as after a power cut, where nothing "
+                                     "better is possible and allowed; with --no-saved-state");
+  run->add_flag("--child-snapshot-only", options.child_snapshot_only,
+                "Refuse every running virtual machine whose guest can't freeze itself")
+      ->excludes(crash);
   run->add_option("--freeze-timeout", options.freeze_timeout_s, "Longest freeze of a guest, in seconds")
       ->check(CLI::Range(1, 60))
       ->capture_default_str();
   AddStartOptions(run, options.start);
-  run->footer("Examples:\n  umbra backup run mail01 --watch\n  umbra backup run app01 db01 --watch --json");
+  run->footer(
+      "A guest that can freeze itself is backed up while it runs. Any other is stopped for a moment (about a second per GiB of\n"
+      "memory in use), its memory is saved with its disks, and it goes on; `umbra vm show` tells beforehand, and why.\n"
+      "A virtual machine that is off, saved or paused stays so.\n\n"
+      "Examples:\n  umbra backup run mail01 --watch\n  umbra backup run app01 db01 --watch --json\n"
+      "  umbra backup run old01 --no-saved-state --allow-crash-consistent");
   run->callback([&] { RunBackup(context, options); });
   AddListVerb(backup, context, backup_list, "Lists backups, newest first");
   AddJobVerbs(backup, context);

@@ -15,6 +15,7 @@ struct RestoreOptions {
   bool in_place = false;
   bool yes = false;
   bool power_on = false;
+  bool resume_state = false;
   std::string name;
   std::string host;
   std::string folder;
@@ -61,10 +62,19 @@ void ShowPoint(Context& context, const std::string& text, const std::string& vm,
       {"Mechanism", point.mechanism_reason().empty() ? MechanismText(point)
                                                      : fmt::format("{} ({})", MechanismText(point), point.mechanism_reason())},
       {"Guest frozen", DurationText(point.freeze_duration())},
+      {"Stood still", DurationText(point.downtime())},
       {"Repository", LastSegment(point.repository())},
       {"Made by", point.job()},
       {"Read", base::FormatSize(static_cast<uint64_t>(point.read_bytes()))},
       {"Stored", base::FormatSize(static_cast<uint64_t>(point.stored_bytes()))}};
+  if (point.has_memory()) {
+    fields.emplace_back("Memory", fmt::format("{} saved state, {} of data; restore with --resume-state to go on there",
+                                              base::FormatSize(static_cast<uint64_t>(point.memory().size_bytes())),
+                                              base::FormatSize(static_cast<uint64_t>(point.memory().data_bytes()))));
+  }
+  for (const auto& obstacle : point.mechanism_obstacles()) {
+    fields.emplace_back("Obstacle", fmt::format("{} [{}]", obstacle.message(), obstacle.reason()));
+  }
   for (const auto& disk : point.disks()) {
     fields.emplace_back("Disk " + disk.name(),
                         fmt::format("{} {}, {} of data, was {}", disk.format(),
@@ -93,6 +103,7 @@ void RunRestore(Context& context, const RestoreOptions& options) {
   spec->set_display_name(options.name);
   spec->set_target_folder(options.folder);
   spec->set_power_on(options.power_on);
+  spec->set_resume_state(options.resume_state);
   StartJob(context, job, options.start);
 }
 
@@ -130,10 +141,14 @@ void AddRecoveryCommands(CLI::App& app, Context& context) {
   run->add_option("--host", options.host, "Host that gets it; the original's when not given");
   run->add_option("--target-folder", options.folder, "Folder for the disks on that host");
   run->add_flag("--power-on", options.power_on, "Start it when everything is restored");
+  run->add_flag("--resume-state", options.resume_state,
+                "Go on at the very instant of the backup, from the saved memory, instead of booting from the disks")
+      ->needs(in_place);
   AddStartOptions(run, options.start);
   run->footer(
       "Examples:\n  umbra restore run latest --vm mail01 --name mail01-test --power-on --watch\n"
-      "  umbra restore run 3f2a91bc --in-place --yes --power-on --watch");
+      "  umbra restore run 3f2a91bc --in-place --yes --power-on --watch\n"
+      "  umbra restore run 3f2a91bc --in-place --yes --resume-state --watch");
   run->callback([&] { RunRestore(context, options); });
 }
 

@@ -16,6 +16,14 @@ std::string StateText(const v1::VirtualMachine& vm) {
   return EnumText(v1::VirtualMachineState_Name(vm.state()), "VIRTUAL_MACHINE_STATE_");
 }
 
+// Every reason against child snapshot, the first one first.
+std::string Why(const v1::VirtualMachine& vm) {
+  std::string text;
+  for (const auto& obstacle : vm.mechanism_obstacles()) text += (text.empty() ? "" : ",") + obstacle.reason();
+  if (text.empty()) text = vm.mechanism_reason();
+  return text.empty() ? "-" : text;
+}
+
 void ListVms(Context& context, const std::string& host) {
   v1::ListVirtualMachinesRequest request;
   request.set_parent(host.empty() ? "hosts/-" : ResolveHost(context.client(), host).name());
@@ -27,7 +35,7 @@ void ListVms(Context& context, const std::string& host) {
             for (const auto& disk : vm.disks()) size += disk.capacity_bytes();
             table.Add({ShortId(vm.name()), vm.display_name(), StateText(vm), std::to_string(vm.disks_size()),
                        base::FormatSize(static_cast<uint64_t>(size)), MechanismText(vm),
-                       vm.mechanism_reason().empty() ? "-" : vm.mechanism_reason(),
+                       Why(vm),
                        vm.last_recovery_point().empty() ? "-" : ShortId(vm.last_recovery_point())});
           });
   if (!context.json) table.Print();
@@ -45,6 +53,9 @@ void ShowVm(Context& context, const std::string& text) {
                                   vm.guest_agent().version())},
       {"Mechanism", MechanismText(vm)},
       {"Why", vm.mechanism_message()}};
+  for (const auto& obstacle : vm.mechanism_obstacles()) {
+    fields.emplace_back("Obstacle", fmt::format("{} [{}]", obstacle.message(), obstacle.reason()));
+  }
   for (const auto& disk : vm.disks()) {
     fields.emplace_back("Disk " + disk.name(),
                         fmt::format("{} {}, {} on the host, {}", disk.format(),

@@ -135,6 +135,7 @@ void PrintJob(const Output& output, const v1::Job& job) {
                                                 base::FormatSize(p.new_bytes()), base::FormatSize(p.stored_bytes())));
   }
   if (job.has_freeze_duration()) fields.emplace_back("Guest frozen", DurationText(job.freeze_duration()));
+  if (job.has_downtime()) fields.emplace_back("Stood still", DurationText(job.downtime()));
   for (const auto& point : job.recovery_points()) fields.emplace_back("Recovery point", LastSegment(point));
   fields.emplace_back("Restored to", job.restored_virtual_machine());
   for (const auto& w : job.warnings()) fields.emplace_back("Warning", fmt::format("{} [{}]", w.message(), w.reason()));

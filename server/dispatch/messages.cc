@@ -76,6 +76,13 @@ catalog::ExcludedDisk FromExcluded(const api::ExcludedDisk& from) {
   return {.name = Text(from.name()), .reason = Text(from.reason()), .message = Text(from.message())};
 }
 
+// There are eight conditions today.
+constexpr size_t kObstaclesMax = 32;
+
+catalog::Obstacle FromObstacle(const api::MechanismObstacle& from) {
+  return {.reason = Text(from.reason()), .message = Text(from.message())};
+}
+
 catalog::Vm FromVm(const catalog::HostId& host, const std::string& uuid, const api::VirtualMachine& from, absl::Time now) {
   catalog::Vm to;
   to.key = {host, uuid};
@@ -100,6 +107,9 @@ catalog::Vm FromVm(const catalog::HostId& host, const std::string& uuid, const a
   for (const api::ExcludedDisk& disk : from.excluded_disks()) {
     if (names.insert(disk.name()).second) to.excluded_disks.push_back(FromExcluded(disk));
   }
+  for (const api::MechanismObstacle& obstacle : from.mechanism_obstacles()) {
+    if (to.obstacles.size() < kObstaclesMax) to.obstacles.push_back(FromObstacle(obstacle));
+  }
   to.update_time = now;
   return to;
 }
@@ -119,6 +129,8 @@ void ToBackup(const catalog::BackupSpec& spec, link::BackupAssignment& to) {
   to.set_repository(spec.repository.value);
   to.set_allow_crash_consistent(spec.allow_crash_consistent);
   ToProto(spec.freeze_timeout, *to.mutable_freeze_timeout());
+  to.set_child_snapshot_only(spec.child_snapshot_only);
+  to.set_forbid_saved_state(spec.forbid_saved_state);
 }
 
 void ToPoint(const catalog::RecoveryPoint& from, api::RecoveryPoint& to) {
@@ -146,6 +158,11 @@ void ToPoint(const catalog::RecoveryPoint& from, api::RecoveryPoint& to) {
     d.set_reason(disk.reason);
     d.set_message(disk.message);
   }
+  ToProto(from.downtime, *to.mutable_downtime());
+  if (from.state_bytes > 0) {
+    to.mutable_memory()->set_size_bytes(from.state_bytes);
+    to.mutable_memory()->set_data_bytes(from.state_data_bytes);
+  }
   to.set_read_bytes(from.read_bytes);
   to.set_stored_bytes(from.stored_bytes);
   to.set_configuration(from.configuration);
@@ -159,6 +176,7 @@ void ToRestore(const catalog::RestoreSpec& spec, const std::optional<catalog::Re
   to.set_display_name(spec.display_name);
   to.set_target_folder(spec.target_folder);
   to.set_power_on(spec.power_on);
+  to.set_resume_state(spec.resume_state);
   if (!point) return;
   ToPoint(*point, *to.mutable_recovery_point());
   for (const catalog::Document& document : point->documents) {
@@ -244,6 +262,7 @@ Outcome FromResult(const catalog::HostId& host, const link::AssignmentResult& re
   if (result.outcome() == link::AssignmentResult::OUTCOME_CANCELLED) outcome.event = jobs::JobEvent::kAgentCancelled;
   if (result.has_progress()) outcome.facts.progress = FromFigures(host, result.progress());
   outcome.facts.freeze_duration = FromProto(result.freeze_duration());
+  outcome.facts.downtime = FromProto(result.downtime());
   outcome.facts.restored_vm_uuid = Text(result.restored_virtual_machine());
   outcome.facts.error = FromMessage(result.error());
   if (outcome.event == jobs::JobEvent::kAgentFailed && outcome.facts.error.reason.empty()) {

@@ -158,6 +158,7 @@ void TakeFacts(Job& job, const EventFacts& facts) {
   if (facts.phase.has_value()) job.phase = *facts.phase;
   if (facts.progress.has_value()) MergeProgress(job.progress, *facts.progress);
   job.freeze_duration = std::max(job.freeze_duration, facts.freeze_duration);
+  job.downtime = std::max(job.downtime, facts.downtime);
   if (!facts.restored_vm_uuid.empty()) job.restored_vm_uuid = facts.restored_vm_uuid;
 }
 
@@ -167,6 +168,7 @@ void ResetAttempt(Job& job) {
   job.progress = {};
   job.start_time.reset();
   job.freeze_duration = absl::ZeroDuration();
+  job.downtime = absl::ZeroDuration();
   job.wait_reason.clear();
 }
 

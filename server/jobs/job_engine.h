@@ -51,6 +51,7 @@ struct EventFacts {
       error;  // kAgentFailed; also read by kAgentLost, kLeaseExpired, kServerRestarted instead of the usual text
   std::vector<catalog::RecoveryPoint> recovery_points;  // kRepoCommitted: all of the job's
   absl::Duration freeze_duration;                       // kAgentDone, kAgentFailed, kAgentCancelled
+  absl::Duration downtime;                              // the same
   std::string restored_vm_uuid;                         // kAgentDone of a restore
   std::vector<catalog::DamagedChunk> damage;            // kAgentDone, kAgentFailed of a verification
 };

@@ -78,7 +78,14 @@ catalog::RecoveryPoint ToRecord(const repo::Manifest& manifest, const catalog::R
   point.mechanism = known ? static_cast<catalog::BackupMechanism>(manifest.mechanism()) : catalog::BackupMechanism{};
   point.mechanism_reason = manifest.mechanism_reason();
   point.freeze_duration = ToDuration(manifest.freeze_duration());
+  point.downtime = ToDuration(manifest.downtime());
+  for (const auto& obstacle : manifest.obstacles()) point.obstacles.push_back({obstacle.reason(), obstacle.message()});
   for (const auto& disk : manifest.disks()) {
+    if (disk.kind() == store::v1::ManifestDisk::KIND_MEMORY_STATE) {
+      point.state_bytes = disk.capacity_bytes();
+      point.state_data_bytes = disk.data_bytes();
+      continue;
+    }
     point.disks.push_back({disk.name(), disk.capacity_bytes(), disk.data_bytes(), disk.format(), disk.path()});
   }
   for (const auto& disk : manifest.excluded_disks()) {

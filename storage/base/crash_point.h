@@ -5,12 +5,17 @@
 #ifndef UMBRA_STORAGE_BASE_CRASH_POINT_H_
 #define UMBRA_STORAGE_BASE_CRASH_POINT_H_
 
+#include <functional>
 #include <string_view>
 
 namespace umbra::base {
 
 // Ends the process at once (no destructors, no flush) when this point is the named one. Thread-safe, cheap.
 void CrashPoint(std::string_view name);
+
+// For tests with a simulated world, which die in another way: `observer` is told of every point that is passed, on the
+// thread that passes it. Null ends that. Call it while nothing else runs.
+void ObserveCrashPoints(std::function<void(std::string_view name)> observer);
 
 }  // namespace umbra::base
 

@@ -88,6 +88,9 @@ class Filesystem {
   // Names the mounted file system that holds `path` (or its nearest existing parent); equal names, same file system.
   virtual absl::StatusOr<std::string> VolumeOf(const std::string& path);
 
+  // Tells whether a file was written between two looks: equal stamps, the same untouched file. NOT_FOUND when it isn't there.
+  virtual absl::StatusOr<std::string> StampOf(const std::string& path);
+
   // Lets other users pass through the folder, without listing it (mode 0711): a hypervisor's process may run as one.
   virtual absl::Status AllowTraversal(const std::string& folder);
 

@@ -12,20 +12,23 @@ namespace {
   "SELECT number, id, kind, repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, " \
   "target_host, display_name, target_folder, power_on, state, phase, wait_reason, error_reason, error_message, "   \
   "done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, attempt, "         \
-  "create_time_us, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision FROM job "
+  "create_time_us, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, "            \
+  "child_snapshot_only, forbid_saved_state, resume_state, downtime_us FROM job "
 
 constexpr char kInsert[] =
     "INSERT INTO job (id, kind, repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, "
     "target_host, display_name, target_folder, power_on, create_time_us, state, phase, wait_reason, error_reason, "
     "error_message, done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, "
-    "attempt, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', '', '', 0, 0, 0, 0, 0, 0, NULL, 0, NULL, NULL, 0, '', ?) "
+    "attempt, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, child_snapshot_only, "
+    "forbid_saved_state, resume_state) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', '', '', 0, 0, 0, 0, 0, 0, NULL, 0, NULL, NULL, 0, '', ?, "
+    "?, ?, ?) "
     "RETURNING number";
 constexpr char kUpdate[] =
     "UPDATE job SET state = ?, phase = ?, wait_reason = ?, error_reason = ?, error_message = ?, done_bytes = ?, "
     "total_bytes = ?, read_bytes = ?, new_bytes = ?, stored_bytes = ?, rate_bytes_per_second = ?, eta_us = ?, "
-    "attempt = ?, start_time_us = ?, end_time_us = ?, freeze_duration_us = ?, restored_vm_uuid = ?, revision = ? "
-    "WHERE id = ?";
+    "attempt = ?, start_time_us = ?, end_time_us = ?, freeze_duration_us = ?, restored_vm_uuid = ?, revision = ?, "
+    "downtime_us = ? WHERE id = ?";
 constexpr char kGet[] = JOB_COLUMNS "WHERE id = ?";
 constexpr char kListAll[] = JOB_COLUMNS "WHERE number < ?1 AND (?2 IS NULL OR kind = ?2) ORDER BY number DESC LIMIT ?3";
 // The states are written out: only then does the partial index job_active serve.
@@ -68,13 +71,18 @@ struct SpecColumns {
   std::string display_name;
   std::string target_folder;
   bool power_on = false;
+  bool child_snapshot_only = false;
+  bool forbid_saved_state = false;
+  bool resume_state = false;
 };
 
 SpecColumns ToColumns(const JobSpec& spec) {
   if (const auto* b = std::get_if<BackupSpec>(&spec)) {
     return {.repository = b->repository,
             .allow_crash_consistent = b->allow_crash_consistent,
-            .freeze_timeout = b->freeze_timeout};
+            .freeze_timeout = b->freeze_timeout,
+            .child_snapshot_only = b->child_snapshot_only,
+            .forbid_saved_state = b->forbid_saved_state};
   }
   if (const auto* r = std::get_if<RestoreSpec>(&spec)) {
     return {.repository = r->repository,
@@ -82,7 +90,8 @@ SpecColumns ToColumns(const JobSpec& spec) {
             .mode = r->mode,
             .display_name = r->display_name,
             .target_folder = r->target_folder,
-            .power_on = r->power_on};
+            .power_on = r->power_on,
+            .resume_state = r->resume_state};
   }
   const auto& v = std::get<VerifySpec>(spec);
   return {.repository = v.repository, .recovery_point = v.recovery_point};
@@ -93,8 +102,11 @@ JobSpec ReadSpec(const sqlite::Row& row) {
   const RepositoryId repository(row.Text(3));
   switch (row.Enum<JobKind>(2)) {
     case JobKind::kBackup:
-      return BackupSpec{
-          .repository = repository, .allow_crash_consistent = row.Bool(4), .freeze_timeout = row.Duration(5)};
+      return BackupSpec{.repository = repository,
+                        .allow_crash_consistent = row.Bool(4),
+                        .freeze_timeout = row.Duration(5),
+                        .child_snapshot_only = row.Bool(31),
+                        .forbid_saved_state = row.Bool(32)};
     case JobKind::kRestore:
       return RestoreSpec{.recovery_point = RecoveryPointId(row.Text(6)),
                          .repository = repository,
@@ -102,7 +114,8 @@ JobSpec ReadSpec(const sqlite::Row& row) {
                          .target_host = HostId(row.Text(8)),
                          .display_name = row.Text(9),
                          .target_folder = row.Text(10),
-                         .power_on = row.Bool(11)};
+                         .power_on = row.Bool(11),
+                         .resume_state = row.Bool(33)};
     case JobKind::kVerify:
       break;
   }
@@ -129,6 +142,7 @@ Job ReadJob(const sqlite::Row& row) {
           .start_time = row.OptionalTime(26),
           .end_time = row.OptionalTime(27),
           .freeze_duration = row.Duration(28),
+          .downtime = row.Duration(34),
           .restored_vm_uuid = row.Text(29),
           .revision = row.Int(30)};
 }
@@ -151,7 +165,8 @@ absl::StatusOr<int64_t> JobStore::Insert(const Job& job) {
   RETURN_IF_ERROR(db_.Query(
       kInsert, [&](const sqlite::Row& row) { number = row.Int(0); }, job.id.value, KindOf(job.spec), c.repository.value,
       c.allow_crash_consistent, c.freeze_timeout, c.recovery_point.value, c.mode, HostOf(job.spec).value,
-      c.display_name, c.target_folder, c.power_on, job.create_time, job.state, job.revision));
+      c.display_name, c.target_folder, c.power_on, job.create_time, job.state, job.revision, c.child_snapshot_only,
+      c.forbid_saved_state, c.resume_state));
   int position = 0;
   for (const VmKey& vm : VmsOf(job.spec)) {
     RETURN_IF_ERROR(db_.Run(kInsertVm, job.id.value, position++, vm.host.value, vm.uuid));
@@ -165,7 +180,7 @@ absl::Status JobStore::Update(const Job& job) {
   RETURN_IF_ERROR(db_.Run(kUpdate, job.state, job.phase, job.wait_reason, job.error.reason, job.error.message,
                           p.done_bytes, p.total_bytes, p.read_bytes, p.new_bytes, p.stored_bytes,
                           p.rate_bytes_per_second, p.eta, job.attempt, job.start_time, job.end_time,
-                          job.freeze_duration, job.restored_vm_uuid, job.revision, job.id.value));
+                          job.freeze_duration, job.restored_vm_uuid, job.revision, job.downtime, job.id.value));
   if (db_.ChangedRows() == 0) return NoSuchJob(job.id);
   return WriteDisks(job);
 }

@@ -75,6 +75,14 @@ struct ExcludedDisk {
   std::string message;
 };
 
+// A condition of child snapshot that doesn't hold.
+struct Obstacle {
+  std::string reason;
+  std::string message;
+
+  bool operator==(const Obstacle&) const = default;
+};
+
 struct Vm {
   VmKey key;
   std::string display_name;
@@ -87,6 +95,7 @@ struct Vm {
   std::string mechanism_message;
   std::vector<VmDisk> disks;
   std::vector<ExcludedDisk> excluded_disks;
+  std::vector<Obstacle> obstacles;
   absl::Time update_time;               // when the inventory was stored
   RecoveryPointId last_recovery_point;  // newest by point_time, empty when there is none; set when read
 };
@@ -156,6 +165,8 @@ struct BackupSpec {
   RepositoryId repository;
   bool allow_crash_consistent = false;
   absl::Duration freeze_timeout;
+  bool child_snapshot_only = false;
+  bool forbid_saved_state = false;
 
   bool operator==(const BackupSpec&) const = default;
 };
@@ -169,6 +180,7 @@ struct RestoreSpec {
   std::string display_name;   // kNew
   std::string target_folder;  // empty: beside the original's disks
   bool power_on = false;
+  bool resume_state = false;  // kInPlace
 
   bool operator==(const RestoreSpec&) const = default;
 };
@@ -244,6 +256,7 @@ struct Job {
   std::optional<absl::Time> start_time;
   std::optional<absl::Time> end_time;
   absl::Duration freeze_duration;  // zero: no guest was frozen
+  absl::Duration downtime;         // zero: no virtual machine stood still
   std::string restored_vm_uuid;
   std::vector<DamagedChunk> damage;
   std::vector<RecoveryPointId> recovery_points;  // that it made and that still exist; set when read
@@ -308,6 +321,10 @@ struct RecoveryPoint {
   BackupMechanism mechanism = BackupMechanism::kUnspecified;
   std::string mechanism_reason;
   absl::Duration freeze_duration;
+  absl::Duration downtime;
+  std::vector<Obstacle> obstacles;
+  int64_t state_bytes = 0;  // size of the saved memory; 0: there is none
+  int64_t state_data_bytes = 0;
   std::vector<RecoveryPointDisk> disks;
   std::vector<ExcludedDisk> excluded_disks;
   int64_t read_bytes = 0;

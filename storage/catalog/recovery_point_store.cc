@@ -8,18 +8,22 @@ namespace {
 
 #define POINT_COLUMNS                                                                                            \
   "SELECT id, host_id, vm_uuid, vm_display_name, repository, job_id, point_time_us, create_time_us, mechanism, " \
-  "mechanism_reason, freeze_duration_us, read_bytes, stored_bytes FROM recovery_point "
+  "mechanism_reason, freeze_duration_us, read_bytes, stored_bytes, downtime_us, state_bytes, state_data_bytes "      \
+  "FROM recovery_point "
 
 constexpr char kInsert[] =
     "INSERT INTO recovery_point (id, host_id, vm_uuid, vm_display_name, repository, job_id, point_time_us, "
-    "create_time_us, mechanism, mechanism_reason, freeze_duration_us, read_bytes, stored_bytes, configuration) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
+    "create_time_us, mechanism, mechanism_reason, freeze_duration_us, read_bytes, stored_bytes, configuration, "
+    "downtime_us, state_bytes, state_data_bytes) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
 constexpr char kInsertDisk[] =
     "INSERT INTO recovery_point_disk (recovery_point_id, position, name, capacity_bytes, data_bytes, format, path) "
     "VALUES (?, ?, ?, ?, ?, ?, ?)";
 constexpr char kInsertExcluded[] =
     "INSERT INTO recovery_point_excluded_disk (recovery_point_id, position, name, reason, message) "
     "VALUES (?, ?, ?, ?, ?)";
+constexpr char kInsertObstacle[] =
+    "INSERT INTO recovery_point_obstacle (recovery_point_id, position, reason, message) VALUES (?, ?, ?, ?)";
 constexpr char kInsertDocument[] =
     "INSERT INTO recovery_point_document (recovery_point_id, position, kind, content) VALUES (?, ?, ?, ?)";
 constexpr char kDelete[] = "DELETE FROM recovery_point WHERE id = ?";
@@ -37,6 +41,8 @@ constexpr char kDisks[] =
     "ORDER BY position";
 constexpr char kExcluded[] =
     "SELECT name, reason, message FROM recovery_point_excluded_disk WHERE recovery_point_id = ? ORDER BY position";
+constexpr char kObstacles[] =
+    "SELECT reason, message FROM recovery_point_obstacle WHERE recovery_point_id = ? ORDER BY position";
 constexpr char kConfiguration[] = "SELECT configuration FROM recovery_point WHERE id = ?";
 constexpr char kDocuments[] =
     "SELECT kind, content FROM recovery_point_document WHERE recovery_point_id = ? ORDER BY position";
@@ -52,6 +58,9 @@ RecoveryPoint ReadPoint(const sqlite::Row& row) {
           .mechanism = row.Enum<BackupMechanism>(8),
           .mechanism_reason = row.Text(9),
           .freeze_duration = row.Duration(10),
+          .downtime = row.Duration(13),
+          .state_bytes = row.Int(14),
+          .state_data_bytes = row.Int(15),
           .read_bytes = row.Int(11),
           .stored_bytes = row.Int(12)};
 }
@@ -61,7 +70,7 @@ RecoveryPoint ReadPoint(const sqlite::Row& row) {
 absl::StatusOr<bool> RecoveryPointStore::Insert(const RecoveryPoint& p) {
   RETURN_IF_ERROR(db_.Run(kInsert, p.id.value, p.vm.host.value, p.vm.uuid, p.vm_display_name, p.repository.value,
                           p.job.value, p.point_time, p.create_time, p.mechanism, p.mechanism_reason, p.freeze_duration,
-                          p.read_bytes, p.stored_bytes, p.configuration));
+                          p.read_bytes, p.stored_bytes, p.configuration, p.downtime, p.state_bytes, p.state_data_bytes));
   if (db_.ChangedRows() == 0) return false;
   RETURN_IF_ERROR(InsertChildren(p));
   return true;
@@ -76,6 +85,10 @@ absl::Status RecoveryPointStore::InsertChildren(const RecoveryPoint& p) {
   position = 0;
   for (const ExcludedDisk& d : p.excluded_disks) {
     RETURN_IF_ERROR(db_.Run(kInsertExcluded, p.id.value, position++, d.name, d.reason, d.message));
+  }
+  position = 0;
+  for (const Obstacle& o : p.obstacles) {
+    RETURN_IF_ERROR(db_.Run(kInsertObstacle, p.id.value, position++, o.reason, o.message));
   }
   position = 0;
   for (const Document& d : p.documents) {
@@ -95,6 +108,12 @@ absl::Status RecoveryPointStore::ReadDisks(RecoveryPoint& point) const {
       kDisks,
       [&](const sqlite::Row& row) {
         point.disks.push_back({row.Text(0), row.Int(1), row.Int(2), row.Text(3), row.Text(4)});
+      },
+      point.id.value));
+  RETURN_IF_ERROR(db_.Query(
+      kObstacles,
+      [&](const sqlite::Row& row) {
+        point.obstacles.push_back({row.Text(0), row.Text(1)});
       },
       point.id.value));
   return db_.Query(

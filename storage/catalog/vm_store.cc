@@ -23,6 +23,8 @@ constexpr char kInsertDisk[] =
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
 constexpr char kInsertExcluded[] =
     "INSERT INTO vm_excluded_disk (host_id, vm_uuid, position, name, reason, message) VALUES (?, ?, ?, ?, ?, ?)";
+constexpr char kInsertObstacle[] =
+    "INSERT INTO vm_obstacle (host_id, vm_uuid, position, reason, message) VALUES (?, ?, ?, ?, ?)";
 constexpr char kInsertWriter[] =
     "INSERT INTO writer (host_id, writer_id, instance_id, display_name, state, last_failure_code, last_failure, "
     "component_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
@@ -35,6 +37,8 @@ constexpr char kDisks[] =
     "ORDER BY position";
 constexpr char kExcluded[] =
     "SELECT name, reason, message FROM vm_excluded_disk WHERE host_id = ? AND vm_uuid = ? ORDER BY position";
+constexpr char kObstacles[] =
+    "SELECT reason, message FROM vm_obstacle WHERE host_id = ? AND vm_uuid = ? ORDER BY position";
 constexpr char kWriters[] =
     "SELECT writer_id, instance_id, display_name, state, last_failure_code, last_failure, component_count "
     "FROM writer WHERE host_id = ? AND writer_id > ? ORDER BY writer_id LIMIT ?";
@@ -98,6 +102,10 @@ absl::Status VmStore::Insert(const Vm& vm) {
   for (const ExcludedDisk& d : vm.excluded_disks) {
     RETURN_IF_ERROR(db_.Run(kInsertExcluded, host, vm.key.uuid, position++, d.name, d.reason, d.message));
   }
+  position = 0;
+  for (const Obstacle& o : vm.obstacles) {
+    RETURN_IF_ERROR(db_.Run(kInsertObstacle, host, vm.key.uuid, position++, o.reason, o.message));
+  }
   return absl::OkStatus();
 }
 
@@ -106,6 +114,12 @@ absl::Status VmStore::ReadDisks(Vm& vm) const {
       kDisks,
       [&](const sqlite::Row& row) {
         vm.disks.push_back({row.Text(0), row.Text(1), row.Text(2), row.Int(3), row.Int(4)});
+      },
+      vm.key.host.value, vm.key.uuid));
+  RETURN_IF_ERROR(db_.Query(
+      kObstacles,
+      [&](const sqlite::Row& row) {
+        vm.obstacles.push_back({row.Text(0), row.Text(1)});
       },
       vm.key.host.value, vm.key.uuid));
   return db_.Query(

@@ -95,16 +95,7 @@ class Flow(EndToEndTest):
         self.world.wait_ready()
         self.assert_succeeded(self.world.backup())
 
-    def test_04_machine_that_is_off_is_refused_and_left_alone(self):
-        self.new_machine("off", "--no-start", "--nic", "none")
-        vm = self.stack.wait_vm("off")
-        self.assertEqual(vm["mechanismReason"], "GUEST_NOT_RUNNING", "the inventory says it before anybody tries")
-        result = self.world.backup(vm="off")
-        self.assert_failed(result.last, "GUEST_NOT_RUNNING")
-        self.assert_nothing_visible()
-        self.assertEqual(self.lab.state("off"), "shut off", "a backup does not start it")
-
-    def test_05_cancel_puts_everything_back(self):
+    def test_04_cancel_puts_everything_back(self):
         job = self.world.hold_mid_copy()
         self.world.resume_daemon()
         cancelled = self.stack.umbra("backup", "cancel", job, "--watch")
@@ -113,7 +104,7 @@ class Flow(EndToEndTest):
             self.assertEqual(cancelled.last["state"], "STATE_CANCELLED")
             self.assert_nothing_visible()
 
-    def test_06_repository_alone_rebuilds_the_catalog(self):
+    def test_05_repository_alone_rebuilds_the_catalog(self):
         self.assert_succeeded(self.world.backup())
         points = {point["name"]: point for point in self.stack.points()}
         self.stack.agent.stop()
@@ -144,7 +135,7 @@ class Flow(EndToEndTest):
         self.stack.start_agent()
         self.world.wait_ready()
 
-    def test_07_graceful_stop_ends_at_once_and_cleanly(self):
+    def test_06_graceful_stop_ends_at_once_and_cleanly(self):
         job = self.world.hold_mid_copy()
         self.world.resume_daemon()
         self.assertEqual(self.stack.agent.stop(timeout_s=30), 0)
@@ -156,7 +147,7 @@ class Flow(EndToEndTest):
         self.assertIn(ended["state"], ("STATE_FAILED", "STATE_CANCELLED"))
         self.assert_nothing_visible()
 
-    def test_08_daemon_restart_does_not_disturb_an_idle_agent(self):
+    def test_07_daemon_restart_does_not_disturb_an_idle_agent(self):
         agent = self.stack.agent.pid()
         self.assertEqual(self.stack.daemon.stop(), 0)
         self.stack.start_daemon()
@@ -164,7 +155,7 @@ class Flow(EndToEndTest):
         self.assertEqual(self.stack.agent.pid(), agent)
         self.assert_succeeded(self.world.backup())
 
-    def test_09_inventory_says_which_mechanism_and_why(self):
+    def test_08_inventory_says_which_mechanism_and_why(self):
         self.new_machine("bare", "--no-agent", "--no-start", "--nic", "none")
         self.lab.virsh("start", "bare")
         vm = self.stack.wait_vm("bare", lambda vm: vm.get("state") == "VIRTUAL_MACHINE_STATE_RUNNING")

@@ -20,13 +20,13 @@ class GuestFaults(EndToEndTest):
         self.new_machine("bare", "--no-agent", "--nic", "none")
         self.stack.wait_vm("bare", lambda vm: vm.get("mechanismReason") == "GUEST_AGENT_NOT_CONFIGURED")
         self.wait_console("bare", "init: READY")
-        refused = self.world.backup(vm="bare")
+        refused = self.world.backup("--no-saved-state", vm="bare")
         self.assertNotEqual(refused.status, 0)
         self.assertEqual(refused.reason, "GUEST_AGENT_NOT_CONFIGURED", str(refused))
         self.assertIn("agent", refused.message)
         self.assertFalse(self.stack.points("bare"))
 
-        job = self.assert_succeeded(self.world.backup("--allow-crash-consistent", vm="bare"))
+        job = self.assert_succeeded(self.world.backup("--no-saved-state", "--allow-crash-consistent", vm="bare"))
         point = self.stack.umbra("recovery-point", "show", job["recoveryPoints"][0]).last
         self.assertEqual(point["mechanism"], "BACKUP_MECHANISM_CRASH_CONSISTENT")
         self.assertEqual(point["mechanismReason"], "GUEST_AGENT_NOT_CONFIGURED")

@@ -113,6 +113,7 @@ bool Agent::HealOnce() {
   for (const std::string& action : report->actions) {
     run_.Trace("healing: {}", action);
     if (action.starts_with("thawed")) run_.probes.Hit("healing: thawed a guest");
+    if (action.starts_with("resumed ")) run_.probes.Hit("healing: resumed a guest");
     if (action.starts_with("ended a point")) run_.probes.Hit("healing: ended a point in time");
   }
   if (!report->open.empty()) run_.probes.Hit("healing: left an intent open");
@@ -206,7 +207,7 @@ absl::Status Agent::Step(JobRun& job, int step) {
 
 absl::Status Agent::Choose(JobRun& job) {
   writers::BackupOptions told;
-  told.allow_crash_consistent = job.plan.allow_crash_consistent;
+  told.mechanism.forbid_saved_state = told.mechanism.allow_crash_consistent = job.plan.allow_crash_consistent;
   told.owner_tag = job.owner_tag;
   for (const int vm : job.plan.vms) {
     job.choices.push_back({writers::ComponentIdOf(host_.guests.uuid(vm)), writers::Print(told)});

@@ -246,6 +246,33 @@ absl::StatusOr<hypervisor::CleanUpReport> LifeHypervisor::CleanUp(const std::str
   return Call("CleanUp", [&] { return real_.CleanUp(uuid, scratch_folder, owner_tag); });
 }
 
+absl::Status LifeHypervisor::CheckCanSave(const std::string& uuid, const hypervisor::SaveOptions& options) {
+  return Call("CheckCanSave", [&] { return real_.CheckCanSave(uuid, options); });
+}
+
+absl::StatusOr<hypervisor::SavedState> LifeHypervisor::SaveState(const std::string& uuid,
+                                                                 const hypervisor::SaveOptions& options) {
+  guests_.NoteCall(uuid);
+  return Call("SaveState", [&] {
+    auto saved = real_.SaveState(uuid, options);
+    run_.Trace("SaveState {} {}", uuid.substr(0, 4), saved.ok() ? "OK" : base::ReasonOf(saved.status()));
+    if (saved.ok() && saved->was_running) run_.probes.Hit("guest: stopped and saved");
+    return saved;
+  });
+}
+
+absl::StatusOr<std::string> LifeHypervisor::ExistingState(const std::string& uuid) {
+  return Call("ExistingState", [&] { return real_.ExistingState(uuid); });
+}
+
+absl::Status LifeHypervisor::StartFromState(const std::string& uuid, const std::string& state_path, bool paused) {
+  return Call("StartFromState", [&] { return real_.StartFromState(uuid, state_path, paused); });
+}
+
+absl::Status LifeHypervisor::SyncGuestClock(const std::string& uuid, absl::Duration timeout) {
+  return Call("SyncGuestClock", [&] { return real_.SyncGuestClock(uuid, timeout); });
+}
+
 absl::Status LifeHypervisor::Pause(const std::string& uuid) {
   return Call("Pause", [&] { return real_.Pause(uuid); });
 }

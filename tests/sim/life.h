@@ -129,6 +129,12 @@ class LifeHypervisor final : public hypervisor::Hypervisor {
       const std::string& uuid, const hypervisor::PointInTimeOptions& options) override;
   absl::StatusOr<hypervisor::CleanUpReport> CleanUp(const std::string& uuid, const std::string& scratch_folder,
                                                     const std::string& owner_tag) override;
+  absl::Status CheckCanSave(const std::string& uuid, const hypervisor::SaveOptions& options) override;
+  absl::StatusOr<hypervisor::SavedState> SaveState(const std::string& uuid,
+                                                   const hypervisor::SaveOptions& options) override;
+  absl::StatusOr<std::string> ExistingState(const std::string& uuid) override;
+  absl::Status StartFromState(const std::string& uuid, const std::string& state_path, bool paused) override;
+  absl::Status SyncGuestClock(const std::string& uuid, absl::Duration timeout) override;
   absl::Status Pause(const std::string& uuid) override;
   absl::Status Resume(const std::string& uuid) override;
   absl::Status Start(const std::string& uuid) override;

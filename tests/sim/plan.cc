@@ -24,6 +24,7 @@ constexpr std::string_view kCalls[] = {
     "Close",           "CleanUp",       "files.Open",   "files.Write",
     "files.Sync",      "files.Rename",  "files.Remove", "files.SyncDirectory",
     "hook.freeze",     "hook.thaw",     "copy",         "remove copy",
+    "CheckCanSave",    "SaveState",     "Resume",
 };
 
 template <typename T, size_t n>
@@ -127,8 +128,9 @@ void AddNuisance(Dice& dice, Plan& plan) {
 
 void AddDeath(Dice& dice, Plan& plan) {
   // A life that begins after a death begins with healing.
-  constexpr std::string_view kHealingCalls[] = {
-      "CleanUp", "Thaw", "files.Open", "files.Remove", "files.SyncDirectory", "hook.thaw", "remove copy"};
+  constexpr std::string_view kHealingCalls[] = {"CleanUp",      "Thaw",    "Resume",
+                                                "files.Open",   "files.Remove", "files.SyncDirectory",
+                                                "hook.thaw",    "remove copy"};
   Death death;
   if (!plan.deaths.empty() && dice.Chance(0.6)) {
     death.call = OneOf(dice, kHealingCalls);

@@ -268,11 +268,12 @@ class Qcow2Writer final : public ImageWriter {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<BlockWriter>> CreateImage(base::Filesystem& files, const NewDisk& disk) {
-  if (disk.format != "raw" && disk.format != "qcow2") {
+  const bool plain_bytes = disk.format == kStateFileFormat;
+  if (disk.format != "raw" && disk.format != "qcow2" && !plain_bytes) {
     return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "images of format '{}' can't be written",
                        disk.format);
   }
-  if (disk.capacity_bytes == 0 || disk.capacity_bytes % 512 != 0 || disk.capacity_bytes > kCapacityMax) {
+  if (disk.capacity_bytes == 0 || (disk.capacity_bytes % 512 != 0 && !plain_bytes) || disk.capacity_bytes > kCapacityMax) {
     return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST",
                        "{} bytes is no possible size of a disk: a multiple of 512, up to {}", disk.capacity_bytes,
                        base::FormatSize(kCapacityMax));
@@ -281,7 +282,7 @@ absl::StatusOr<std::unique_ptr<BlockWriter>> CreateImage(base::Filesystem& files
   if (!file.ok()) return ForTarget(file.status());
   (*file)->SkipCache();
   std::unique_ptr<ImageWriter> writer;
-  if (disk.format == "raw") {
+  if (disk.format == "raw" || plain_bytes) {
     writer = std::make_unique<RawWriter>(files, disk, *std::move(file));
   } else {
     writer = std::make_unique<Qcow2Writer>(files, disk, *std::move(file));

@@ -1,6 +1,6 @@
 // Writes fresh disk images, without help of another program: what a restore needs, for every driver.
 //
-// "raw" is the bytes themselves, with holes. "qcow2" is QEMU's format (docs/interop/qcow2.txt of QEMU), version 3, with
+// "raw" is the bytes themselves, with holes; so is kStateFileFormat. "qcow2" is QEMU's format (docs/interop/qcow2.txt of QEMU), version 3, with
 // its tables laid out in advance at the front: clusters are handed out in the order of first writes, so any number of
 // threads write the data in parallel, and one table entry per 64 KiB is all the metadata there is.
 #ifndef UMBRA_AGENT_HYPERVISOR_IMAGE_IMAGE_WRITER_H_
@@ -15,7 +15,7 @@ namespace umbra::hypervisor {
 
 // Creates the image; it is complete and durable after Finish, and removed when the writer ends without it.
 // `files` must outlive the writer.
-// Errors: INVALID_ARGUMENT / INVALID_REQUEST unknown format, or a capacity that is zero or no multiple of 512;
+// Errors: INVALID_ARGUMENT / INVALID_REQUEST unknown format, or a capacity that is zero or, of a disk, no multiple of 512;
 // ALREADY_EXISTS / TARGET_EXISTS; RESOURCE_EXHAUSTED / TARGET_FULL; others as Filesystem gives them.
 absl::StatusOr<std::unique_ptr<BlockWriter>> CreateImage(base::Filesystem& files, const NewDisk& disk);
 

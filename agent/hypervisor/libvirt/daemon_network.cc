@@ -50,6 +50,11 @@ std::string DaemonSocket(std::string_view uri, base::Filesystem& files) {
   return "";
 }
 
+std::string DaemonRoot(const std::string& socket) {
+  const pid_t pid = socket.empty() ? 0 : PeerOf(socket);
+  return pid == 0 ? "" : fmt::format("/proc/{}/root", pid);
+}
+
 std::optional<bool> DaemonSeesDevice(const std::string& socket, const std::string& name, base::Filesystem& files) {
   const pid_t pid = socket.empty() ? 0 : PeerOf(socket);
   if (pid == 0) return std::nullopt;

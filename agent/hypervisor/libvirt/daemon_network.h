@@ -15,6 +15,10 @@ namespace umbra::hypervisor {
 // exists. Empty: not local, so nothing can be said.
 std::string DaemonSocket(std::string_view uri, base::Filesystem& files);
 
+// The root folder of the daemon behind `socket`, which may have its own mounts: "/proc/ID/root"; empty when it can't be
+// found out.
+std::string DaemonRoot(const std::string& socket);
+
 // Does the daemon behind `socket` see the network device `name`? By the peer's process id and its /proc/ID/net/dev.
 // Empty when that can't be found out.
 std::optional<bool> DaemonSeesDevice(const std::string& socket, const std::string& name, base::Filesystem& files);

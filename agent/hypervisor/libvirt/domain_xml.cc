@@ -371,6 +371,42 @@ absl::StatusOr<std::string> BackupXml(std::string_view live_xml, const std::vect
   return Print(doc);
 }
 
+absl::StatusOr<std::string> MemorySnapshotXml(std::string_view live_xml, const std::string& file) {
+  ASSIGN_OR_RETURN(const DomainDescription domain, ParseDomain(live_xml));
+  pugi::xml_document doc;
+  pugi::xml_node root = doc.append_child("domainsnapshot");
+  pugi::xml_node memory = root.append_child("memory");
+  memory.append_attribute("snapshot") = "external";
+  memory.append_attribute("file") = file.c_str();
+  pugi::xml_node disks = root.append_child("disks");
+  // libvirt would decide by itself about a disk that is not named.
+  for (const Disk& disk : domain.vm.disks) {
+    if (disk.name.starts_with("hostdev")) continue;
+    pugi::xml_node node = disks.append_child("disk");
+    node.append_attribute("name") = disk.name.c_str();
+    node.append_attribute("snapshot") = "no";
+  }
+  return Print(doc);
+}
+
+absl::StatusOr<RewrittenDomain> RewriteSavedDomain(std::string_view xml, const RewriteOptions& options) {
+  pugi::xml_document doc;
+  RETURN_IF_ERROR(Load(xml, doc));
+  const pugi::xml_node domain = doc.child("domain");
+  RewrittenDomain result;
+  for (pugi::xml_node disk : domain.child("devices").children("disk")) {
+    const std::string_view name = Attr(disk.child("target"), "dev");
+    const auto path = std::find_if(options.disk_paths.begin(), options.disk_paths.end(),
+                                   [&](const auto& entry) { return entry.first == name; });
+    if (path != options.disk_paths.end()) PointDiskAt(disk, path->second, result.warnings);
+  }
+  RewriteAdapters(domain.child("devices"), options, result.warnings);
+  result.uuid = domain.child_value("uuid");
+  result.name = domain.child_value("name");
+  result.xml = Print(doc);
+  return result;
+}
+
 std::string BackupSocket(std::string_view backup_xml) {
   pugi::xml_document doc;
   if (!doc.load_buffer(backup_xml.data(), backup_xml.size())) return "";

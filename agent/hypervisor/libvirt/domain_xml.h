@@ -65,6 +65,13 @@ struct BackupDisk {
 absl::StatusOr<std::string> BackupXml(std::string_view live_xml, const std::vector<BackupDisk>& included,
                                       const std::string& socket);
 
+// The <domainsnapshot> that writes memory and devices into `file` and leaves every disk alone.
+absl::StatusOr<std::string> MemorySnapshotXml(std::string_view live_xml, const std::string& file);
+
+// Of a saved state: its own description of the VM with the files of `disk_paths`, and adapters unplugged whose switch is
+// gone. Nothing else may change: QEMU would refuse the memory.
+absl::StatusOr<RewrittenDomain> RewriteSavedDomain(std::string_view xml, const RewriteOptions& options);
+
 // The socket's path in what virDomainBackupGetXMLDesc gives; empty when there is none.
 std::string BackupSocket(std::string_view backup_xml);
 

@@ -10,7 +10,9 @@
 #include "agent/hypervisor/image/image_writer.h"
 #include "agent/hypervisor/libvirt/daemon_network.h"
 #include "agent/hypervisor/libvirt/domain_xml.h"
+#include "agent/hypervisor/libvirt/offline_view.h"
 #include "agent/hypervisor/libvirt/pull_backup.h"
+#include "agent/hypervisor/libvirt/saved_state.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 
@@ -55,6 +57,11 @@ VmState StateFrom(int state, bool has_managed_save) {
     default:
       return VmState::kUnknown;
   }
+}
+
+bool IsIn(virDomainPtr domain, int wanted) {
+  int state = 0;
+  return virDomainGetState(domain, &state, nullptr, 0) == 0 && state == wanted;
 }
 
 bool Contains(const std::string& text, std::string_view part) { return text.find(part) != std::string::npos; }
@@ -266,24 +273,71 @@ absl::Status LibvirtHypervisor::CheckNoJob(const std::string& uuid) {
 
 absl::StatusOr<std::unique_ptr<PreparedPointInTime>> LibvirtHypervisor::PreparePointInTime(
     const std::string& uuid, const PointInTimeOptions& options) {
+  if (options.offline) {
+    ASSIGN_OR_RETURN(const VmInfo vm, GetVm(uuid));
+    return PrepareOfflineView({connection_, files_, clock_}, vm, options);
+  }
   return PreparePullBackup({connection_, files_, clock_}, uuid, options);
 }
 
 absl::StatusOr<CleanUpReport> LibvirtHypervisor::CleanUp(const std::string& uuid, const std::string& scratch_folder,
                                                          const std::string& owner_tag) {
-  return CleanUpPullBackup({connection_, files_, clock_}, uuid, scratch_folder, owner_tag);
+  ASSIGN_OR_RETURN(CleanUpReport report,
+                   CleanUpPullBackup({connection_, files_, clock_}, uuid, scratch_folder, owner_tag));
+  ASSIGN_OR_RETURN(const bool removed, RemoveSavedState(files_, uuid, scratch_folder, owner_tag));
+  if (removed) report.actions.push_back("removed the saved state of " + owner_tag);
+  return report;
+}
+
+// --- saved state ---
+
+absl::Status LibvirtHypervisor::CheckCanSave(const std::string& uuid, const SaveOptions& options) {
+  return CheckCanSaveDomain({connection_, files_, clock_}, uuid, options);
+}
+
+absl::StatusOr<SavedState> LibvirtHypervisor::SaveState(const std::string& uuid, const SaveOptions& options) {
+  return SaveDomain({connection_, files_, clock_}, uuid, options);
+}
+
+absl::StatusOr<std::string> LibvirtHypervisor::ExistingState(const std::string& uuid) {
+  ASSIGN_OR_RETURN(const DomainPtr domain, connection_.Find(uuid));
+  if (virDomainHasManagedSaveImage(domain.get(), 0) != 1) return std::string();
+  return ManagedSavePath(DaemonSocket(connection_.uri(), files_), virDomainGetName(domain.get()), files_);
+}
+
+absl::Status LibvirtHypervisor::StartFromState(const std::string& uuid, const std::string& state_path, bool paused) {
+  ASSIGN_OR_RETURN(const ConnectionPtr connection, connection_.Get());
+  ASSIGN_OR_RETURN(const DomainPtr domain, connection_.Find(uuid));
+  RETURN_IF_ERROR(CheckDisksExist(domain.get()));
+  ASSIGN_OR_RETURN(const VmInfo vm, Describe(domain.get()));
+  RewriteOptions rewrite;
+  for (const Disk& disk : vm.disks) {
+    if (disk.exclusion == DiskExclusion::kNone) rewrite.disk_paths.emplace_back(disk.name, disk.path);
+  }
+  rewrite.switch_exists = [&](std::string_view kind, const std::string& name) {
+    return SwitchExists(connection.get(), kind, name);
+  };
+  return StartDomainFromState({connection_, files_, clock_}, uuid, state_path, rewrite, paused);
+}
+
+absl::Status LibvirtHypervisor::SyncGuestClock(const std::string& uuid, absl::Duration timeout) {
+  return SyncDomainClock({connection_, files_, clock_}, uuid, timeout);
 }
 
 // --- power ---
 
 absl::Status LibvirtHypervisor::Pause(const std::string& uuid) {
   ASSIGN_OR_RETURN(const DomainPtr domain, connection_.Find(uuid));
-  return virDomainSuspend(domain.get()) == 0 ? absl::OkStatus() : LibvirtError("pause");
+  if (virDomainSuspend(domain.get()) == 0) return absl::OkStatus();
+  const absl::Status error = LibvirtError("pause");
+  return IsIn(domain.get(), VIR_DOMAIN_PAUSED) ? absl::OkStatus() : error;
 }
 
 absl::Status LibvirtHypervisor::Resume(const std::string& uuid) {
   ASSIGN_OR_RETURN(const DomainPtr domain, connection_.Find(uuid));
-  return virDomainResume(domain.get()) == 0 ? absl::OkStatus() : LibvirtError("resume");
+  if (virDomainResume(domain.get()) == 0) return absl::OkStatus();
+  const absl::Status error = LibvirtError("resume");
+  return IsIn(domain.get(), VIR_DOMAIN_RUNNING) ? absl::OkStatus() : error;
 }
 
 absl::Status LibvirtHypervisor::Start(const std::string& uuid) {
@@ -339,7 +393,13 @@ absl::StatusOr<DefinedVm> LibvirtHypervisor::DefineVm(const DefineOptions& optio
   rewrite.switch_exists = [&](std::string_view kind, const std::string& name) {
     return SwitchExists(connection.get(), kind, name);
   };
-  ASSIGN_OR_RETURN(const RewrittenDomain rewritten, RewriteDomain(options.configuration, rewrite));
+  RewrittenDomain rewritten;
+  if (options.unchanged) {
+    ASSIGN_OR_RETURN(const DomainDescription description, ParseDomain(options.configuration));
+    rewritten = {options.configuration, description.vm.uuid, description.vm.name, {}};
+  } else {
+    ASSIGN_OR_RETURN(rewritten, RewriteDomain(options.configuration, rewrite));
+  }
   RETURN_IF_ERROR(CheckNotTaken(connection.get(), rewritten.uuid, rewritten.name));
   const DomainPtr domain(virDomainDefineXML(connection.get(), rewritten.xml.c_str()));
   if (domain == nullptr) return LibvirtError("define the virtual machine");

@@ -39,6 +39,11 @@ class LibvirtHypervisor final : public Hypervisor {
                                                                           const PointInTimeOptions& options) override;
   absl::StatusOr<CleanUpReport> CleanUp(const std::string& uuid, const std::string& scratch_folder,
                                         const std::string& owner_tag) override;
+  absl::Status CheckCanSave(const std::string& uuid, const SaveOptions& options) override;
+  absl::StatusOr<SavedState> SaveState(const std::string& uuid, const SaveOptions& options) override;
+  absl::StatusOr<std::string> ExistingState(const std::string& uuid) override;
+  absl::Status StartFromState(const std::string& uuid, const std::string& state_path, bool paused) override;
+  absl::Status SyncGuestClock(const std::string& uuid, absl::Duration timeout) override;
   absl::Status Pause(const std::string& uuid) override;
   absl::Status Resume(const std::string& uuid) override;
   absl::Status Start(const std::string& uuid) override;

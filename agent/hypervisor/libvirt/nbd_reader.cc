@@ -95,15 +95,45 @@ absl::StatusOr<std::unique_ptr<BlockReader>> NbdReader::Open(const std::string& 
   return reader;
 }
 
-absl::Status NbdReader::Connect(const std::string& socket) {
+absl::StatusOr<std::unique_ptr<BlockReader>> NbdReader::OpenServer(const std::vector<std::string>& command,
+                                                                   const std::string& export_name, base::Clock& clock,
+                                                                   std::function<absl::Status()> health) {
+  std::unique_ptr<NbdReader> reader(new NbdReader(export_name, clock, std::move(health)));
+  RETURN_IF_ERROR(reader->Start(command));
+  return reader;
+}
+
+absl::Status NbdReader::SetUp() {
   nbd_handle* h = nbd_.get();
   if (h == nullptr) return base::Error(StatusCode::kInternal, "HYPERVISOR_ERROR", "libnbd: {}", nbd_get_error());
   // Every byte of a buffer is either written by an answer or not looked at, so libnbd needn't clear it first.
   if (nbd_set_pread_initialize(h, false) != 0 || nbd_set_export_name(h, export_name_.c_str()) != 0 ||
-      nbd_add_meta_context(h, kAllocation) != 0 || nbd_connect_unix(h, socket.c_str()) != 0) {
+      nbd_add_meta_context(h, kAllocation) != 0) {
     return Error("open");
   }
-  const int64_t size = nbd_get_size(h);
+  return absl::OkStatus();
+}
+
+absl::Status NbdReader::Connect(const std::string& socket) {
+  RETURN_IF_ERROR(SetUp());
+  if (nbd_connect_unix(nbd_.get(), socket.c_str()) != 0) return Error("open");
+  return LearnSize();
+}
+
+absl::Status NbdReader::Start(const std::vector<std::string>& command) {
+  RETURN_IF_ERROR(SetUp());
+  std::vector<char*> words;
+  for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  if (nbd_connect_systemd_socket_activation(nbd_.get(), words.data()) != 0) {
+    return base::Error(StatusCode::kInternal, "HYPERVISOR_ERROR", "{} can't serve disk '{}': {}", command.front(),
+                       export_name_, nbd_get_error());
+  }
+  return LearnSize();
+}
+
+absl::Status NbdReader::LearnSize() {
+  const int64_t size = nbd_get_size(nbd_.get());
   if (size < 0) return Error("get the size of");
   capacity_bytes_ = static_cast<uint64_t>(size);
   return absl::OkStatus();

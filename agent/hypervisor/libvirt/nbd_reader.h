@@ -21,6 +21,11 @@ class NbdReader final : public BlockReader {
   // outlive the reader.
   static absl::StatusOr<std::unique_ptr<BlockReader>> Open(const std::string& socket, const std::string& export_name,
                                                            base::Clock& clock, std::function<absl::Status()> health);
+  // The same from a server of its own: `command` is started with the socket in its hands (systemd's socket activation, as
+  // qemu-nbd understands it) and ended with the reader.
+  static absl::StatusOr<std::unique_ptr<BlockReader>> OpenServer(const std::vector<std::string>& command,
+                                                                 const std::string& export_name, base::Clock& clock,
+                                                                 std::function<absl::Status()> health);
   ~NbdReader() override;
 
   uint64_t capacity_bytes() const override { return capacity_bytes_; }
@@ -37,7 +42,10 @@ class NbdReader final : public BlockReader {
 
   NbdReader(std::string export_name, base::Clock& clock, std::function<absl::Status()> health);
 
+  absl::Status SetUp();
   absl::Status Connect(const std::string& socket);
+  absl::Status Start(const std::vector<std::string>& command);
+  absl::Status LearnSize();
   absl::Status Error(const char* what) const;
   absl::Status Pump(std::vector<Slot>& slots, Requests& requests, uint32_t piece_bytes, const BlockSink& sink);
   absl::Status Submit(Slot& slot, Requests& requests);

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "agent/hypervisor/image/image_writer.h"
+#include "storage/base/crash_point.h"
 #include "storage/base/status.h"
 
 namespace umbra::hypervisor {
@@ -46,14 +47,16 @@ struct SimulatedHypervisor::View {
   std::string prefix;  // of its files in the scratch folder
   uint64_t scratch_bytes = 0;
   absl::Time time;
-  bool lost = false;  // the guest died
-  bool full = false;  // the scratch folder is
+  bool lost = false;     // the guest died
+  bool full = false;     // the scratch folder is
+  bool offline = false;  // the VM was off: `scratch` of each part is the disk itself
+  bool started = false;  // an offline one: the VM was started since
 };
 
 struct SimulatedHypervisor::Vm {
   struct DiskFile {
     SimulatedDisk spec;
-    std::string path;  // empty: excluded
+    std::string path;                  // empty: excluded
     std::unique_ptr<base::File> file;  // open while the VM is on
   };
 
@@ -67,6 +70,7 @@ struct SimulatedHypervisor::Vm {
   std::string name;
   uint64_t memory_bytes = 0;
   bool guest_agent = true;
+  bool saveable = true;
   std::vector<NetworkAdapter> adapters;
   std::vector<DiskFile> disks;
   VmState state = VmState::kOff;
@@ -76,12 +80,19 @@ struct SimulatedHypervisor::Vm {
   SimulatedFaults faults;
   uint64_t view_bytes_read = 0;
   std::shared_ptr<View> view;  // shared with who reads it: the VM may die first
+  std::weak_ptr<View> offline_view;
+  std::string memory;
+  int boots = 0;
 };
 
 class SimulatedHypervisor::Reader final : public BlockReader {
  public:
   Reader(SimulatedHypervisor& owner, VmPtr vm, std::shared_ptr<View> view, std::string disk, uint64_t capacity_bytes)
-      : owner_(owner), vm_(std::move(vm)), view_(std::move(view)), disk_(std::move(disk)), capacity_bytes_(capacity_bytes) {}
+      : owner_(owner),
+        vm_(std::move(vm)),
+        view_(std::move(view)),
+        disk_(std::move(disk)),
+        capacity_bytes_(capacity_bytes) {}
 
   uint64_t capacity_bytes() const override { return capacity_bytes_; }
 
@@ -139,7 +150,8 @@ class SimulatedHypervisor::PointInTimeView final : public PointInTime {
   absl::StatusOr<std::unique_ptr<BlockReader>> OpenDisk(const std::string& disk) override {
     absl::MutexLock lock(&owner_.mu_);
     const Vm::DiskFile* file = vm_->Find(disk);
-    if (file == nullptr || !view_->parts.contains(disk)) return Invalid(fmt::format("disk '{}' isn't in the view", disk));
+    if (file == nullptr || !view_->parts.contains(disk))
+      return Invalid(fmt::format("disk '{}' isn't in the view", disk));
     RETURN_IF_ERROR(owner_.ViewHealthLocked(*view_));
     return std::make_unique<Reader>(owner_, vm_, view_, disk, file->spec.capacity_bytes);
   }
@@ -190,6 +202,7 @@ absl::StatusOr<std::string> SimulatedHypervisor::CreateVm(const SimulatedVmSpec&
   vm->name = spec.name;
   vm->memory_bytes = spec.memory_bytes;
   vm->guest_agent = spec.guest_agent;
+  vm->saveable = spec.saveable;
   vm->adapters = spec.adapters;
   const std::string folder = folder_ + "/" + spec.name;
   RETURN_IF_ERROR(files_.MakeDirectories(folder));
@@ -260,6 +273,37 @@ bool SimulatedHypervisor::IsFrozen(const std::string& uuid) {
   return (*vm)->frozen;
 }
 
+absl::Status SimulatedHypervisor::GuestRemember(const std::string& uuid, const std::string& memory) {
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
+  if (vm->state != VmState::kRunning) return NotRunning(vm->name);
+  vm->memory = memory;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> SimulatedHypervisor::GuestMemory(const std::string& uuid) {
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
+  if (vm->state != VmState::kRunning) return NotRunning(vm->name);
+  return vm->memory;
+}
+
+int SimulatedHypervisor::Boots(const std::string& uuid) {
+  absl::MutexLock lock(&mu_);
+  auto vm = FindLocked(uuid);
+  return vm.ok() ? (*vm)->boots : 0;
+}
+
+absl::Status SimulatedHypervisor::SaveByHand(const std::string& uuid) {
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
+  if (!vm->on()) return NotRunning(vm->name);
+  RETURN_IF_ERROR(WriteStateLocked(*vm, HandSavePathLocked(*vm)));
+  StopLocked(*vm);
+  vm->state = VmState::kSaved;
+  return absl::OkStatus();
+}
+
 void SimulatedHypervisor::KillGuest(const std::string& uuid) {
   absl::MutexLock lock(&mu_);
   if (auto vm = FindLocked(uuid); vm.ok()) StopLocked(**vm);
@@ -270,12 +314,25 @@ void SimulatedHypervisor::CrashAgent() {
   ++agent_life_;
 }
 
+void SimulatedHypervisor::RefuseEverything(bool refuse) {
+  absl::MutexLock lock(&mu_);
+  refuse_everything_ = refuse;
+}
+
+absl::Status SimulatedHypervisor::CheckAnswersLocked() const {
+  if (!refuse_everything_) return absl::OkStatus();
+  return base::MakeError(StatusCode::kUnavailable, "HYPERVISOR_UNAVAILABLE", "the hypervisor doesn't answer");
+}
+
 // --- describing ---
 
-absl::StatusOr<std::string> SimulatedHypervisor::Version() { return std::string("simulated 1"); }
+absl::StatusOr<std::string> SimulatedHypervisor::Version() {
+  return std::string("simulated 1");
+}
 
 absl::StatusOr<std::vector<VmInfo>> SimulatedHypervisor::ListVms() {
   absl::MutexLock lock(&mu_);
+  RETURN_IF_ERROR(CheckAnswersLocked());
   std::vector<VmInfo> all;
   for (const auto& [uuid, vm] : vms_) all.push_back(DescribeLocked(*vm));
   return all;
@@ -290,7 +347,8 @@ absl::StatusOr<VmInfo> SimulatedHypervisor::GetVm(const std::string& uuid) {
 VmInfo SimulatedHypervisor::DescribeLocked(Vm& vm) {
   VmInfo info{vm.uuid, vm.name, vm.state, vm.memory_bytes, {}, vm.adapters, ""};
   for (const Vm::DiskFile& file : vm.disks) {
-    Disk disk{file.spec.name, file.path, "raw", file.spec.capacity_bytes, file.spec.capacity_bytes, file.spec.exclusion, ""};
+    Disk disk{file.spec.name,           file.path,           "raw", file.spec.capacity_bytes,
+              file.spec.capacity_bytes, file.spec.exclusion, ""};
     if (disk.exclusion != DiskExclusion::kNone) disk.exclusion_detail = "excluded in the simulation";
     info.disks.push_back(std::move(disk));
   }
@@ -324,8 +382,10 @@ absl::StatusOr<std::string> SimulatedHypervisor::Configuration(const std::string
 }
 
 absl::StatusOr<SimulatedHypervisor::VmPtr> SimulatedHypervisor::FindLocked(const std::string& uuid) {
+  RETURN_IF_ERROR(CheckAnswersLocked());
   auto it = vms_.find(uuid);
-  if (it == vms_.end()) return base::Error(StatusCode::kNotFound, "VM_NOT_FOUND", "there is no virtual machine {}", uuid);
+  if (it == vms_.end())
+    return base::Error(StatusCode::kNotFound, "VM_NOT_FOUND", "there is no virtual machine {}", uuid);
   return it->second;
 }
 
@@ -336,7 +396,8 @@ absl::StatusOr<SimulatedHypervisor::VmPtr> SimulatedHypervisor::FindForAgentLock
   ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
   LandFreezeLocked(*vm);
   if (!vm->guest_agent) {
-    return base::Error(StatusCode::kFailedPrecondition, "GUEST_AGENT_NOT_CONFIGURED", "'{}' has no guest agent", vm->name);
+    return base::Error(StatusCode::kFailedPrecondition, "GUEST_AGENT_NOT_CONFIGURED", "'{}' has no guest agent",
+                       vm->name);
   }
   return vm;
 }
@@ -404,7 +465,8 @@ absl::StatusOr<int> SimulatedHypervisor::Thaw(const std::string& uuid, absl::Dur
   const bool unanswered = vm->faults.thaw_failures > 0;
   if (unanswered) --vm->faults.thaw_failures;
   if (unanswered || vm->faults.agent_silent || vm->freeze_lands_at.has_value()) {
-    return base::Error(StatusCode::kDeadlineExceeded, "GUEST_AGENT_NOT_RUNNING", "'{}' did not answer a thaw", vm->name);
+    return base::Error(StatusCode::kDeadlineExceeded, "GUEST_AGENT_NOT_RUNNING", "'{}' did not answer a thaw",
+                       vm->name);
   }
   if (!vm->frozen) return 0;
   vm->frozen = false;
@@ -435,9 +497,13 @@ absl::StatusOr<std::unique_ptr<PreparedPointInTime>> SimulatedHypervisor::Prepar
   }
   for (const std::string& disk : options.disks) {
     const Vm::DiskFile* file = vm->Find(disk);
-    if (file == nullptr || file->path.empty()) return Invalid(fmt::format("'{}' has no disk '{}' to read", vm->name, disk));
+    if (file == nullptr || file->path.empty())
+      return Invalid(fmt::format("'{}' has no disk '{}' to read", vm->name, disk));
   }
-  if (!vm->on()) return NotRunning(vm->name);
+  if (options.offline && vm->state != VmState::kOff && vm->state != VmState::kSaved) {
+    return base::Error(StatusCode::kFailedPrecondition, "GUEST_STARTED", "'{}' is neither off nor saved", vm->name);
+  }
+  if (!options.offline && !vm->on()) return NotRunning(vm->name);
   RETURN_IF_ERROR(CheckNoJobLocked(*vm));
   RETURN_IF_ERROR(files_.MakeDirectories(options.scratch_folder));
   return std::make_unique<Prepared>(*this, vm, options);
@@ -446,6 +512,10 @@ absl::StatusOr<std::unique_ptr<PreparedPointInTime>> SimulatedHypervisor::Prepar
 absl::StatusOr<std::unique_ptr<PointInTime>> SimulatedHypervisor::Begin(const VmPtr& vm,
                                                                         const PointInTimeOptions& options) {
   absl::MutexLock lock(&mu_);
+  if (options.offline) {
+    ASSIGN_OR_RETURN(std::shared_ptr<View> offline, OfflineViewLocked(*vm, options));
+    return std::make_unique<PointInTimeView>(*this, vm, std::move(offline), agent_life_);
+  }
   if (!vm->on()) return NotRunning(vm->name);
   RETURN_IF_ERROR(CheckNoJobLocked(*vm));
   if (vm->faults.begin_fails) return base::Error(StatusCode::kInternal, "HYPERVISOR_ERROR", "the cut was refused");
@@ -468,6 +538,24 @@ absl::StatusOr<std::unique_ptr<PointInTime>> SimulatedHypervisor::Begin(const Vm
   return std::make_unique<PointInTimeView>(*this, vm, view, agent_life_);
 }
 
+// Nobody writes while the VM is off: the disks themselves are the view, until it is started.
+absl::StatusOr<std::shared_ptr<SimulatedHypervisor::View>> SimulatedHypervisor::OfflineViewLocked(
+    Vm& vm, const PointInTimeOptions& options) {
+  if (vm.faults.begin_fails) return base::Error(StatusCode::kInternal, "HYPERVISOR_ERROR", "the cut was refused");
+  auto view = std::make_shared<View>();
+  view->offline = true;
+  view->started = vm.state != VmState::kOff && vm.state != VmState::kSaved;
+  view->time = clock_.Now();
+  RETURN_IF_ERROR(ViewHealthLocked(*view));
+  for (const std::string& disk : options.disks) {
+    Vm::DiskFile& file = *vm.Find(disk);
+    ASSIGN_OR_RETURN(auto opened, files_.Open(file.path, base::OpenMode::kRead));
+    view->parts[disk] = {std::move(opened), std::vector<bool>((file.spec.capacity_bytes + kBlock - 1) / kBlock, true)};
+  }
+  vm.offline_view = view;
+  return view;
+}
+
 // Copies what the guest is about to overwrite.
 absl::Status SimulatedHypervisor::PreserveLocked(Vm& vm, const std::string& disk, uint64_t offset, uint64_t length) {
   if (vm.view == nullptr || !vm.view->parts.contains(disk)) return absl::OkStatus();
@@ -479,7 +567,8 @@ absl::Status SimulatedHypervisor::PreserveLocked(Vm& vm, const std::string& disk
     if (part.preserved[index]) continue;
     const base::MutableBytes bytes(block.data(), std::min(kBlock, file.spec.capacity_bytes - index * kBlock));
     RETURN_IF_ERROR(file.file->ReadAt(index * kBlock, bytes));
-    if (vm.faults.scratch_limit_bytes.has_value() && view.scratch_bytes + bytes.size() > *vm.faults.scratch_limit_bytes) {
+    if (vm.faults.scratch_limit_bytes.has_value() &&
+        view.scratch_bytes + bytes.size() > *vm.faults.scratch_limit_bytes) {
       ScratchFullLocked(vm);
       return NotRunning(vm.name);
     }
@@ -503,10 +592,12 @@ void SimulatedHypervisor::ScratchFullLocked(Vm& vm) {
 }
 
 absl::Status SimulatedHypervisor::ViewHealthLocked(const View& view) const {
+  if (view.started)
+    return base::Error(StatusCode::kAborted, "GUEST_STARTED", "the guest was started, and its view is lost");
   if (view.lost) return base::Error(StatusCode::kAborted, "GUEST_STOPPED", "the guest stopped, and its view is lost");
   if (view.full) {
-    return base::Error(StatusCode::kResourceExhausted, "SCRATCH_FULL", "the scratch folder {} is full; the guest is paused",
-                       view.scratch_folder);
+    return base::Error(StatusCode::kResourceExhausted, "SCRATCH_FULL",
+                       "the scratch folder {} is full; the guest is paused", view.scratch_folder);
   }
   return absl::OkStatus();
 }
@@ -516,15 +607,15 @@ absl::Status SimulatedHypervisor::ReadView(Vm& vm, View& view, const std::string
   absl::MutexLock lock(&mu_);
   RETURN_IF_ERROR(ViewHealthLocked(view));
   vm.view_bytes_read += out.size();
-  if (vm.faults.dies_after_read_bytes.has_value() && vm.view_bytes_read > *vm.faults.dies_after_read_bytes) {
+  if (!view.offline && vm.faults.dies_after_read_bytes.has_value() &&
+      vm.view_bytes_read > *vm.faults.dies_after_read_bytes) {
     StopLocked(vm);
     return ViewHealthLocked(view);
   }
   View::Part& part = view.parts.at(disk);
-  base::File& current = *vm.Find(disk)->file;
   while (!out.empty()) {
     const uint64_t size = std::min<uint64_t>(out.size(), kBlock - offset % kBlock);
-    base::File& source = part.preserved[offset / kBlock] ? *part.scratch : current;
+    base::File& source = part.preserved[offset / kBlock] ? *part.scratch : *vm.Find(disk)->file;
     RETURN_IF_ERROR(source.ReadAt(offset, out.subspan(0, size)));
     out = out.subspan(size);
     offset += size;
@@ -540,6 +631,7 @@ absl::Status SimulatedHypervisor::EndView(Vm& vm, const std::shared_ptr<View>& v
 }
 
 absl::Status SimulatedHypervisor::RemoveViewLocked(Vm& vm, const View& view) {
+  if (view.offline) return absl::OkStatus();
   if (vm.paused_by_full_scratch) {
     vm.paused_by_full_scratch = false;
     vm.state = VmState::kRunning;
@@ -555,6 +647,7 @@ absl::StatusOr<CleanUpReport> SimulatedHypervisor::CleanUp(const std::string& uu
   CleanUpReport report;
   const std::string prefix = ScratchPrefix(owner_tag, uuid);
   absl::MutexLock lock(&mu_);
+  RETURN_IF_ERROR(CheckAnswersLocked());
   if (auto vm = FindLocked(uuid); vm.ok() && (*vm)->view != nullptr && (*vm)->view->prefix == prefix) {
     if ((*vm)->paused_by_full_scratch) report.actions.push_back("resumed the virtual machine");
     const std::shared_ptr<View> view = std::move((*vm)->view);
@@ -573,6 +666,103 @@ absl::StatusOr<CleanUpReport> SimulatedHypervisor::CleanUp(const std::string& uu
   return report;
 }
 
+// --- saved state ---
+
+std::string SimulatedHypervisor::HandSavePathLocked(const Vm& vm) const {
+  return fmt::format("{}/{}.save", folder_, vm.name);
+}
+
+absl::Status SimulatedHypervisor::WriteStateLocked(const Vm& vm, const std::string& path) {
+  pugi::xml_document doc;
+  pugi::xml_node root = doc.append_child("simulated-state");
+  root.append_attribute("name") = vm.name.c_str();
+  root.append_attribute("uuid") = vm.uuid.c_str();
+  root.append_attribute("memory") = vm.memory.c_str();
+  std::ostringstream text;
+  doc.save(text, "  ");
+  return files_.WriteFileAtomic(path, text.str());
+}
+
+absl::Status SimulatedHypervisor::ReadStateLocked(Vm& vm, const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, files_.ReadFile(path));
+  pugi::xml_document doc;
+  if (!doc.load_string(text.c_str()) || !doc.child("simulated-state")) {
+    return base::Error(StatusCode::kDataLoss, "STATE_DAMAGED", "the saved state of '{}' is damaged", vm.name);
+  }
+  const pugi::xml_node root = doc.child("simulated-state");
+  if (vm.uuid != root.attribute("uuid").value() || vm.name != root.attribute("name").value()) {
+    return Invalid(fmt::format("the saved state is that of '{}'", root.attribute("name").value()));
+  }
+  vm.memory = root.attribute("memory").value();
+  return absl::OkStatus();
+}
+
+absl::Status SimulatedHypervisor::CheckCanSave(const std::string& uuid, const SaveOptions& options) {
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
+  if (!vm->on()) return NotRunning(vm->name);
+  RETURN_IF_ERROR(CheckNoJobLocked(*vm));
+  if (!vm->saveable) {
+    return base::Error(StatusCode::kFailedPrecondition, "SAVED_STATE_UNSUPPORTED",
+                       "the memory of '{}' can't be saved: a device is passed through", vm->name);
+  }
+  return files_.MakeDirectories(options.folder);
+}
+
+absl::StatusOr<SavedState> SimulatedHypervisor::SaveState(const std::string& uuid, const SaveOptions& options) {
+  RETURN_IF_ERROR(CheckCanSave(uuid, options));
+  SavedState saved;
+  saved.path = fmt::format("{}/{}state", options.folder, ScratchPrefix(options.owner_tag, uuid));
+  {
+    absl::MutexLock lock(&mu_);
+    ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
+    if (!vm->on()) return NotRunning(vm->name);
+    saved.was_running = vm->state == VmState::kRunning;
+    saved.stopped_at = clock_.Monotonic();
+    vm->state = VmState::kPaused;
+  }
+  base::CrashPoint("agent.save.suspended");
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
+  const bool never = false;
+  clock_.AwaitFor(mu_, absl::Condition(&never), vm->faults.save_takes);
+  absl::Status written = vm->on() ? WriteStateLocked(*vm, saved.path) : NotRunning(vm->name);
+  if (vm->faults.save_fails)
+    written = base::Error(StatusCode::kInternal, "HYPERVISOR_ERROR", "the memory was not saved");
+  if (!written.ok()) {
+    files_.Remove(saved.path).IgnoreError();
+    if (saved.was_running && vm->on()) vm->state = VmState::kRunning;
+    return written;
+  }
+  ASSIGN_OR_RETURN(const auto file, files_.Open(saved.path, base::OpenMode::kRead));
+  ASSIGN_OR_RETURN(saved.size_bytes, file->Size());
+  return saved;
+}
+
+absl::StatusOr<std::string> SimulatedHypervisor::ExistingState(const std::string& uuid) {
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
+  return vm->state == VmState::kSaved ? HandSavePathLocked(*vm) : std::string();
+}
+
+absl::Status SimulatedHypervisor::StartFromState(const std::string& uuid, const std::string& state_path, bool paused) {
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
+  if (vm->on()) return base::Error(StatusCode::kAlreadyExists, "VM_EXISTS", "'{}' runs already", vm->name);
+  RETURN_IF_ERROR(ReadStateLocked(*vm, state_path));
+  RETURN_IF_ERROR(OpenDisksLocked(*vm));
+  vm->state = paused ? VmState::kPaused : VmState::kRunning;
+  return absl::OkStatus();
+}
+
+absl::Status SimulatedHypervisor::SyncGuestClock(const std::string& uuid, absl::Duration) {
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(VmPtr vm, FindForAgentLocked(uuid));
+  if (vm->state != VmState::kRunning) return NotRunning(vm->name);
+  if (!vm->faults.agent_silent) return absl::OkStatus();
+  return base::Error(StatusCode::kFailedPrecondition, "GUEST_AGENT_NOT_RUNNING", "nobody answers in '{}'", vm->name);
+}
+
 // --- power ---
 
 absl::Status SimulatedHypervisor::Pause(const std::string& uuid) {
@@ -587,7 +777,25 @@ absl::Status SimulatedHypervisor::Resume(const std::string& uuid) {
   absl::MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
   if (!vm->on()) return NotRunning(vm->name);
+  if (vm->faults.resume_failures > 0) {
+    --vm->faults.resume_failures;
+    return base::Error(StatusCode::kUnavailable, "HYPERVISOR_UNAVAILABLE", "the resume was refused");
+  }
   vm->state = VmState::kRunning;
+  return absl::OkStatus();
+}
+
+absl::Status SimulatedHypervisor::OpenDisksLocked(Vm& vm) {
+  for (Vm::DiskFile& disk : vm.disks) {
+    if (disk.path.empty()) continue;
+    auto file = files_.Open(disk.path, base::OpenMode::kReadWrite);
+    if (!file.ok()) {
+      return base::Error(StatusCode::kFailedPrecondition, "DISK_MISSING", "disk '{}' of '{}': {}", disk.spec.name,
+                         vm.name, base::MessageOf(file.status()));
+    }
+    disk.file = *std::move(file);
+  }
+  if (const auto view = vm.offline_view.lock()) view->started = true;
   return absl::OkStatus();
 }
 
@@ -595,14 +803,14 @@ absl::Status SimulatedHypervisor::Start(const std::string& uuid) {
   absl::MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
   if (vm->state == VmState::kRunning) return absl::OkStatus();
-  for (Vm::DiskFile& disk : vm->disks) {
-    if (disk.path.empty()) continue;
-    auto file = files_.Open(disk.path, base::OpenMode::kReadWrite);
-    if (!file.ok()) {
-      return base::Error(StatusCode::kFailedPrecondition, "DISK_MISSING", "disk '{}' of '{}': {}", disk.spec.name, vm->name,
-                         base::MessageOf(file.status()));
-    }
-    disk.file = *std::move(file);
+  const bool boot = vm->state == VmState::kOff;
+  const bool saved = vm->state == VmState::kSaved;
+  if (saved) RETURN_IF_ERROR(ReadStateLocked(*vm, HandSavePathLocked(*vm)));
+  RETURN_IF_ERROR(OpenDisksLocked(*vm));
+  if (saved) RETURN_IF_ERROR(files_.Remove(HandSavePathLocked(*vm)));
+  if (boot) {
+    vm->memory.clear();
+    ++vm->boots;
   }
   vm->state = VmState::kRunning;
   return absl::OkStatus();
@@ -611,7 +819,7 @@ absl::Status SimulatedHypervisor::Start(const std::string& uuid) {
 absl::Status SimulatedHypervisor::PowerOff(const std::string& uuid) {
   absl::MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
-  StopLocked(*vm);
+  if (vm->on()) StopLocked(*vm);
   return absl::OkStatus();
 }
 
@@ -628,15 +836,18 @@ void SimulatedHypervisor::StopLocked(Vm& vm) {
 
 absl::Status SimulatedHypervisor::DeleteVm(const std::string& uuid) {
   absl::MutexLock lock(&mu_);
+  RETURN_IF_ERROR(CheckAnswersLocked());
   auto it = vms_.find(uuid);
   if (it == vms_.end()) return absl::OkStatus();
+  if (it->second->state == VmState::kSaved) RETURN_IF_ERROR(files_.Remove(HandSavePathLocked(*it->second)));
   StopLocked(*it->second);
   vms_.erase(it);
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<BlockWriter>> SimulatedHypervisor::CreateDisk(const NewDisk& disk) {
-  if (disk.format != "raw") return Invalid(fmt::format("simulated disks are raw, not '{}'", disk.format));
+  if (disk.format != "raw" && disk.format != kStateFileFormat)
+    return Invalid(fmt::format("simulated disks are raw, not '{}'", disk.format));
   return CreateImage(files_, disk);
 }
 
@@ -656,23 +867,32 @@ absl::StatusOr<DefinedVm> SimulatedHypervisor::DefineVm(const DefineOptions& opt
   for (const pugi::xml_node node : root.children("disk")) {
     const std::string name = node.attribute("name").value();
     const auto exclusion = static_cast<DiskExclusion>(node.attribute("exclusion").as_int());
-    auto path = std::find_if(options.disk_paths.begin(), options.disk_paths.end(), [&](auto& p) { return p.first == name; });
+    auto path =
+        std::find_if(options.disk_paths.begin(), options.disk_paths.end(), [&](auto& p) { return p.first == name; });
+    if (options.unchanged) {
+      vm->disks.push_back(
+          {{name, node.attribute("capacity").as_ullong(), exclusion}, node.attribute("path").value(), nullptr});
+      continue;
+    }
     const bool restored = path != options.disk_paths.end();
     if (!restored && exclusion != DiskExclusion::kRemovable) {
       defined.warnings.push_back(fmt::format("disk '{}' was not restored and is left out", name));
       continue;
     }
-    vm->disks.push_back({{name, node.attribute("capacity").as_ullong(), exclusion}, restored ? path->second : "", nullptr});
+    vm->disks.push_back(
+        {{name, node.attribute("capacity").as_ullong(), exclusion}, restored ? path->second : "", nullptr});
   }
   absl::MutexLock lock(&mu_);
+  RETURN_IF_ERROR(CheckAnswersLocked());
   for (const auto& [uuid, other] : vms_) {
     if (uuid == vm->uuid || other->name == vm->name) {
-      return base::Error(StatusCode::kAlreadyExists, "VM_EXISTS", "there is a virtual machine '{}' ({})", other->name, uuid);
+      return base::Error(StatusCode::kAlreadyExists, "VM_EXISTS", "there is a virtual machine '{}' ({})", other->name,
+                         uuid);
     }
   }
   for (const pugi::xml_node node : root.children("adapter")) {
     NetworkAdapter adapter{is_new ? NewMac(random_) : node.attribute("mac").value(), node.attribute("network").value()};
-    if (!adapter.network.empty() && !networks_.contains(adapter.network)) {
+    if (!options.unchanged && !adapter.network.empty() && !networks_.contains(adapter.network)) {
       defined.warnings.push_back(
           fmt::format("adapter {} is left disconnected: there is no network '{}'", adapter.mac, adapter.network));
       adapter.network.clear();
@@ -683,6 +903,8 @@ absl::StatusOr<DefinedVm> SimulatedHypervisor::DefineVm(const DefineOptions& opt
   return defined;
 }
 
-std::string SimulatedHypervisor::DefaultFolder() { return folder_; }
+std::string SimulatedHypervisor::DefaultFolder() {
+  return folder_;
+}
 
 }  // namespace umbra::hypervisor

@@ -38,6 +38,7 @@ struct SimulatedVmSpec {
   std::vector<NetworkAdapter> adapters;
   bool guest_agent = true;  // configured
   bool running = true;
+  bool saveable = true;  // false: it has a device whose state can't be saved
 };
 
 // What goes wrong with one VM.
@@ -48,6 +49,9 @@ struct SimulatedFaults {
   int thaw_failures = 0;                          // so many thaws get no answer; counts down
   bool foreign_job = false;                       // somebody else's job runs on the VM
   bool begin_fails = false;                       // the next cut is refused
+  bool save_fails = false;                        // the memory can't be saved: the VM goes on
+  absl::Duration save_takes;                      // the VM stands still so long before its memory is on disk
+  int resume_failures = 0;                        // so many resumes are refused; counts down
   std::optional<uint64_t> dies_after_read_bytes;  // the guest dies when so much of its views was read
   std::optional<uint64_t> scratch_limit_bytes;    // the scratch folder is full beyond this
 };
@@ -73,10 +77,19 @@ class SimulatedHypervisor final : public Hypervisor {
   absl::StatusOr<std::string> GuestRead(const std::string& uuid, const std::string& disk, uint64_t offset_bytes,
                                         uint64_t length_bytes);
   bool IsFrozen(const std::string& uuid);
+  // What the guest has in memory: survives a saved state, and is gone after a boot. Same errors as GuestWrite.
+  absl::Status GuestRemember(const std::string& uuid, const std::string& memory);
+  absl::StatusOr<std::string> GuestMemory(const std::string& uuid);
+  // How often the guest was booted; a start from a saved state is no boot.
+  int Boots(const std::string& uuid);
+  // What a person does: the VM is kSaved then, and its next Start goes on where it was.
+  absl::Status SaveByHand(const std::string& uuid);
   // As kill -9 of the guest's process. Views of it are lost.
   void KillGuest(const std::string& uuid);
   // The agent dies: points in time that it held stay behind, with their scratch files, until CleanUp.
   void CrashAgent();
+  // Between a crash of the agent and its restart: what a dying agent's threads still ask for is refused and not done.
+  void RefuseEverything(bool refuse);
 
   // --- Hypervisor ---
 
@@ -92,12 +105,17 @@ class SimulatedHypervisor final : public Hypervisor {
                                                                           const PointInTimeOptions& options) override;
   absl::StatusOr<CleanUpReport> CleanUp(const std::string& uuid, const std::string& scratch_folder,
                                         const std::string& owner_tag) override;
+  absl::Status CheckCanSave(const std::string& uuid, const SaveOptions& options) override;
+  absl::StatusOr<SavedState> SaveState(const std::string& uuid, const SaveOptions& options) override;
+  absl::StatusOr<std::string> ExistingState(const std::string& uuid) override;
+  absl::Status StartFromState(const std::string& uuid, const std::string& state_path, bool paused) override;
+  absl::Status SyncGuestClock(const std::string& uuid, absl::Duration timeout) override;
   absl::Status Pause(const std::string& uuid) override;
   absl::Status Resume(const std::string& uuid) override;
   absl::Status Start(const std::string& uuid) override;
   absl::Status PowerOff(const std::string& uuid) override;
   absl::Status DeleteVm(const std::string& uuid) override;
-  // Only "raw": what this hypervisor's VMs use.
+  // Only "raw" and saved states: what this hypervisor's VMs use.
   absl::StatusOr<std::unique_ptr<BlockWriter>> CreateDisk(const NewDisk& disk) override;
   absl::StatusOr<DefinedVm> DefineVm(const DefineOptions& options) override;
   std::string DefaultFolder() override;
@@ -112,10 +130,17 @@ class SimulatedHypervisor final : public Hypervisor {
   // Shared between the table and calls that wait while the VM may be deleted.
   using VmPtr = std::shared_ptr<Vm>;
 
+  absl::Status CheckAnswersLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<VmPtr> FindLocked(const std::string& uuid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<VmPtr> FindForAgentLocked(const std::string& uuid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LandFreezeLocked(Vm& vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StopLocked(Vm& vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::string HandSavePathLocked(const Vm& vm) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status WriteStateLocked(const Vm& vm, const std::string& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status ReadStateLocked(Vm& vm, const std::string& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status OpenDisksLocked(Vm& vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<std::shared_ptr<View>> OfflineViewLocked(Vm& vm, const PointInTimeOptions& options)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckNoJobLocked(const Vm& vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<std::unique_ptr<PointInTime>> Begin(const VmPtr& vm, const PointInTimeOptions& options);
   absl::Status PreserveLocked(Vm& vm, const std::string& disk, uint64_t offset, uint64_t length)
@@ -137,6 +162,7 @@ class SimulatedHypervisor final : public Hypervisor {
   std::map<std::string, VmPtr> vms_ ABSL_GUARDED_BY(mu_);
   std::set<std::string> networks_ ABSL_GUARDED_BY(mu_);
   int64_t agent_life_ ABSL_GUARDED_BY(mu_) = 0;  // counts CrashAgent
+  bool refuse_everything_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 }  // namespace umbra::hypervisor

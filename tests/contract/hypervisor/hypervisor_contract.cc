@@ -80,6 +80,7 @@ class HypervisorContract : public ::testing::Test {
   base::Clock& clock() { return current_->clock; }
 
   PointInTimeOptions Options() { return {{"vda", "vdb"}, test().ScratchFolder(), "umbra-contract"}; }
+  SaveOptions Save() { return {test().ScratchFolder(), "umbra-contract"}; }
   std::unique_ptr<PointInTime> BeginView() {
     auto view = hv().BeginPointInTime(uuid(), Options());
     UMBRA_CHECK(view.ok());
@@ -338,6 +339,173 @@ TEST_F(HypervisorContract, PausedVmHasAViewAndStaysPaused) {
   EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kRunning);
 }
 
+// --- saved state ---
+
+TEST_F(HypervisorContract, SavedVmStandsStillUntilItIsResumed) {
+  ASSERT_OK(test().Remember("umbra"));
+  ASSERT_OK(hv().CheckCanSave(uuid(), Save()));
+  const absl::Duration before = clock().Monotonic();
+  const auto saved = hv().SaveState(uuid(), Save());
+  ASSERT_OK(saved);
+  EXPECT_TRUE(saved->was_running);
+  EXPECT_GE(saved->stopped_at, before);
+  EXPECT_LE(saved->stopped_at, clock().Monotonic());
+  EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kPaused);
+  EXPECT_EQ((*OpenFile(files(), saved->path))->capacity_bytes(), saved->size_bytes);
+  {
+    auto view = BeginView();  // cut while it stands still, read while it runs
+    ASSERT_OK(hv().Resume(uuid()));
+    EXPECT_TRUE(hv().Resume(uuid()).ok()) << "it runs already";
+    EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kRunning);
+    EXPECT_TRUE(test().Remembers("umbra"));
+    ASSERT_OK(view->Close());
+    EXPECT_TRUE(files().Exists(saved->path).value()) << "the end of the view is none of the memory";
+  }
+  EXPECT_THAT(hv().CleanUp(uuid(), test().ScratchFolder(), "umbra-contract")->actions, SizeIs(1));
+  EXPECT_FALSE(files().Exists(saved->path).value());
+}
+
+TEST_F(HypervisorContract, PausedVmIsSavedAsItIs) {
+  ASSERT_OK(hv().Pause(uuid()));
+  const auto saved = hv().SaveState(uuid(), Save());
+  ASSERT_OK(saved);
+  EXPECT_FALSE(saved->was_running);
+  EXPECT_GT(saved->size_bytes, 0u);
+  EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kPaused);
+  ASSERT_OK(hv().Resume(uuid()));
+  ASSERT_OK(files().Remove(saved->path));
+}
+
+TEST_F(HypervisorContract, SaveThatCanNotBeLeavesTheVmAlone) {
+  EXPECT_EQ(ErrorOf(hv().CheckCanSave(kNobody, Save())), kNotFound);
+  EXPECT_EQ(ErrorOf(hv().SaveState(kNobody, Save())), kNotFound);
+  {
+    auto view = BeginView();
+    EXPECT_EQ(ErrorOf(hv().SaveState(uuid(), Save())), kHasJob);
+    EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kRunning);
+  }
+  ASSERT_OK(hv().PowerOff(uuid()));
+  EXPECT_EQ(ErrorOf(hv().CheckCanSave(uuid(), Save())), kNotRunning);
+  EXPECT_EQ(ErrorOf(hv().SaveState(uuid(), Save())), kNotRunning);
+  EXPECT_EQ(ErrorOf(hv().Resume(uuid())), kNotRunning);
+}
+
+// The whole way back: memory and disks of one instant, the disks at other places than before.
+TEST_F(HypervisorContract, GoesOnAtTheInstantOfTheSave) {
+  const VmInfo original = hv().GetVm(uuid()).value();
+  ASSERT_OK(test().Remember("instant"));
+  ASSERT_OK(test().Fill("vdb", 5 * base::kMiB, base::kMiB, 'K'));
+  const auto saved = hv().SaveState(uuid(), Save());
+  ASSERT_OK(saved);
+  DefineOptions options{hv().Configuration(uuid()).value(), "", {}};
+  {
+    auto view = BeginView();
+    ASSERT_OK(hv().Resume(uuid()));
+    ASSERT_OK(test().Remember("later"));
+    ASSERT_OK(test().Fill("vdb", 5 * base::kMiB, base::kMiB, 'L'));
+    for (const Disk& disk : original.disks) {
+      const std::string path = fmt::format("{}/instant-{}.{}", test().TargetFolder(), disk.name, disk.format);
+      ASSERT_OK(Copy(*view, disk, path));
+      options.disk_paths.emplace_back(disk.name, path);
+    }
+  }
+  EXPECT_EQ(ErrorOf(hv().StartFromState(uuid(), saved->path, false)),
+            (Error{absl::StatusCode::kAlreadyExists, "VM_EXISTS"}));
+  ASSERT_OK(hv().DeleteVm(uuid()));
+  ASSERT_OK(hv().DefineVm(options));
+  ASSERT_OK(hv().StartFromState(uuid(), saved->path, /*paused=*/true));
+  EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kPaused);
+  ASSERT_OK(hv().Resume(uuid()));
+  EXPECT_TRUE(test().Remembers("instant"));
+  EXPECT_TRUE(hv().SyncGuestClock(uuid(), kAgentTimeout).ok());
+  {
+    auto view = BeginView();
+    EXPECT_EQ(FirstByte(*view, "vdb", 5 * base::kMiB), 'K');
+  }
+  ASSERT_OK(hv().PowerOff(uuid()));
+  ASSERT_OK(hv().StartFromState(uuid(), saved->path, /*paused=*/false));
+  EXPECT_TRUE(test().Remembers("instant"));
+
+  // Back to its own disks for the tests that follow.
+  ASSERT_OK(hv().DeleteVm(uuid()));
+  for (const auto& [name, path] : options.disk_paths) EXPECT_TRUE(files().Remove(path).ok());
+  options.disk_paths.clear();
+  for (const Disk& disk : original.disks) options.disk_paths.emplace_back(disk.name, disk.path);
+  ASSERT_OK(hv().DefineVm(options));
+  ASSERT_OK(files().Remove(saved->path));
+}
+
+TEST_F(HypervisorContract, StateOfAnotherVmAndDamagedStateStartNobody) {
+  const auto saved = hv().SaveState(uuid(), Save());
+  ASSERT_OK(saved);
+  ASSERT_OK(hv().Resume(uuid()));
+  DefineOptions options{hv().Configuration(uuid()).value(), "contract-stranger", {}};
+  const std::string disk = test().TargetFolder() + "/stranger.raw";
+  ASSERT_OK((*hv().CreateDisk({disk, "raw", 8 * base::kMiB}))->Finish());
+  options.disk_paths = {{"vdb", disk}};
+  const auto stranger = hv().DefineVm(options);
+  ASSERT_OK(stranger);
+  EXPECT_EQ(ErrorOf(hv().StartFromState(stranger->uuid, saved->path, false)), kInvalid);
+  ASSERT_OK(hv().DeleteVm(stranger->uuid));
+  ASSERT_OK(files().Remove(disk));
+
+  ASSERT_OK(hv().PowerOff(uuid()));
+  ASSERT_OK((*files().Open(saved->path, base::OpenMode::kReadWrite))->Truncate(saved->size_bytes / 2));
+  const absl::Status status = hv().StartFromState(uuid(), saved->path, false);
+  EXPECT_EQ(ErrorOf(status), (Error{absl::StatusCode::kDataLoss, "STATE_DAMAGED"})) << base::Describe(status);
+  EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kOff);
+  ASSERT_OK(files().Remove(saved->path));
+}
+
+// --- off and saved ---
+
+TEST_F(HypervisorContract, VmThatIsOffIsReadAsItIsAndCanBeStarted) {
+  ASSERT_OK(test().Fill("vdb", 11 * base::kMiB, base::kMiB, 'O'));
+  PointInTimeOptions options = Options();
+  options.offline = true;
+  EXPECT_EQ(ErrorOf(hv().PreparePointInTime(uuid(), options)),
+            (Error{absl::StatusCode::kFailedPrecondition, "GUEST_STARTED"}));
+  EXPECT_THAT(hv().ExistingState(uuid()).value(), IsEmpty());
+  ASSERT_OK(hv().PowerOff(uuid()));
+  EXPECT_THAT(hv().ExistingState(uuid()).value(), IsEmpty());
+  options.disks = {"vda", "vdz"};
+  EXPECT_EQ(ErrorOf(hv().PreparePointInTime(uuid(), options)), kInvalid);
+  options.disks = {"vda", "vdb"};
+  auto view = hv().BeginPointInTime(uuid(), options);
+  ASSERT_OK(view);
+  ASSERT_OK((*view)->Health());
+  EXPECT_EQ(FirstByte(**view, "vdb", 11 * base::kMiB), 'O');
+  EXPECT_EQ(ErrorOf((*view)->OpenDisk("vdz")), kInvalid);
+  auto reader = *(*view)->OpenDisk("vda");
+  EXPECT_GT(reader->Extents()->size(), 0u);
+  EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kOff) << "and it stays off";
+  EXPECT_TRUE(hv().Start(uuid()).ok()) << "nobody holds its disks, also while one is being read";
+  const Error started = {absl::StatusCode::kAborted, "GUEST_STARTED"};
+  EXPECT_EQ(ErrorOf((*view)->Health()), started);
+  reader.reset();
+  EXPECT_TRUE((*view)->Close().ok());
+}
+
+TEST_F(HypervisorContract, VmThatAPersonSavedStaysSaved) {
+  ASSERT_OK(test().Remember("saved"));
+  ASSERT_OK(test().Fill("vdb", 13 * base::kMiB, base::kMiB, 'P'));
+  test().SaveByHand();
+  ASSERT_EQ(hv().GetVm(uuid())->state, VmState::kSaved);
+  const std::string state = hv().ExistingState(uuid()).value();
+  EXPECT_GT((*OpenFile(files(), state))->capacity_bytes(), 0u);
+  PointInTimeOptions options = Options();
+  options.offline = true;
+  {
+    auto view = hv().BeginPointInTime(uuid(), options);
+    ASSERT_OK(view);
+    EXPECT_EQ(FirstByte(**view, "vdb", 13 * base::kMiB), 'P');
+    EXPECT_TRUE((*view)->Health().ok());
+  }
+  EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kSaved);
+  ASSERT_OK(hv().Start(uuid()));
+  EXPECT_TRUE(test().Remembers("saved"));
+}
+
 // --- faults while a view is open ---
 
 // The trap: QEMU pauses the guest when it can't preserve what is overwritten.
@@ -463,6 +631,21 @@ TEST_F(HypervisorContract, RestoresInPlaceUnderTheOldIdentity) {
   const VmInfo restored = hv().GetVm(uuid()).value();
   EXPECT_EQ(restored.name, original.name);
   EXPECT_EQ(restored.adapters[0].mac, original.adapters[0].mac);
+  EXPECT_TRUE(hv().Start(uuid()).ok());
+}
+
+TEST_F(HypervisorContract, RegistersAVmExactlyAsItWas) {
+  const std::string before = hv().Configuration(uuid()).value();
+  DefineOptions options{before, "", {}};
+  options.unchanged = true;
+  EXPECT_EQ(ErrorOf(hv().DefineVm(options)), (Error{absl::StatusCode::kAlreadyExists, "VM_EXISTS"}));
+  ASSERT_OK(hv().DeleteVm(uuid()));
+  const auto defined = hv().DefineVm(options);
+  ASSERT_OK(defined);
+  EXPECT_EQ(defined->uuid, uuid());
+  EXPECT_THAT(defined->warnings, IsEmpty());
+  EXPECT_EQ(hv().Configuration(uuid()).value(), before);
+  EXPECT_EQ(hv().GetVm(uuid())->state, VmState::kOff);
   EXPECT_TRUE(hv().Start(uuid()).ok());
 }
 

@@ -26,6 +26,10 @@ class HypervisorUnderTest {
 
   // Inside the guest. Fills a stretch of a disk (multiples of 1 MiB) with one character; durable on return.
   virtual absl::Status Fill(const std::string& disk, uint64_t offset_bytes, uint64_t length_bytes, char c) = 0;
+  // Keeps a word (letters) in the guest's memory alone; is it still there?
+  virtual absl::Status Remember(const std::string& word) = 0;
+  virtual bool Remembers(const std::string& word) = 0;
+  virtual void SaveByHand() = 0;  // as a person does with the hypervisor's own tool: the VM is kSaved then
   virtual void DelayFreeze(absl::Duration delay) = 0;
   virtual void MakeFreezeFail() = 0;
   virtual void StopAgent() = 0;

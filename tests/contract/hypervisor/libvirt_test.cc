@@ -71,6 +71,15 @@ class LibvirtUnderTest final : public HypervisorUnderTest {
     if (Guest(command) == 0) return absl::OkStatus();
     return absl::UnavailableError("the guest could not write");
   }
+  absl::Status Remember(const std::string& word) override {
+    if (Guest("echo " + word + " >/run/remembered") == 0) return absl::OkStatus();
+    return absl::UnavailableError("the guest could not remember");
+  }
+  bool Remembers(const std::string& word) override {
+    Must("vm wait-agent " + name_);
+    return Guest("grep -q " + word + " /run/remembered") == 0;
+  }
+  void SaveByHand() override { Must("virsh managedsave " + name_); }
   void DelayFreeze(absl::Duration delay) override {
     dirty_ = true;
     UMBRA_CHECK(Guest(fmt::format("echo {} >/run/hookhang", absl::ToInt64Seconds(delay))) == 0);

@@ -37,6 +37,9 @@ class SimulatedUnderTest final : public HypervisorUnderTest {
     }
     return absl::OkStatus();
   }
+  absl::Status Remember(const std::string& word) override { return hypervisor_.GuestRemember(uuid_, word); }
+  bool Remembers(const std::string& word) override { return hypervisor_.GuestMemory(uuid_).value_or("") == word; }
+  void SaveByHand() override { UMBRA_CHECK(hypervisor_.SaveByHand(uuid_).ok()); }
   void DelayFreeze(absl::Duration delay) override { hypervisor_.SetFaults(uuid_, {.freeze_delay = delay}); }
   void MakeFreezeFail() override { hypervisor_.SetFaults(uuid_, {.freeze_fails = true}); }
   void StopAgent() override { hypervisor_.SetFaults(uuid_, {.agent_silent = true}); }

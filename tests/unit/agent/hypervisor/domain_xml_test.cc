@@ -183,5 +183,38 @@ TEST(BackupXmlTest, RefusesExcludedAndUnknownDisks) {
   EXPECT_FALSE(BackupXml(Read("original.xml"), {}, "/s").ok());
 }
 
+TEST(MemorySnapshotXmlTest, NamesEveryDiskAndTakesNone) {
+  const std::string xml = MemorySnapshotXml(Read("original.xml"), "/s/job-1-abcdef01_state").value();
+  EXPECT_THAT(xml, HasSubstr(R"(<memory snapshot="external" file="/s/job-1-abcdef01_state" />)"));
+  const DomainDescription domain = ParseDomain(Read("original.xml")).value();
+  for (const Disk& disk : domain.vm.disks) {
+    const std::string entry = fmt::format(R"(<disk name="{}" snapshot="no" />)", disk.name);
+    EXPECT_EQ(xml.find(entry) != std::string::npos, !disk.name.starts_with("hostdev")) << disk.name;
+  }
+  EXPECT_FALSE(MemorySnapshotXml("<network/>", "/x").ok());
+}
+
+// The memory was made with these devices: only where their other ends are may change.
+TEST(RewriteSavedDomainTest, ChangesFilesAndMissingSwitchesOnly) {
+  RewriteOptions options;
+  options.disk_paths = {{"vda", "/new/a.qcow2"}};
+  options.switch_exists = [](std::string_view, const std::string& name) { return name != "br0"; };
+  const RewrittenDomain domain = RewriteSavedDomain(Read("original.xml"), options).value();
+  const DomainDescription before = ParseDomain(Read("original.xml")).value();
+  const DomainDescription after = ParseDomain(domain.xml).value();
+  EXPECT_EQ(domain.uuid, before.vm.uuid);
+  EXPECT_EQ(domain.name, before.vm.name);
+  ASSERT_EQ(after.vm.disks.size(), before.vm.disks.size()) << "a device less, and QEMU refuses the memory";
+  for (size_t i = 0; i < after.vm.disks.size(); ++i) {
+    EXPECT_EQ(after.vm.disks[i].name, before.vm.disks[i].name);
+    EXPECT_EQ(after.vm.disks[i].path, before.vm.disks[i].name == "vda" ? "/new/a.qcow2" : before.vm.disks[i].path);
+  }
+  ASSERT_EQ(after.vm.adapters.size(), before.vm.adapters.size());
+  EXPECT_EQ(after.vm.adapters[0].network, "lan");
+  EXPECT_EQ(after.vm.adapters[1].network, "") << "its bridge is gone";
+  EXPECT_EQ(after.vm.adapters[1].mac, before.vm.adapters[1].mac);
+  EXPECT_THAT(domain.warnings, SizeIs(2)) << "one was plugged in nowhere before";
+}
+
 }  // namespace
 }  // namespace umbra::hypervisor

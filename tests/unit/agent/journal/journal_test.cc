@@ -137,6 +137,22 @@ TEST_F(HealingTest, ThawsEndsTheJobAndRemovesTheScratchFiles) {
   EXPECT_THAT(Heal(hypervisor_, journal_, clock_)->healed, IsEmpty());  // safe to repeat
 }
 
+TEST_F(HealingTest, ResumesWhoWasStoppedToBeSavedAndNobodyElse) {
+  for (const bool resume : {true, false}) {
+    const Intent intent{IntentKind::kSave, vm_, "job-1-1", scratch_, resume};
+    {
+      IntentJournal dead(files_, dir_.File("journal"));
+      EXPECT_TRUE(dead.Record(intent).ok());
+    }
+    ASSERT_TRUE(hypervisor_.SaveState(vm_, {scratch_, "job-1-1"}).ok());
+    hypervisor_.SetFaults(vm_, {.resume_failures = resume ? 2 : 0});
+    EXPECT_THAT(Heal(hypervisor_, journal_, clock_)->healed, ElementsAre(intent));
+    EXPECT_EQ(hypervisor_.GetVm(vm_)->state, resume ? hypervisor::VmState::kRunning : hypervisor::VmState::kPaused);
+    EXPECT_THAT(*files_.List(scratch_), IsEmpty());
+    EXPECT_THAT(journal_.List()->intents, IsEmpty());
+  }
+}
+
 TEST_F(HealingTest, TriesUntilTheGuestAnswers) {
   DieFrozen();
   hypervisor_.SetFaults(vm_, {.thaw_failures = 5});

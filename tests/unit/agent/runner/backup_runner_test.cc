@@ -118,10 +118,64 @@ TEST_F(BackupRunnerTest, UnknownVm) {
   EXPECT_EQ(store_.session_count(), 0u);
 }
 
+// The memory is one more stream of the recovery point; what stands against child snapshot is stored with it.
+TEST_F(BackupRunnerTest, SavedStateIsCommittedWithTheDisks) {
+  const std::string uuid = AddVm("old", Content(6), /*guest_agent=*/false);
+  ASSERT_TRUE(hypervisor_.GuestRemember(uuid, "in-memory").ok());
+  const AssignmentResult result = Run(BackupOf({uuid}));
+  ASSERT_EQ(result.outcome(), AssignmentResult::OUTCOME_SUCCEEDED) << result.error().message();
+  EXPECT_GT(FromProto(result.downtime()), absl::ZeroDuration());
+  EXPECT_FALSE(result.freeze_duration().seconds() > 0 || result.freeze_duration().nanos() > 0);
+  const store::v1::Manifest manifest = store_.committed()[0];
+  EXPECT_EQ(manifest.mechanism(), v1::BACKUP_MECHANISM_SAVED_STATE);
+  EXPECT_EQ(FromProto(manifest.downtime()), FromProto(result.downtime()));
+  ASSERT_EQ(manifest.obstacles_size(), 1);
+  EXPECT_EQ(manifest.obstacles(0).reason(), "GUEST_AGENT_NOT_CONFIGURED");
+  ASSERT_EQ(manifest.disks_size(), 2);
+  EXPECT_EQ(manifest.disks(1).kind(), store::v1::ManifestDisk::KIND_MEMORY_STATE);
+  EXPECT_EQ(manifest.disks(1).name(), kMemoryStateName);
+  EXPECT_EQ(static_cast<int64_t>(store_.disk(uuid, kMemoryStateName).capacity_bytes), manifest.disks(1).capacity_bytes());
+  EXPECT_THAT(Warnings(), Contains("GUEST_AGENT_NOT_CONFIGURED"));
+  EXPECT_EQ(hypervisor_.GetVm(uuid)->state, hypervisor::VmState::kRunning);
+  ExpectClean(uuid);
+}
+
+TEST_F(BackupRunnerTest, VmThatIsOffIsBackedUpAndStaysOffWithoutAWarning) {
+  const std::string uuid = AddVm("off", Content(19));
+  ASSERT_TRUE(hypervisor_.PowerOff(uuid).ok());
+  ASSERT_EQ(Run(BackupOf({uuid})).outcome(), AssignmentResult::OUTCOME_SUCCEEDED);
+  EXPECT_EQ(store_.committed()[0].mechanism(), v1::BACKUP_MECHANISM_OFFLINE);
+  EXPECT_EQ(store_.committed()[0].disks_size(), 1);
+  EXPECT_THAT(Warnings(), ::testing::Not(Contains("GUEST_NOT_RUNNING")));
+  EXPECT_EQ(hypervisor_.GetVm(uuid)->state, hypervisor::VmState::kOff);
+  ExpectClean(uuid);
+  agent::v1::Assignment restore = RestoreOf(v1::RestoreSpec::MODE_NEW);
+  restore.mutable_restore()->set_power_on(true);
+  EXPECT_TRUE(GuestDisk(Run(restore).restored_virtual_machine()) == OnDisk(Content(19)));
+}
+
+TEST_F(BackupRunnerTest, VmThatIsStartedWhileItIsReadFails) {
+  const std::string uuid = AddVm("off", Content(20));
+  ASSERT_TRUE(hypervisor_.PowerOff(uuid).ok());
+  store_.SetFault([&](const std::string& call, int number) {
+    if (call == "PutDiskMap" && number == 0) {
+      EXPECT_TRUE(hypervisor_.Start(uuid).ok());
+    }
+    return absl::OkStatus();
+  });
+  ExpectFailed(Run(BackupOf({uuid})), "GUEST_STARTED");
+}
+
 TEST_F(BackupRunnerTest, WithoutGuestAgentOnlyWhenCrashConsistentIsAllowed) {
   const std::string uuid = AddVm("old", Content(6), /*guest_agent=*/false);
-  ExpectFailed(Run(BackupOf({uuid})), "GUEST_AGENT_NOT_CONFIGURED");
+  agent::v1::Assignment forbidden = BackupOf({uuid});
+  forbidden.mutable_backup()->set_forbid_saved_state(true);
+  ExpectFailed(Run(forbidden), "GUEST_AGENT_NOT_CONFIGURED");
+  agent::v1::Assignment child_only = BackupOf({uuid});
+  child_only.mutable_backup()->set_child_snapshot_only(true);
+  ExpectFailed(Run(child_only), "GUEST_AGENT_NOT_CONFIGURED");
   agent::v1::Assignment allowed = BackupOf({uuid});
+  allowed.mutable_backup()->set_forbid_saved_state(true);
   allowed.mutable_backup()->set_allow_crash_consistent(true);
   ASSERT_EQ(Run(allowed).outcome(), AssignmentResult::OUTCOME_SUCCEEDED);
   EXPECT_EQ(store_.committed()[0].mechanism(), v1::BACKUP_MECHANISM_CRASH_CONSISTENT);
@@ -275,6 +329,7 @@ TEST_F(BackupRunnerTest, InventoryTellsDisksMechanismAndWriters) {
       EXPECT_EQ(vm.uuid(), bare);
       EXPECT_EQ(vm.mechanism(), v1::BACKUP_MECHANISM_SAVED_STATE);
       EXPECT_EQ(vm.mechanism_reason(), "GUEST_AGENT_NOT_CONFIGURED");
+      EXPECT_EQ(vm.mechanism_obstacles_size(), 1);
       EXPECT_NE(vm.mechanism_message(), "");
     }
   }

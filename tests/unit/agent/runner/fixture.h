@@ -118,6 +118,11 @@ class RunnerTest : public ::testing::Test {
     point.set_virtual_machine("hosts/h/virtualMachines/" + manifest.vm_uuid());
     point.set_virtual_machine_display_name(manifest.vm_display_name());
     for (const auto& disk : manifest.disks()) {
+      if (disk.kind() == store::v1::ManifestDisk::KIND_MEMORY_STATE) {
+        point.mutable_memory()->set_size_bytes(disk.capacity_bytes());
+        point.mutable_memory()->set_data_bytes(disk.capacity_bytes());
+        continue;
+      }
       v1::RecoveryPointDisk& d = *point.add_disks();
       d.set_name(disk.name());
       d.set_capacity_bytes(disk.capacity_bytes());

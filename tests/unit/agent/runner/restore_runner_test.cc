@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 
+#include "agent/runner/convert.h"
 #include "tests/unit/agent/runner/fixture.h"
 
 namespace umbra::runner {
@@ -168,6 +169,74 @@ TEST_F(RestoreRunnerTest, WrongDocumentsAreRefusedBeforeAnythingIsTouched) {
   EXPECT_EQ(result.outcome(), AssignmentResult::OUTCOME_FAILED);
   EXPECT_THAT(result.error().message(), HasSubstr("db01 was not touched"));
   EXPECT_EQ(hypervisor_.GetVm(uuid_)->state, hypervisor::VmState::kRunning);
+}
+
+class ResumeTest : public RunnerTest {
+ protected:
+  void SetUp() override {
+    RunnerTest::SetUp();
+    uuid_ = AddVm("old01", Content(31), /*guest_agent=*/false);
+    ASSERT_TRUE(hypervisor_.GuestRemember(uuid_, "the-instant").ok());
+    ASSERT_EQ(Run(BackupOf({uuid_})).outcome(), AssignmentResult::OUTCOME_SUCCEEDED);
+    ASSERT_TRUE(hypervisor_.GuestRemember(uuid_, "later").ok());
+    ASSERT_TRUE(hypervisor_.GuestWrite(uuid_, "vda", 0, base::AsBytes(std::string(kChunk, 'X'))).ok());
+  }
+
+  agent::v1::Assignment Resume() {
+    agent::v1::Assignment assignment = RestoreOf(v1::RestoreSpec::MODE_IN_PLACE);
+    assignment.mutable_restore()->set_resume_state(true);
+    return assignment;
+  }
+  std::vector<std::string> FilesBesideTheDisk() {
+    return *files_.List(base::DirectoryOf(hypervisor_.GetVm(uuid_)->disks[0].path));
+  }
+
+  std::string uuid_;
+};
+
+TEST_F(ResumeTest, GoesOnAtTheInstantOfTheBackup) {
+  const std::vector<std::string> files = FilesBesideTheDisk();
+  const AssignmentResult result = Run(Resume());
+  ASSERT_EQ(result.outcome(), AssignmentResult::OUTCOME_SUCCEEDED) << result.error().ShortDebugString();
+  EXPECT_EQ(result.restored_virtual_machine(), uuid_);
+  EXPECT_EQ(hypervisor_.GuestMemory(uuid_).value(), "the-instant");
+  EXPECT_EQ(hypervisor_.Boots(uuid_), 0) << "of the virtual machine that was registered again";
+  EXPECT_TRUE(GuestDisk(uuid_) == OnDisk(Content(31)));
+  EXPECT_EQ(FilesBesideTheDisk(), files) << "the memory's file is gone";
+  EXPECT_THAT(Warnings(), ::testing::Contains("GUEST_CLOCK_NOT_SET")) << "it has no agent";
+  ExpectClean(uuid_);
+}
+
+TEST_F(ResumeTest, BootsFromTheDisksWhenNotAskedToResume) {
+  agent::v1::Assignment assignment = RestoreOf(v1::RestoreSpec::MODE_IN_PLACE);
+  assignment.mutable_restore()->set_power_on(true);
+  ASSERT_EQ(Run(assignment).outcome(), AssignmentResult::OUTCOME_SUCCEEDED);
+  EXPECT_EQ(hypervisor_.GuestMemory(uuid_).value(), "");
+  EXPECT_EQ(hypervisor_.Boots(uuid_), 1);
+  EXPECT_TRUE(GuestDisk(uuid_) == OnDisk(Content(31)));
+}
+
+TEST_F(ResumeTest, IsRefusedForANewNameAndWithoutMemoryBeforeAnythingIsTouched) {
+  agent::v1::Assignment renamed = RestoreOf(v1::RestoreSpec::MODE_NEW);
+  renamed.mutable_restore()->set_resume_state(true);
+  const AssignmentResult result = Run(renamed);
+  EXPECT_EQ(result.error().reason(), "INVALID_REQUEST");
+  EXPECT_THAT(result.error().message(), HasSubstr("only in place"));
+  agent::v1::Assignment nothing = Resume();
+  nothing.mutable_restore()->mutable_recovery_point()->clear_memory();
+  EXPECT_EQ(Run(nothing).error().reason(), "STATE_NOT_FOUND");
+  EXPECT_EQ(hypervisor_.GuestMemory(uuid_).value(), "later");
+}
+
+TEST_F(ResumeTest, DamagedMemoryKeepsTheOldDiskFilesAndNamesItself) {
+  const std::vector<std::string> files = FilesBesideTheDisk();
+  const std::string disk = hypervisor_.GetVm(uuid_)->disks[0].path;
+  store_.Damage(store_.disk(uuid_, kMemoryStateName).ids.front());
+  const AssignmentResult result = Run(Resume());
+  EXPECT_EQ(result.error().reason(), "CHUNK_DAMAGED");
+  EXPECT_THAT(result.error().message(), HasSubstr("memory.state"));
+  EXPECT_THAT(result.error().message(), HasSubstr("its old disk files are untouched"));
+  EXPECT_EQ(*files_.List(base::DirectoryOf(disk)), files);
 }
 
 TEST(PlanRestore, RefusesWhatCantBeAFileName) {

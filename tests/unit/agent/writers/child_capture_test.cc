@@ -79,7 +79,7 @@ class ChildCaptureTest : public ::testing::Test {
   }
   static vss::ComponentChoice Choose(const std::string& vm) {
     BackupOptions options;
-    options.allow_crash_consistent = true;
+    options.mechanism = {.forbid_saved_state = true, .allow_crash_consistent = true};
     options.owner_tag = "job-1-1";
     return {ComponentIdOf(vm), Print(options)};
   }
@@ -247,10 +247,10 @@ TEST_F(ChildCaptureTest, GuestsDocumentsComeWithTheCapture) {
   const auto captured = writer_.Captured(session_id);
   ASSERT_TRUE(captured.ok());
   ASSERT_THAT(*captured, SizeIs(2));
-  EXPECT_THAT((*captured)[0].child_documents.writer_metadata, SizeIs(2));
-  EXPECT_THAT((*captured)[0].child_documents.backup_components, HasSubstr("ledger"));
-  EXPECT_THAT((*captured)[1].child_documents.writer_metadata, IsEmpty());
-  EXPECT_THAT((*captured)[1].child_documents.backup_components, IsEmpty());
+  EXPECT_THAT((*captured)[0].figures.child_documents.writer_metadata, SizeIs(2));
+  EXPECT_THAT((*captured)[0].figures.child_documents.backup_components, HasSubstr("ledger"));
+  EXPECT_THAT((*captured)[1].figures.child_documents.writer_metadata, IsEmpty());
+  EXPECT_THAT((*captured)[1].figures.child_documents.backup_components, IsEmpty());
 }
 
 }  // namespace

@@ -9,7 +9,7 @@ namespace umbra::writers {
 namespace {
 
 TEST(ComponentOptions, SurviveTheRoundTrip) {
-  const BackupOptions backup{true, absl::Milliseconds(1500), "job-7-1"};
+  const BackupOptions backup{{true, true, true}, absl::Milliseconds(1500), "job-7-1"};
   EXPECT_EQ(*ParseBackupOptions(Print(backup)), backup);
   EXPECT_EQ(*ParseBackupOptions(""), BackupOptions());
 
@@ -20,8 +20,14 @@ TEST(ComponentOptions, SurviveTheRoundTrip) {
                                true};
   EXPECT_EQ(*ParseRestoreOptions(Print(restore)), restore);
 
-  const BackupFacts facts{
-      "child_snapshot", "", absl::Microseconds(134567), absl::FromUnixMicros(1'800'000'000'123'456), {{"vda", "/x"}}};
+  const BackupFacts facts{"saved_state",
+                          "GUEST_AGENT_NOT_RUNNING",
+                          {{"GUEST_AGENT_NOT_RUNNING", "silent; since=1%"}, {"GUEST_FILESYSTEM_CANNOT_FREEZE", "vfat"}},
+                          absl::Microseconds(134567),
+                          absl::Microseconds(412345),
+                          (uint64_t{5} << 32) + 1,
+                          absl::FromUnixMicros(1'800'000'000'123'456),
+                          {{"vda", "/x"}}};
   EXPECT_EQ(*ParseBackupFacts(Print(facts)), facts);
 }
 

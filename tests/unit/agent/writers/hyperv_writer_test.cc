@@ -36,7 +36,7 @@ class HypervWriterTest : public ::testing::Test {
 
   std::string Options() {
     BackupOptions options;
-    options.allow_crash_consistent = true;
+    options.mechanism = {.forbid_saved_state = true, .allow_crash_consistent = true};
     options.owner_tag = "job-1-1";
     return Print(options);
   }

@@ -145,34 +145,59 @@ TEST_F(MechanismTest, B10_ExcludedDisksAreListedWithAReason) {
 TEST_F(MechanismTest, B10_VirtualMachineWithoutADiskToBackUpIsRefused) {
   Exclude(0, DiskExclusion::kPassThrough);
   Exclude(1, DiskExclusion::kNetwork);
-  EXPECT_EQ(base::ReasonOf(PlanBackup(vm_, Choose(), true).status()), "NO_DISKS");
+  EXPECT_EQ(base::ReasonOf(PlanBackup(vm_, Choose(), {}).status()), "NO_DISKS");
 }
 
-TEST_F(MechanismTest, PlanFollowsTheChoiceOrSaysWhatToDo) {
-  EXPECT_EQ(PlanBackup(vm_, Choose(), false)->mechanism, BackupMechanism::kChildSnapshot);
+TEST_F(MechanismTest, M1_PlanFollowsTheChoiceAndTheSavedStateIsTheDefault) {
+  EXPECT_EQ(PlanBackup(vm_, Choose(), {})->mechanism, BackupMechanism::kChildSnapshot);
+  EXPECT_EQ(PlanBackup(vm_, Choose(), {.forbid_saved_state = true})->mechanism, BackupMechanism::kChildSnapshot);
 
   agent_ = {};
   agent_.state = GuestAgentState::kNotConfigured;
-  const auto refused = PlanBackup(vm_, Choose(), false);
+  vm_.snapshot_folder = "/elsewhere";
+  const auto saved = PlanBackup(vm_, Choose(), {.allow_crash_consistent = true});
+  ASSERT_TRUE(saved.ok());
+  EXPECT_EQ(saved->mechanism, BackupMechanism::kSavedState);
+  EXPECT_EQ(saved->reason, "GUEST_AGENT_NOT_CONFIGURED");
+  ASSERT_EQ(saved->obstacles.size(), 2u) << "all of them, not only the first";
+  EXPECT_EQ(saved->obstacles[1].reason, "SNAPSHOT_FOLDER_ON_OTHER_VOLUME");
+  vm_.state = VmState::kPaused;
+  EXPECT_EQ(PlanBackup(vm_, Choose(), {})->mechanism, BackupMechanism::kSavedState);
+}
+
+TEST_F(MechanismTest, PlanDoesNothingThatTheRequestForbidsAndSaysWhatToDo) {
+  agent_ = {};
+  agent_.state = GuestAgentState::kNotConfigured;
+  const auto refused = PlanBackup(vm_, Choose(), {.forbid_saved_state = true});
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(base::ReasonOf(refused.status()), "GUEST_AGENT_NOT_CONFIGURED");
-  EXPECT_THAT(base::MessageOf(refused.status()), HasSubstr("allow crash-consistent"));
-  const auto allowed = PlanBackup(vm_, Choose(), true);
-  ASSERT_TRUE(allowed.ok());
-  EXPECT_EQ(allowed->mechanism, BackupMechanism::kCrashConsistent);
-  EXPECT_EQ(allowed->reason, "GUEST_AGENT_NOT_CONFIGURED");
+  EXPECT_THAT(base::MessageOf(refused.status()), HasSubstr("install a guest agent"));
+  const auto crash = PlanBackup(vm_, Choose(), {.forbid_saved_state = true, .allow_crash_consistent = true});
+  ASSERT_TRUE(crash.ok());
+  EXPECT_EQ(crash->mechanism, BackupMechanism::kCrashConsistent);
+  const MechanismPolicy child_only{.child_snapshot_only = true, .allow_crash_consistent = true};
+  EXPECT_EQ(base::ReasonOf(PlanBackup(vm_, Choose(), child_only).status()), "GUEST_AGENT_NOT_CONFIGURED");
+}
 
-  vm_.state = VmState::kOff;
-  EXPECT_EQ(base::ReasonOf(PlanBackup(vm_, Choose(), true).status()), "GUEST_NOT_RUNNING");
-  vm_.state = VmState::kPaused;
-  EXPECT_EQ(PlanBackup(vm_, Choose(), true)->mechanism, BackupMechanism::kCrashConsistent);
+TEST_F(MechanismTest, PlanReadsWhatIsOffAsItIsWhateverTheRequestForbids) {
+  for (const VmState state : {VmState::kOff, VmState::kSaved}) {
+    vm_.state = state;
+    const auto plan = PlanBackup(vm_, Choose(), {.child_snapshot_only = true, .forbid_saved_state = true});
+    ASSERT_TRUE(plan.ok());
+    EXPECT_EQ(plan->mechanism, BackupMechanism::kOffline);
+    EXPECT_EQ(plan->reason, "GUEST_NOT_RUNNING");
+  }
+  for (const VmState state : {VmState::kCrashed, VmState::kUnknown}) {
+    vm_.state = state;
+    EXPECT_EQ(base::ReasonOf(PlanBackup(vm_, Choose(), {}).status()), "GUEST_NOT_RUNNING");
+  }
 }
 
 TEST_F(MechanismTest, ObstaclesOnlyTheSavedStateCouldOvercomeSaySo) {
   agent_.filesystems[0].can_freeze = false;
-  const auto refused = PlanBackup(vm_, Choose(), false);
-  EXPECT_EQ(base::ReasonOf(refused.status()), "SAVED_STATE_UNSUPPORTED");
-  EXPECT_THAT(base::MessageOf(refused.status()), HasSubstr("GUEST_FILESYSTEM_CANNOT_FREEZE"));
+  const auto refused = PlanBackup(vm_, Choose(), {.forbid_saved_state = true});
+  EXPECT_EQ(base::ReasonOf(refused.status()), "SAVED_STATE_FORBIDDEN");
+  EXPECT_THAT(base::MessageOf(refused.status()), HasSubstr("can't be frozen"));
 }
 
 }  // namespace

@@ -30,14 +30,17 @@ using vss::WriterEvent;
 enum class Kind { kChild, kChildWithLedger, kNoAgent, kPaused };
 constexpr Kind kKinds[] = {Kind::kChild, Kind::kChildWithLedger, Kind::kNoAgent, Kind::kPaused};
 
+// A virtual machine whose guest can't freeze itself is saved, or cut without its help.
+constexpr MechanismPolicy kPolicies[] = {{}, {.forbid_saved_state = true, .allow_crash_consistent = true}};
+
 constexpr WriterEvent kEvents[] = {WriterEvent::kPrepareBackup, WriterEvent::kPrepareSnapshot, WriterEvent::kFreeze,
                                    WriterEvent::kThaw, WriterEvent::kPostSnapshot};
 
 // A host with some virtual machines, and one beside them that isn't in the set.
 class Host {
  public:
-  Host(const std::vector<Kind>& kinds, uint64_t seed)
-      : random_(seed), simulated_(dir_.File("vms"), files_, clock_, random_) {
+  Host(const std::vector<Kind>& kinds, uint64_t seed, const MechanismPolicy& policy)
+      : policy_(policy), random_(seed), simulated_(dir_.File("vms"), files_, clock_, random_) {
     for (size_t i = 0; i < kinds.size(); ++i) Add(fmt::format("vm{}", i), kinds[i]);
     off_ = *simulated_.CreateVm({.name = "off", .disks = {{"vda", GuestLedger::kBytesNeeded, {}}}, .running = false});
     VssHostOptions options;
@@ -55,7 +58,7 @@ class Host {
   absl::Status BackUp() {
     VmBackupOptions options;
     options.vm_uuids = vms_;
-    options.allow_crash_consistent = true;
+    options.mechanism = policy_;
     options.owner_tag = fmt::format("job-{}", ++tags_);
     auto backup = host_->NewBackup(options);
     RETURN_IF_ERROR(backup->Prepare());
@@ -93,6 +96,7 @@ class Host {
   hypervisor::SimulatedHypervisor& simulated() { return simulated_; }
   const std::vector<std::string>& vms() const { return vms_; }
   base::Clock& clock() { return clock_; }
+  bool saves() const { return !policy_.forbid_saved_state; }
 
  private:
   void Add(const std::string& name, Kind kind) {
@@ -108,6 +112,7 @@ class Host {
     states_.push_back(simulated_.GetVm(vm)->state);
   }
 
+  const MechanismPolicy policy_;
   umbra::testing::TempDir dir_;
   base::PosixFilesystem files_;
   base::SystemClock clock_;
@@ -164,8 +169,8 @@ absl::Status Unanswered() {
 }
 
 // Fails call 1, 2, 3 ... of the hypervisor, until a backup passes untouched.
-void FailEveryCall(const std::vector<Kind>& kinds, const absl::Status& error, bool after) {
-  Host host(kinds, 1);
+void FailEveryCall(const std::vector<Kind>& kinds, const absl::Status& error, bool after, const MechanismPolicy& policy) {
+  Host host(kinds, 1, policy);
   for (int n = 1;; ++n) {
     std::string failed;
     {
@@ -173,8 +178,8 @@ void FailEveryCall(const std::vector<Kind>& kinds, const absl::Status& error, bo
       const absl::Status made = host.BackUp();
       failed = fault.failed();
       SCOPED_TRACE(failed);
-      // A thaw without an answer is asked for again; every other failure is one of the whole set.
-      EXPECT_EQ(made.ok(), failed.empty() || failed.starts_with("Thaw")) << made;
+      // A thaw or a resume without an answer is asked for again; every other failure is one of the whole set.
+      EXPECT_EQ(made.ok(), failed.empty() || failed.starts_with("Thaw") || failed.starts_with("Resume")) << made;
     }
     SCOPED_TRACE(failed);
     host.ExpectAsBefore();
@@ -187,18 +192,21 @@ void FailEveryCall(const std::vector<Kind>& kinds, const absl::Status& error, bo
 TEST(NoPartialBackup, B9_EveryCallOfTheHypervisorFailedInTurn) {
   const std::vector<Kind> forward(std::begin(kKinds), std::end(kKinds));
   const std::vector<Kind> backward(forward.rbegin(), forward.rend());
-  for (const auto& kinds : {forward, backward}) {
-    FailEveryCall(kinds, Refused(), false);
-    FailEveryCall(kinds, Unanswered(), false);
+  for (const MechanismPolicy& policy : kPolicies) {
+    for (const auto& kinds : {forward, backward}) {
+      FailEveryCall(kinds, Refused(), false, policy);
+      FailEveryCall(kinds, Unanswered(), false, policy);
+    }
   }
 }
 
 TEST(NoPartialBackup, B9_EveryFreezeAndThawThatHappensWithoutAnAnswer) {
-  FailEveryCall({Kind::kChild, Kind::kChildWithLedger, Kind::kNoAgent, Kind::kChild}, Unanswered(), true);
+  FailEveryCall({Kind::kChild, Kind::kChildWithLedger, Kind::kNoAgent, Kind::kChild}, Unanswered(), true, {});
 }
 
 TEST(NoPartialBackup, B9_EveryEventOfEveryWriterInAGuestFailedInTurn) {
-  Host host({Kind::kChildWithLedger, Kind::kPaused, Kind::kChildWithLedger, Kind::kNoAgent, Kind::kChildWithLedger}, 1);
+  Host host({Kind::kChildWithLedger, Kind::kPaused, Kind::kChildWithLedger, Kind::kNoAgent, Kind::kChildWithLedger}, 1,
+            MechanismPolicy{});
   for (const size_t vm : {0, 2, 4}) {
     for (const WriterEvent event : kEvents) {
       for (const bool dies : {false, true}) {
@@ -223,7 +231,7 @@ std::string Break(Host& host, const std::vector<Kind>& kinds, std::mt19937_64& e
   LedgerFaults of_ledger;
   std::string name = "nothing";
   *fatal = true;
-  switch (engine() % 7) {
+  switch (engine() % 9) {
     case 0:
       faults.begin_fails = true;
       name = "begin_fails";
@@ -254,6 +262,16 @@ std::string Break(Host& host, const std::vector<Kind>& kinds, std::mt19937_64& e
       name = fmt::format("ledger at {}", vss::NameOf(event));
       break;
     }
+    case 6:
+      faults.resume_failures = 2;
+      *fatal = false;
+      name = "resume_failures";
+      break;
+    case 7:
+      faults.save_fails = true;
+      *fatal = !child && host.saves();
+      name = "save_fails";
+      break;
     default:
       *fatal = false;
   }
@@ -271,7 +289,7 @@ TEST(NoPartialBackup, B9_RandomSetsWithRandomFaults) {
   for (int set = 0; set < 12; ++set) {
     std::vector<Kind> kinds(1 + engine() % 6);
     for (Kind& kind : kinds) kind = kKinds[engine() % std::size(kKinds)];
-    Host host(kinds, engine());
+    Host host(kinds, engine(), kPolicies[engine() % std::size(kPolicies)]);
     for (int round = 0; round < 5; ++round) {
       bool fatal = false;
       SCOPED_TRACE(fmt::format("set {} round {}: {}", set, round, Break(host, kinds, engine, &fatal)));

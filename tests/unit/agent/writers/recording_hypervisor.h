@@ -65,8 +65,28 @@ class RecordingHypervisor final : public hypervisor::Hypervisor {
     if (absl::Status told = Note("CleanUp", uuid); !told.ok()) return told;
     return real_.CleanUp(uuid, scratch_folder, owner_tag);
   }
+  absl::Status CheckCanSave(const std::string& uuid, const hypervisor::SaveOptions& options) override {
+    if (absl::Status told = Note("CheckCanSave", uuid); !told.ok()) return told;
+    return real_.CheckCanSave(uuid, options);
+  }
+  absl::StatusOr<hypervisor::SavedState> SaveState(const std::string& uuid,
+                                                   const hypervisor::SaveOptions& options) override {
+    if (absl::Status told = Note("Save", uuid); !told.ok()) return told;
+    return real_.SaveState(uuid, options);
+  }
+  absl::StatusOr<std::string> ExistingState(const std::string& uuid) override { return real_.ExistingState(uuid); }
+  absl::Status StartFromState(const std::string& uuid, const std::string& state_path, bool paused) override {
+    if (absl::Status told = Note("StartFromState", uuid); !told.ok()) return told;
+    return real_.StartFromState(uuid, state_path, paused);
+  }
+  absl::Status SyncGuestClock(const std::string& uuid, absl::Duration timeout) override {
+    return real_.SyncGuestClock(uuid, timeout);
+  }
   absl::Status Pause(const std::string& uuid) override { return real_.Pause(uuid); }
-  absl::Status Resume(const std::string& uuid) override { return real_.Resume(uuid); }
+  absl::Status Resume(const std::string& uuid) override {
+    if (absl::Status told = Note("Resume", uuid); !told.ok()) return told;
+    return real_.Resume(uuid);
+  }
   absl::Status Start(const std::string& uuid) override { return real_.Start(uuid); }
   absl::Status PowerOff(const std::string& uuid) override { return real_.PowerOff(uuid); }
   absl::Status DeleteVm(const std::string& uuid) override {

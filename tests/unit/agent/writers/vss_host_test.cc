@@ -1,4 +1,4 @@
-// Proves the rules B1 to B10 and R1 to R8, as far as they go without the saved state, through the door that a runner
+// Proves the rules B1 to B10 and R1 to R8, but for the saved state (saved_state_test.cc), through the door that a runner
 // uses, on the simulated hypervisor with real files. Waits are real and short.
 #include "agent/writers/vss_host.h"
 
@@ -58,7 +58,7 @@ class VssHostTest : public ::testing::Test {
   std::unique_ptr<VmBackup> Backup(std::vector<std::string> vms, bool allow_crash_consistent = false) {
     VmBackupOptions options;
     options.vm_uuids = std::move(vms);
-    options.allow_crash_consistent = allow_crash_consistent;
+    options.mechanism = {.forbid_saved_state = true, .allow_crash_consistent = allow_crash_consistent};
     options.owner_tag = "job-" + std::to_string(++tags_) + "-1";
     return host_->NewBackup(options);
   }
@@ -282,13 +282,11 @@ TEST_F(VssHostTest, B10_VirtualMachineWithOnlyExcludedDisksIsRefused) {
 TEST_F(VssHostTest, RefusesBeforeAnythingIsTouchedAndSaysWhy) {
   const std::string vm = Vm("one");
   EXPECT_EQ(RefusalOf(*Backup({Vm("mute", {.guest_agent = false})})), "GUEST_AGENT_NOT_CONFIGURED");
-  EXPECT_EQ(RefusalOf(*Backup({Vm("off", {.running = false})})), "GUEST_NOT_RUNNING");
-  EXPECT_EQ(RefusalOf(*Backup({Vm("off too", {.running = false})}, true)), "GUEST_NOT_RUNNING");
   EXPECT_EQ(RefusalOf(*Backup({"00000000-0000-4000-8000-000000000000"})), "VM_NOT_FOUND");
   EXPECT_EQ(RefusalOf(*Backup({})), "INVALID_REQUEST");
   EXPECT_EQ(RefusalOf(*Backup({"no uuid"})), "INVALID_REQUEST");
   EXPECT_EQ(RefusalOf(*Backup({vm, vm})), "INVALID_REQUEST");
-  EXPECT_EQ(RefusalOf(*host_->NewBackup({{vm}, false, {}, "Not/Plain"})), "INVALID_REQUEST");
+  EXPECT_EQ(RefusalOf(*host_->NewBackup({{vm}, {}, {}, "Not/Plain"})), "INVALID_REQUEST");
   EXPECT_EQ(RefusalOf(*Backup(std::vector<std::string>(65, vm))), "VSS_LIMIT_REACHED");
   hypervisor_.SetFaults(vm, {.agent_silent = true});
   EXPECT_EQ(RefusalOf(*Backup({vm})), "GUEST_AGENT_NOT_RUNNING");
@@ -310,7 +308,7 @@ TEST_F(VssHostTest, GuestAgentThatHangsInFreezeIsThawedAndTheVirtualMachineRuns)
 TEST_F(VssHostTest, RequestsFreezeTimeoutIsKept) {
   const std::string vm = Vm("one");
   hypervisor_.SetFaults(vm, {.freeze_delay = absl::Milliseconds(100)});
-  auto backup = host_->NewBackup({{vm}, false, absl::Seconds(5), "job-1-1"});
+  auto backup = host_->NewBackup({{vm}, {}, absl::Seconds(5), "job-1-1"});
   ASSERT_TRUE(backup->Prepare().ok());
   const auto snapshots = backup->Snapshot();  // beyond the host's 50 ms
   ASSERT_TRUE(snapshots.ok()) << snapshots.status();

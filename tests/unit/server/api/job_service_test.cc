@@ -106,6 +106,9 @@ TEST_F(JobServiceTest, EveryFaultHasItsReasonAndStartsNothing) {
       {"name with a newline", [&](v1::Job* j) { restore(j, p1, kNew)->set_display_name("a\nb"); }, kInvalid},
       {"long name", [&](v1::Job* j) { restore(j, p1, kNew)->set_display_name(std::string(256, 'a')); }, kInvalid},
       {"relative folder", [&](v1::Job* j) { restore(j, p1, kNew)->set_target_folder("disks"); }, kInvalid},
+      {"go on under another name", [&](v1::Job* j) { restore(j, p1, kNew)->set_resume_state(true); }, kInvalid},
+      {"go on without memory", [&](v1::Job* j) { restore(j, p1, kInPlace)->set_resume_state(true); },
+       "FAILED_PRECONDITION STATE_NOT_FOUND"},
       {"verify unknown point", [&](v1::Job* j) { j->mutable_verify()->set_recovery_point("recoveryPoints/p9"); },
        "NOT_FOUND RECOVERY_POINT_NOT_FOUND"},
       {"verify unknown repository", [&](v1::Job* j) { j->mutable_verify()->set_repository("repositories/x"); },
@@ -172,6 +175,25 @@ TEST_F(JobServiceTest, RepeatedRequestGivesTheFirstJobEvenWhenTheMachineHasGone)
   request.mutable_job()->mutable_backup()->set_allow_crash_consistent(true);
   EXPECT_EQ(Create(request), "ALREADY_EXISTS REQUEST_ID_REUSED");
   request.set_request_id(std::string(65, 'r'));
+  EXPECT_EQ(Create(request), "INVALID_ARGUMENT INVALID_REQUEST");
+}
+
+TEST_F(JobServiceTest, MechanismsThatARequestAllowsAreKeptAndContradictionsRefused) {
+  AddOneVm();
+  v1::CreateJobRequest request = BackupOf({kVm});
+  v1::BackupSpec& spec = *request.mutable_job()->mutable_backup();
+  spec.set_forbid_saved_state(true);
+  spec.set_allow_crash_consistent(true);
+  v1::Job job;
+  ASSERT_EQ(Create(request, &job), "OK");
+  EXPECT_TRUE(job.backup().forbid_saved_state());
+  EXPECT_EQ(job.backup().mechanism_preference(), v1::BackupSpec::MECHANISM_PREFERENCE_AUTO);
+  spec.set_mechanism_preference(v1::BackupSpec::MECHANISM_PREFERENCE_CHILD_SNAPSHOT_ONLY);
+  EXPECT_EQ(Create(request), "INVALID_ARGUMENT INVALID_REQUEST");
+  spec.set_allow_crash_consistent(false);
+  ASSERT_EQ(Create(request, &job), "OK");
+  EXPECT_EQ(job.backup().mechanism_preference(), v1::BackupSpec::MECHANISM_PREFERENCE_CHILD_SNAPSHOT_ONLY);
+  spec.set_mechanism_preference(static_cast<v1::BackupSpec::MechanismPreference>(9));
   EXPECT_EQ(Create(request), "INVALID_ARGUMENT INVALID_REQUEST");
 }
 

@@ -54,14 +54,30 @@ TEST(MessagesTest, OverlongTextIsCutBetweenCharacters) {
   EXPECT_EQ(FromMessage(message).message, std::string(4095, 'a'));
 }
 
+TEST(MessagesTest, AnAssignmentSaysWhatTheRequestAllows) {
+  catalog::Job job;
+  job.spec = catalog::BackupSpec{.vms = {{HostId("h1"), kUuid}}, .child_snapshot_only = true, .forbid_saved_state = true};
+  const auto backup = ToAssignmentMessage(job, std::nullopt).assignment().backup();
+  EXPECT_TRUE(backup.child_snapshot_only());
+  EXPECT_TRUE(backup.forbid_saved_state());
+  job.spec = catalog::RestoreSpec{.mode = catalog::RestoreMode::kInPlace, .resume_state = true};
+  catalog::RecoveryPoint point;
+  point.state_bytes = 7;
+  const auto restore = ToAssignmentMessage(job, point).assignment().restore();
+  EXPECT_TRUE(restore.resume_state());
+  EXPECT_EQ(restore.recovery_point().memory().size_bytes(), 7);
+}
+
 TEST(MessagesTest, ResultsMeanEvents) {
   agent::v1::AssignmentResult result;
   result.set_outcome(agent::v1::AssignmentResult::OUTCOME_SUCCEEDED);
   result.mutable_freeze_duration()->set_nanos(134'000'000);
+  result.mutable_downtime()->set_nanos(412'000'000);
   result.mutable_progress()->set_done_bytes(10);
   Outcome outcome = FromResult(HostId("h1"), result);
   EXPECT_EQ(outcome.event, jobs::JobEvent::kAgentDone);
   EXPECT_EQ(outcome.facts.freeze_duration, absl::Milliseconds(134));
+  EXPECT_EQ(outcome.facts.downtime, absl::Milliseconds(412));
   EXPECT_EQ(outcome.facts.progress->done_bytes, 10);
 
   result.set_outcome(agent::v1::AssignmentResult::OUTCOME_CANCELLED);

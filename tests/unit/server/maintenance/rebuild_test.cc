@@ -91,6 +91,28 @@ TEST_F(RebuildTest, MechanismOfANewerVersionIsUnspecified) {
   EXPECT_EQ(point->mechanism, catalog::BackupMechanism::kUnspecified);
 }
 
+TEST_F(RebuildTest, SavedMemoryIsNoDiskOfTheMachine) {
+  repository_->Add("p1");
+  repo::Manifest& manifest = repository_->points["p1"];
+  manifest.clear_disks();
+  manifest.add_disks()->set_name("vda");
+  store::v1::ManifestDisk& memory = *manifest.add_disks();
+  memory.set_name("memory.state");
+  memory.set_kind(store::v1::ManifestDisk::KIND_MEMORY_STATE);
+  memory.set_capacity_bytes(7777);
+  memory.set_data_bytes(5555);
+  manifest.mutable_downtime()->set_nanos(412'000'000);
+  manifest.add_obstacles()->set_reason("GUEST_AGENT_NOT_RUNNING");
+  const catalog::RecoveryPoint point = ToRecord(manifest, catalog::RepositoryId("main"));
+  ASSERT_EQ(point.disks.size(), 1u);
+  EXPECT_EQ(point.disks[0].name, "vda");
+  EXPECT_EQ(point.state_bytes, 7777);
+  EXPECT_EQ(point.state_data_bytes, 5555);
+  EXPECT_EQ(point.downtime, absl::Milliseconds(412));
+  ASSERT_EQ(point.obstacles.size(), 1u);
+  EXPECT_EQ(point.obstacles[0].reason, "GUEST_AGENT_NOT_RUNNING");
+}
+
 TEST_F(RebuildTest, PointsOfAJobForRecovery) {
   repository_->Add("p1", "j1");
   repository_->Add("p2", "j2");

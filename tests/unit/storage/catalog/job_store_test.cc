@@ -7,14 +7,17 @@ namespace {
 const BackupSpec kBackup = {.vms = {{HostId("h1"), "u2"}, {HostId("h1"), "u1"}},
                             .repository = RepositoryId("main"),
                             .allow_crash_consistent = true,
-                            .freeze_timeout = absl::Seconds(10)};
+                            .freeze_timeout = absl::Seconds(10),
+                            .child_snapshot_only = true,
+                            .forbid_saved_state = true};
 const RestoreSpec kInPlace = {.recovery_point = RecoveryPointId("p1"),
                               .repository = RepositoryId("main"),
                               .mode = RestoreMode::kInPlace,
                               .target_host = HostId("h2"),
                               .replaced_vm = {HostId("h2"), "u7"},
                               .target_folder = "/disks",
-                              .power_on = true};
+                              .power_on = true,
+                              .resume_state = true};
 const RestoreSpec kNew = {.recovery_point = RecoveryPointId("p1"),
                           .repository = RepositoryId("main"),
                           .mode = RestoreMode::kNew,
@@ -80,6 +83,7 @@ TEST_F(JobStoreTest, WhatChangesRoundTrips) {
   job.start_time = At(2);
   job.end_time = At(3);
   job.freeze_duration = absl::Milliseconds(150);
+  job.downtime = absl::Milliseconds(412);
   job.restored_vm_uuid = "u9";
   job.revision = 77;
   ASSERT_TRUE(Update(job).ok());
@@ -93,6 +97,7 @@ TEST_F(JobStoreTest, WhatChangesRoundTrips) {
   EXPECT_EQ(after.start_time, At(2));
   EXPECT_EQ(after.end_time, At(3));
   EXPECT_EQ(after.freeze_duration, absl::Milliseconds(150));
+  EXPECT_EQ(after.downtime, absl::Milliseconds(412));
   EXPECT_EQ(after.restored_vm_uuid, "u9");
   EXPECT_EQ(after.revision, 77);
   job.progress.disks.pop_back();

@@ -34,6 +34,10 @@ TEST_F(RecoveryPointStoreTest, APointRoundTrips) {
   EXPECT_EQ(point->create_time, At(11));
   EXPECT_EQ(point->mechanism, BackupMechanism::kChildSnapshot);
   EXPECT_EQ(point->freeze_duration, absl::Milliseconds(134));
+  EXPECT_EQ(point->downtime, absl::Milliseconds(412));
+  EXPECT_EQ(point->obstacles, MakePoint("p1", 0).obstacles);
+  EXPECT_EQ(point->state_bytes, 7777);
+  EXPECT_EQ(point->state_data_bytes, 5555);
   ASSERT_EQ(point->disks.size(), 2u);
   EXPECT_EQ(point->disks[0].data_bytes, 1 << 19);
   EXPECT_EQ(point->disks[1].path, "/disks/b");
