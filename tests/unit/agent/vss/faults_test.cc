@@ -95,7 +95,12 @@ class World {
   testing::ScriptedProvider provider_;
   std::optional<Coordinator> coordinator_;
   std::function<std::optional<Fault>(const std::string&)> script;  // before a backup is run
-  std::vector<std::string> hung_;
+
+  // Writers and providers that hang, or did.
+  std::vector<std::string> Hung() {
+    absl::MutexLock lock(&mu_);
+    return hung_;
+  }
 
  private:
   static absl::Status Steps(BackupRequester& backup) {
@@ -109,8 +114,9 @@ class World {
   }
 
   absl::Status Meet(const std::string& event) {
-    const std::optional<Fault> fault = script ? script(event) : std::nullopt;
-    if (!fault.has_value() || release_.HasBeenNotified()) return absl::OkStatus();
+    if (release_.HasBeenNotified() || !script) return absl::OkStatus();
+    const std::optional<Fault> fault = script(event);
+    if (!fault.has_value()) return absl::OkStatus();
     switch (*fault) {
       case Fault::kError:
         return base::MakeError(absl::StatusCode::kUnavailable, "CAUSE", event);
@@ -138,6 +144,7 @@ class World {
 
   absl::Mutex mu_;
   std::function<void()> cancel_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::string> hung_ ABSL_GUARDED_BY(mu_);
   absl::Notification release_;
 };
 
@@ -212,10 +219,10 @@ void CheckProvider(const Timed& all, bool completed) {
 //   - the next backup of the host works.
 void CheckClean(World& world, const absl::Status& result) {
   // A second backup, nobody disturbing. Writers that hang can't be asked: that one is made on a fresh coordinator.
-  const bool hung = !world.hung_.empty();
+  const std::vector<std::string> hung = world.Hung();
   Timed events = world.record_.TakeTimed();
-  world.script = nullptr;
-  if (!hung) {
+  if (hung.empty()) {
+    world.script = nullptr;
     EXPECT_TRUE(world.Backup().ok()) << "the next backup";
     world.record_.Take();
   }
@@ -230,7 +237,7 @@ void CheckClean(World& world, const absl::Status& result) {
   }
   for (const std::string name : {"front", "back", "system"}) {
     CheckWriter(events, name, completed);
-    const bool itself = std::find(world.hung_.begin(), world.hung_.end(), name) != world.hung_.end();
+    const bool itself = std::find(hung.begin(), hung.end(), name) != hung.end();
     if (!itself) CheckFreezeTimes(events, name);
   }
   CheckProvider(events, completed);
@@ -286,7 +293,7 @@ TEST(Faults, ManyAtRandomLeaveNothingBehind) {
       if (random() % 100 >= 7) return std::nullopt;
       const Fault fault = kFaults[random() % std::size(kFaults)];
       // Only one clock: of several hangs, each would add its time to those of the others.
-      if (fault == Fault::kHang && (!world.hung_.empty() || met.ends_with("Identify"))) return Fault::kError;
+      if (fault == Fault::kHang && (!world.Hung().empty() || met.ends_with("Identify"))) return Fault::kError;
       return fault;
     };
     CheckClean(world, world.Backup());
