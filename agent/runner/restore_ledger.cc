@@ -1,6 +1,7 @@
 #include "agent/runner/restore_ledger.h"
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -10,25 +11,40 @@
 namespace umbra::runner {
 namespace {
 
-// Lines of an entry: "folder PATH" at most once, "file PATH" for each file.
+// Lines of an entry: "folder PATH" at most once, "file PATH" for each file; every path is absolute.
 constexpr std::string_view kFolder = "folder ";
 constexpr std::string_view kFile = "file ";
+// Of an entry whose writing was never finished (Filesystem::WriteFileAtomic): nothing of its restore had begun.
+constexpr std::string_view kUnfinished = ".tmp";
 
 struct Entry {
   std::vector<std::string> paths;
   std::string new_folder;
 };
 
-Entry Parse(std::string_view text) {
+// The path in a line that begins with `word`; empty when the line is another one.
+std::string PathAfter(std::string_view word, std::string_view line) {
+  if (!line.starts_with(word) || !line.substr(word.size()).starts_with('/')) return {};
+  return std::string(line.substr(word.size()));
+}
+
+// None when this is no entry of ours, or only a part of one.
+std::optional<Entry> Parse(std::string_view text) {
   Entry entry;
   while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
+    const size_t end = text.find('\n');
+    if (end == std::string_view::npos) return std::nullopt;
     const std::string_view line = text.substr(0, end);
-    if (line.starts_with(kFolder)) entry.new_folder = line.substr(kFolder.size());
-    if (line.starts_with(kFile)) entry.paths.emplace_back(line.substr(kFile.size()));
-    text.remove_prefix(std::min(end + 1, text.size()));
+    text.remove_prefix(end + 1);
+    if (std::string path = PathAfter(kFile, line); !path.empty()) {
+      entry.paths.push_back(std::move(path));
+    } else if (std::string folder = PathAfter(kFolder, line); !folder.empty() && entry.new_folder.empty()) {
+      entry.new_folder = std::move(folder);
+    } else {
+      return std::nullopt;
+    }
   }
-  return entry;
+  return entry.paths.empty() ? std::nullopt : std::optional(std::move(entry));
 }
 
 bool Gone(const absl::Status& status) { return status.ok() || absl::IsNotFound(status); }
@@ -96,11 +112,20 @@ absl::StatusOr<std::vector<std::string>> RestoreLedger::Heal(base::Filesystem& f
   ASSIGN_OR_RETURN(const std::set<std::string> in_use, PathsInUse(hypervisor));
   for (const std::string& name : names) {
     const std::string path = fmt::format("{}/{}", folder, name);
-    ASSIGN_OR_RETURN(const std::string text, files.ReadFile(path));
-    Entry entry = Parse(text);
-    std::erase_if(entry.paths, [&](const std::string& p) { return in_use.contains(p); });
-    if (RemoveEntry(files, entry).empty()) files.Remove(path).IgnoreError();
-    removed.insert(removed.end(), entry.paths.begin(), entry.paths.end());
+    if (name.ends_with(kUnfinished)) {
+      files.Remove(path).IgnoreError();
+      continue;
+    }
+    const absl::StatusOr<std::string> text = files.ReadFile(path);
+    std::optional<Entry> entry = text.ok() ? Parse(*text) : std::nullopt;
+    if (!entry.has_value()) {
+      base::Log("runner")->warn("no whole ledger of a restore, left alone path={} error=\"{}\"", path,
+                                base::Describe(text.status()));
+      continue;
+    }
+    std::erase_if(entry->paths, [&](const std::string& p) { return in_use.contains(p); });
+    if (RemoveEntry(files, *entry).empty()) files.Remove(path).IgnoreError();
+    removed.insert(removed.end(), entry->paths.begin(), entry->paths.end());
   }
   return removed;
 }

@@ -31,7 +31,8 @@ class RestoreLedger {
   std::vector<std::string> RemoveFiles();
 
   // At the start of the agent: removes what predecessors left, but for files that a virtual machine uses. Gives the
-  // paths that were removed. What can't be done now is tried again at the next start.
+  // paths that were removed. What can't be done now is tried again at the next start. A file in `folder` that is no
+  // whole entry is left alone, and so are the files that it may name.
   static absl::StatusOr<std::vector<std::string>> Heal(base::Filesystem& files, const std::string& folder,
                                                        hypervisor::Hypervisor& hypervisor);
 

@@ -87,7 +87,7 @@ class LibvirtWorld(World):
         super().start()
         folder = self.lab.root / "vms" / GUEST
         self.foreign = [self.stack.agent_data / "scratch/other-tool.scratch", self.stack.agent_data / "intents/read-me",
-                        folder / "vda.qcow2.other", folder / "notes.umbra-restore", self.stack.restored / "other/vda.qcow2"]
+                        self.stack.agent_data / "restores/read-me", folder / "vda.qcow2.other", folder / "notes.umbra-restore", self.stack.restored / "other/vda.qcow2"]
         for path in self.foreign:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(FOREIGN_TEXT)

@@ -290,5 +290,33 @@ TEST_F(RestoreLedgerTest, HealRemovesWhatADeadAgentWasWritingButNoDiskInUse) {
   EXPECT_TRUE(RestoreLedger::Heal(files_, folder_.File("restores"), hypervisor_)->empty()) << "safe to repeat";
 }
 
+TEST_F(RestoreLedgerTest, HealLeavesAloneWhatIsNoEntryOfOurs) {
+  const std::string restores = folder_.File("restores");
+  const std::string disk = folder_.File("vda.raw");
+  ASSERT_TRUE(files_.MakeDirectories(restores + "/folder").ok());
+  ASSERT_TRUE(files_.WriteFileAtomic(disk, "somebody's").ok());
+  const std::vector<std::pair<std::string, std::string>> strangers = {
+      {"empty", ""},
+      {"notes", "not ours\n"},
+      {"mixed", "file " + disk + "\nnot ours\n"},
+      {"torn", "file " + disk},
+      {"relative", "file vda.raw\n"},
+      {"two-folders", "folder /a\nfolder /b\nfile " + disk + "\n"},
+      {"no-files", "folder " + restores + "\n"}};
+  for (const auto& [name, text] : strangers) ASSERT_TRUE(files_.WriteFileAtomic(restores + "/" + name, text).ok());
+  ASSERT_TRUE(files_.WriteFileAtomic(restores + "/job-2-1.tmp", "file " + disk).ok());
+  const std::string half = folder_.File("half.raw");
+  ASSERT_TRUE(files_.WriteFileAtomic(half, "half").ok());
+  RestoreLedger ledger(files_, restores, "job-1-1");
+  ASSERT_TRUE(ledger.Record({half}, "").ok());
+
+  const auto removed = RestoreLedger::Heal(files_, restores, hypervisor_);
+  ASSERT_TRUE(removed.ok());
+  EXPECT_EQ(*removed, std::vector<std::string>{half}) << "nobody is in the way of healing";
+  EXPECT_TRUE(*files_.Exists(disk));
+  for (const auto& [name, text] : strangers) EXPECT_EQ(*files_.ReadFile(restores + "/" + name), text);
+  EXPECT_FALSE(*files_.Exists(restores + "/job-2-1.tmp")) << "its restore had not begun";
+}
+
 }  // namespace
 }  // namespace umbra::runner
