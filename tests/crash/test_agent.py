@@ -16,8 +16,6 @@ REGISTERED = ("agent.defined", "agent.restore.defined")  # the restored machine 
 UNTOUCHED = ("agent.before_delete",)
 # In place, from here on the disks are those of the recovery point.
 RENAMED = ("agent.restore.renaming", "agent.restore.files_written", "agent.before_define", *REGISTERED)
-# Restores in place have an intent. Without one a machine that was deleted stays so until it is restored again.
-RECORDED = "agent.restore.renaming" in points.names_in(points.RESTORE)
 # A guest that stood still before is saved, but neither stopped nor let go on.
 OF_PAUSED = ("agent.save.recorded", "agent.save.saved", "agent.save.removed")
 BARE = "bare"
@@ -140,10 +138,10 @@ class AgentInARestoreInPlace(AgentTest):
         if name in UNTOUCHED:
             self.assertEqual(self.lab.state(GUEST), state)
             self.assertFalse(state == "running" and self.lab.frozen(GUEST))
-        elif RECORDED or name in REGISTERED:
+        else:
             self.assertEqual(self.lab.state(GUEST), "shut off", "registered, with disks that are whole")
         self.assertEqual(self.disk.stat().st_ino != file, name in RENAMED, "all old disks or all new ones")
-        if self.lab.exists(GUEST) and name in RENAMED:
+        if name in RENAMED:
             self.assert_whole(GUEST)
         self.assert_succeeded(self.stack.umbra(*self.command, "--watch"))
         self.assert_whole(GUEST)
