@@ -77,22 +77,25 @@ absl::Status ClusterHold::End() {
   return absl::OkStatus();
 }
 
+void ClusterHold::LeaveToHealing() {
+  ended_ = true;
+  tools_.journal.Abandon(entry_);
+}
+
 absl::Status EndLeftOver(const ClusterTools& tools, const std::string& vm_uuid) {
-  ASSIGN_OR_RETURN(const JournalList list, tools.journal.List());
+  ASSIGN_OR_RETURN(const JournalList left, tools.journal.ListLeft());
   absl::Status first;
-  for (const JournalEntry& entry : list.entries) {
-    if (entry.vm_uuid == vm_uuid && !tools.journal.IsLive(entry)) first.Update(Settle(tools, entry));
+  for (const JournalEntry& entry : left.entries) {
+    if (entry.vm_uuid == vm_uuid) first.Update(Settle(tools, entry));
   }
   return first;
 }
 
-absl::StatusOr<ClusterHealReport> HealCluster(const ClusterTools& tools,
-                                              const absl::flat_hash_set<std::string>& not_yet) {
-  ASSIGN_OR_RETURN(JournalList list, tools.journal.List());
+ClusterHealReport HealCluster(const ClusterTools& tools, JournalList left,
+                              const absl::flat_hash_set<std::string>& not_yet) {
   ClusterHealReport report;
-  report.damaged = std::move(list.damaged);
-  for (JournalEntry& entry : list.entries) {
-    if (tools.journal.IsLive(entry)) continue;
+  report.damaged = std::move(left.damaged);
+  for (JournalEntry& entry : left.entries) {
     absl::Status settled =
         not_yet.contains(entry.vm_uuid)
             ? base::Error(absl::StatusCode::kFailedPrecondition, "VM_BUSY", "{} is not as it was yet", entry.vm_uuid)

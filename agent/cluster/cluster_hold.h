@@ -44,6 +44,8 @@ class ClusterHold {
   // Errors: those of the service; FAILED_PRECONDITION / CLUSTER_RESOURCE_OFFLINE the resource stays offline, because
   // the virtual machine isn't registered; healing brings it back when it is.
   absl::Status End();
+  // Instead of End: the virtual machine isn't as it was, so the cluster must not look yet.
+  void LeaveToHealing();
 
   const std::string& resource() const { return entry_.deed.resource; }
 
@@ -69,10 +71,11 @@ struct ClusterHealReport {
 // Gives the first error of a deed that couldn't be ended, as ClusterHold::End does.
 absl::Status EndLeftOver(const ClusterTools& tools, const std::string& vm_uuid);
 
-// Ends every deed of the journal that isn't live, but for those of the virtual machines in `not_yet`, which aren't as
-// they were. Tries each once; safe to repeat. Errors: the journal can't be read.
-absl::StatusOr<ClusterHealReport> HealCluster(const ClusterTools& tools,
-                                              const absl::flat_hash_set<std::string>& not_yet);
+// Ends the deeds of `left`, which DeedJournal::ListLeft gave, but for those of the virtual machines in `not_yet`, which
+// aren't as they were. Tries each once; safe to repeat. List before the virtual machines are healed: what is left to
+// healing after that waits for the next time, together with its virtual machine.
+ClusterHealReport HealCluster(const ClusterTools& tools, JournalList left,
+                              const absl::flat_hash_set<std::string>& not_yet);
 
 }  // namespace umbra::cluster
 

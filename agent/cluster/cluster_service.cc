@@ -22,13 +22,15 @@ std::string_view NameOf(DeedKind kind) {
   return kind == DeedKind::kPlannedSave ? "planned_save" : "offline";
 }
 
+bool ClusterResource::Is(const std::string& uuid, const std::string& name) const {
+  return vm_uuid.empty() ? !name.empty() && vm_name == name : vm_uuid == uuid;
+}
+
 absl::StatusOr<std::optional<ClusterResource>> ClusterService::FindVm(const std::string& vm_uuid,
                                                                       const std::string& vm_name) {
   ASSIGN_OR_RETURN(const std::vector<ClusterResource> resources, ListResources());
   for (const ClusterResource& resource : resources) {
-    const bool same =
-        resource.vm_uuid.empty() ? !vm_name.empty() && resource.vm_name == vm_name : resource.vm_uuid == vm_uuid;
-    if (same) return resource;
+    if (resource.Is(vm_uuid, vm_name)) return resource;
   }
   return std::nullopt;
 }

@@ -43,6 +43,9 @@ struct ClusterResource {
   ResourceState state = ResourceState::kDown;
   std::string node;     // where it is online; empty otherwise
   bool managed = true;  // false: somebody told the cluster to leave it alone
+
+  // Whether it is that virtual machine: by its uuid, or by its name when the cluster knows no uuid.
+  bool Is(const std::string& uuid, const std::string& name) const;
 };
 
 // Written into the journal by name; never renamed.
@@ -85,8 +88,7 @@ class ClusterService {
   // CLUSTER_TIMEOUT: the setting is back, but the virtual machine has not started. OK when the resource is gone.
   virtual absl::Status End(const Deed& deed) = 0;
 
-  // The resource that is this virtual machine: by its uuid, or by its name when the cluster knows no uuid.
-  // Nothing when it is not clustered.
+  // The resource that is this virtual machine. Nothing when it is not clustered.
   absl::StatusOr<std::optional<ClusterResource>> FindVm(const std::string& vm_uuid, const std::string& vm_name);
 };
 

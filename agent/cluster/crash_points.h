@@ -7,10 +7,10 @@
 
 namespace umbra::cluster {
 
-inline constexpr std::string_view kCrashClusterRecorded = "agent.cluster_recorded";  // the cluster knows nothing yet
-inline constexpr std::string_view kCrashClusterBegun = "agent.cluster_begun";        // it has been told
+inline constexpr std::string_view kCrashClusterRecorded = "agent.cluster.recorded";  // the cluster knows nothing yet
+inline constexpr std::string_view kCrashClusterBegun = "agent.cluster.begun";        // it has been told
 inline constexpr std::string_view kCrashClusterEnded =
-    "agent.cluster_ended";  // it is told of the end; the entry is still there
+    "agent.cluster.ended";  // it is told of the end; the entry is still there
 
 }  // namespace umbra::cluster
 

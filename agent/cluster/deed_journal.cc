@@ -102,6 +102,12 @@ bool DeedJournal::IsLive(const JournalEntry& entry) const {
   return live_.contains(NameOf(entry));
 }
 
+absl::StatusOr<JournalList> DeedJournal::ListLeft() {
+  ASSIGN_OR_RETURN(JournalList list, List());
+  std::erase_if(list.entries, [this](const JournalEntry& entry) { return IsLive(entry); });
+  return list;
+}
+
 absl::StatusOr<JournalList> DeedJournal::List() {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, filesystem_.List(folder_));
   JournalList list;

@@ -53,6 +53,8 @@ class DeedJournal {
   void Abandon(const JournalEntry& entry);
 
   absl::StatusOr<JournalList> List();
+  // Without those that are live.
+  absl::StatusOr<JournalList> ListLeft();
   bool IsLive(const JournalEntry& entry) const;
 
  private:

@@ -135,6 +135,11 @@ v1::VirtualMachine ToProto(const writers::VmDescription& description) {
   proto.set_mechanism(offline ? v1::BACKUP_MECHANISM_OFFLINE : ToProto(description.choice.mechanism));
   proto.set_mechanism_reason(description.choice.reason());
   proto.set_mechanism_message(description.choice.message());
+  if (const auto& resource = description.cluster_resource; resource.has_value()) {
+    proto.mutable_cluster_resource()->set_resource(resource->id);
+    proto.mutable_cluster_resource()->set_state(std::string(NameOf(resource->state)));
+    proto.mutable_cluster_resource()->set_node(resource->node);
+  }
   for (const writers::Obstacle& obstacle : description.choice.obstacles) {
     v1::MechanismObstacle* o = proto.add_mechanism_obstacles();
     o->set_reason(obstacle.reason);

@@ -15,6 +15,8 @@ class ClusteredCapture final : public VmCapture {
   // Everything outlives it.
   ClusteredCapture(const cluster::ClusterTools& tools, std::string vm_uuid, std::string vm_name, std::string owner_tag,
                    std::unique_ptr<VmCapture> capture);
+  // The cluster is left to healing when the virtual machine couldn't be put back.
+  ~ClusteredCapture() override;
 
   // For a virtual machine that is a resource: a planned save begins. It may take some seconds, and the virtual machine
   // runs meanwhile. Errors: those of the cluster; without its answer nobody knows what it would make of a save.
@@ -30,9 +32,9 @@ class ClusteredCapture final : public VmCapture {
  private:
   const cluster::ClusterTools tools_;
   const std::string vm_uuid_, vm_name_, owner_tag_;
-  // In this order: the capture ends first, and puts the virtual machine back while the cluster still looks away.
+  hypervisor::VmState state_before_ = hypervisor::VmState::kUnknown;
   std::unique_ptr<cluster::ClusterHold> hold_;  // null for a virtual machine that is no resource
-  const std::unique_ptr<VmCapture> capture_;
+  std::unique_ptr<VmCapture> capture_;
 };
 
 }  // namespace umbra::writers

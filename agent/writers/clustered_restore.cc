@@ -31,8 +31,13 @@ absl::Status ClusteredRestore::Check(const std::string& vm_uuid, const std::stri
 
 absl::Status ClusteredRestore::CheckNewName(const std::string& name) {
   if (tools_ == nullptr) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::vector<cluster::ClusterResource> resources, tools_->service.ListResources());
-  for (const cluster::ClusterResource& resource : resources) {
+  const auto resources = tools_->service.ListResources();
+  if (!resources.ok()) {
+    base::Log("writers")->warn("name not compared with the cluster's name=\"{}\" error=\"{}\"", name,
+                               base::Describe(resources.status()));
+    return absl::OkStatus();
+  }
+  for (const cluster::ClusterResource& resource : *resources) {
     if (resource.vm_name != name) continue;
     return base::Error(absl::StatusCode::kAlreadyExists, "VM_EXISTS",
                        "the cluster's resource {} is a virtual machine named {}", resource.id, name);

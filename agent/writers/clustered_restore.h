@@ -30,7 +30,8 @@ class ClusteredRestore {
   // Looks only; call it for every virtual machine before anything is touched.
   // Errors: FAILED_PRECONDITION / CLUSTER_RESOURCE_ONLINE unless `may_take_offline`; those of the cluster.
   absl::Status Check(const std::string& vm_uuid, const std::string& vm_name, bool may_take_offline);
-  // A new virtual machine must not get the name of one that the cluster may start. ALREADY_EXISTS / VM_EXISTS.
+  // A new virtual machine must not get the name of one that the cluster may start: ALREADY_EXISTS / VM_EXISTS. A
+  // cluster that doesn't answer is no reason to refuse it: it touches nothing of the cluster's.
   absl::Status CheckNewName(const std::string& name);
   // Takes those offline that Check found online. After an error all are brought back.
   absl::Status TakeOffline();

@@ -2,11 +2,13 @@
 #ifndef UMBRA_AGENT_WRITERS_HYPERV_COMPONENTS_H_
 #define UMBRA_AGENT_WRITERS_HYPERV_COMPONENTS_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "agent/cluster/cluster_service.h"
 #include "agent/hypervisor/hypervisor.h"
 #include "agent/vss/types.h"
 #include "agent/vss/writer_metadata.h"
@@ -24,6 +26,7 @@ struct VmDescription {
   hypervisor::GuestAgentInfo agent;
   MechanismChoice choice;
   std::vector<ExcludedDisk> excluded_disks;
+  std::optional<cluster::ClusterResource> cluster_resource;  // set by VssHost
 };
 
 // Asks the hypervisor and, of running virtual machines, the guest agents (each for at most `guest_agent_timeout`).

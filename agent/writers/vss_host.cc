@@ -1,5 +1,6 @@
 #include "agent/writers/vss_host.h"
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -72,6 +73,10 @@ absl::StatusOr<std::unique_ptr<VssHost>> VssHost::Create(hypervisor::Hypervisor&
 
 absl::StatusOr<journal::HealReport> VssHost::Heal() {
   const providers::PointInTimeTools& tools = parts_->tools;
+  cluster::JournalList deeds;
+  if (parts_->cluster.has_value()) {
+    ASSIGN_OR_RETURN(deeds, parts_->deeds.ListLeft());
+  }
   ASSIGN_OR_RETURN(journal::HealReport report, journal::Heal(tools.hypervisor, parts_->journal, tools.clock));
   const auto log = base::Log("journal");
   for (const journal::Intent& intent : report.healed) {
@@ -83,16 +88,16 @@ absl::StatusOr<journal::HealReport> VssHost::Heal() {
                base::Describe(open.why));
   }
   for (const std::string& path : report.damaged) log->error("damaged intent path={}", path);
-  if (parts_->cluster.has_value()) RETURN_IF_ERROR(HealClusterAfter(report));
+  if (parts_->cluster.has_value()) HealClusterAfter(report, std::move(deeds));
   if (parts_->file_sets.has_value()) RETURN_IF_ERROR(HealFileSets());
   return report;
 }
 
 // The cluster may look again only at virtual machines that are as they were.
-absl::Status VssHost::HealClusterAfter(const journal::HealReport& virtual_machines) {
+void VssHost::HealClusterAfter(const journal::HealReport& virtual_machines, cluster::JournalList deeds) {
   absl::flat_hash_set<std::string> not_yet;
   for (const auto& open : virtual_machines.open) not_yet.insert(open.intent.vm_uuid);
-  ASSIGN_OR_RETURN(const cluster::ClusterHealReport report, cluster::HealCluster(*parts_->cluster, not_yet));
+  const cluster::ClusterHealReport report = cluster::HealCluster(*parts_->cluster, std::move(deeds), not_yet);
   const auto log = base::Log("cluster");
   for (const cluster::JournalEntry& entry : report.healed) {
     log->warn("healed vm={} resource={} deed={}", entry.vm_uuid, entry.deed.resource, NameOf(entry.deed.kind));
@@ -102,7 +107,6 @@ absl::Status VssHost::HealClusterAfter(const journal::HealReport& virtual_machin
                NameOf(open.entry.deed.kind), base::Describe(open.why));
   }
   for (const std::string& path : report.damaged) log->error("damaged deed path={}", path);
-  return absl::OkStatus();
 }
 
 absl::Status VssHost::HealFileSets() {
@@ -114,7 +118,25 @@ absl::Status VssHost::HealFileSets() {
 }
 
 absl::StatusOr<std::vector<VmDescription>> VssHost::DescribeVms() {
-  return writers::DescribeVms(parts_->tools.hypervisor, parts_->filesystem, parts_->options.guest_agent_timeout);
+  ASSIGN_OR_RETURN(std::vector<VmDescription> vms, writers::DescribeVms(parts_->tools.hypervisor, parts_->filesystem,
+                                                                        parts_->options.guest_agent_timeout));
+  if (parts_->cluster.has_value()) AddResources(vms);
+  return vms;
+}
+
+// An inventory without a cluster's answer is better than none.
+void VssHost::AddResources(std::vector<VmDescription>& vms) {
+  const auto resources = parts_->cluster->service.ListResources();
+  if (!resources.ok()) {
+    base::Log("cluster")->warn("resources not known error=\"{}\"", base::Describe(resources.status()));
+    return;
+  }
+  for (VmDescription& vm : vms) {
+    const auto found =
+        std::find_if(resources->begin(), resources->end(),
+                     [&](const cluster::ClusterResource& resource) { return resource.Is(vm.vm.uuid, vm.vm.name); });
+    if (found != resources->end()) vm.cluster_resource = *found;
+  }
 }
 
 std::vector<vss::WriterStatus> VssHost::Writers() {

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "agent/cluster/cluster_service.h"
+#include "agent/cluster/deed_journal.h"
 #include "agent/guest/guest_writers.h"
 #include "agent/hypervisor/hypervisor.h"
 #include "agent/journal/healing.h"
@@ -74,7 +75,8 @@ class VssHost {
   struct Parts;
   explicit VssHost(std::unique_ptr<Parts> parts);
   absl::Status HealFileSets();
-  absl::Status HealClusterAfter(const journal::HealReport& virtual_machines);
+  void AddResources(std::vector<VmDescription>& vms);
+  void HealClusterAfter(const journal::HealReport& virtual_machines, cluster::JournalList deeds);
 
   const std::unique_ptr<Parts> parts_;
 };

@@ -101,6 +101,7 @@ void ToProto(const catalog::RestoreSpec& spec, v1::RestoreSpec* out) {
   out->set_target_folder(spec.target_folder);
   out->set_power_on(spec.power_on);
   out->set_resume_state(spec.resume_state);
+  out->set_take_cluster_offline(spec.take_cluster_offline);
 }
 
 void ToProto(const catalog::VerifySpec& spec, v1::VerifySpec* out) {
@@ -170,6 +171,11 @@ void ToProto(const catalog::Vm& vm, v1::VirtualMachine* out) {
   out->set_mechanism(As<v1::BackupMechanism>(vm.mechanism));
   out->set_mechanism_reason(vm.mechanism_reason);
   out->set_mechanism_message(vm.mechanism_message);
+  if (!vm.cluster.resource.empty()) {
+    out->mutable_cluster_resource()->set_resource(vm.cluster.resource);
+    out->mutable_cluster_resource()->set_state(vm.cluster.state);
+    out->mutable_cluster_resource()->set_node(vm.cluster.node);
+  }
   for (const catalog::Obstacle& obstacle : vm.obstacles) ToProto(obstacle, out->add_mechanism_obstacles());
   out->set_memory_bytes(vm.memory_bytes);
   ToProto(vm.update_time, out->mutable_update_time());

@@ -107,6 +107,10 @@ class SpecReader {
     RETURN_IF_ERROR(NameAndPlace(from, point, spec));
     spec.power_on = from.power_on();
     spec.resume_state = from.resume_state();
+    spec.take_cluster_offline = from.take_cluster_offline();
+    if (spec.take_cluster_offline && spec.mode != catalog::RestoreMode::kInPlace) {
+      return Invalid("restore.take_cluster_offline: only with MODE_IN_PLACE, since a new virtual machine is no resource of a cluster");
+    }
     RETURN_IF_ERROR(CheckResume(point, spec));
     return spec;
   }

@@ -16,6 +16,7 @@ struct RestoreOptions {
   bool yes = false;
   bool power_on = false;
   bool resume_state = false;
+  bool take_cluster_offline = false;
   std::string name;
   std::string host;
   std::string folder;
@@ -104,6 +105,7 @@ void RunRestore(Context& context, const RestoreOptions& options) {
   spec->set_target_folder(options.folder);
   spec->set_power_on(options.power_on);
   spec->set_resume_state(options.resume_state);
+  spec->set_take_cluster_offline(options.take_cluster_offline);
   StartJob(context, job, options.start);
 }
 
@@ -141,6 +143,9 @@ void AddRecoveryCommands(CLI::App& app, Context& context) {
   run->add_option("--host", options.host, "Host that gets it; the original's when not given");
   run->add_option("--target-folder", options.folder, "Folder for the disks on that host");
   run->add_flag("--power-on", options.power_on, "Start it when everything is restored");
+  run->add_flag("--take-cluster-offline", options.take_cluster_offline,
+                "Take the machine's cluster resource offline for the restore, and bring it back after")
+      ->needs(in_place);
   run->add_flag("--resume-state", options.resume_state,
                 "Go on at the very instant of the backup, from the saved memory, instead of booting from the disks")
       ->needs(in_place);

@@ -56,6 +56,11 @@ void ShowVm(Context& context, const std::string& text) {
   for (const auto& obstacle : vm.mechanism_obstacles()) {
     fields.emplace_back("Obstacle", fmt::format("{} [{}]", obstacle.message(), obstacle.reason()));
   }
+  if (vm.has_cluster_resource()) {
+    const v1::ClusterResource& cluster = vm.cluster_resource();
+    fields.emplace_back("Cluster", fmt::format("resource {}, {}{}", cluster.resource(), cluster.state(),
+                                               cluster.node().empty() ? "" : " on " + cluster.node()));
+  }
   for (const auto& disk : vm.disks()) {
     fields.emplace_back("Disk " + disk.name(),
                         fmt::format("{} {}, {} on the host, {}", disk.format(),

@@ -95,6 +95,8 @@ catalog::Vm FromVm(const catalog::HostId& host, const std::string& uuid, const a
   to.mechanism = Known<catalog::BackupMechanism>(from.mechanism(), api::BackupMechanism_IsValid(from.mechanism()));
   to.mechanism_reason = Text(from.mechanism_reason());
   to.mechanism_message = Text(from.mechanism_message());
+  const api::ClusterResource& cluster = from.cluster_resource();
+  to.cluster = {.resource = Text(cluster.resource()), .state = Text(cluster.state()), .node = Text(cluster.node())};
   absl::flat_hash_set<std::string> names;
   for (const api::VirtualDisk& disk : from.disks()) {
     if (!names.insert(disk.name()).second) continue;
@@ -177,6 +179,7 @@ void ToRestore(const catalog::RestoreSpec& spec, const std::optional<catalog::Re
   to.set_target_folder(spec.target_folder);
   to.set_power_on(spec.power_on);
   to.set_resume_state(spec.resume_state);
+  to.set_take_cluster_offline(spec.take_cluster_offline);
   if (!point) return;
   ToPoint(*point, *to.mutable_recovery_point());
   for (const catalog::Document& document : point->documents) {

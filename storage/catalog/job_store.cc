@@ -13,16 +13,17 @@ namespace {
   "target_host, display_name, target_folder, power_on, state, phase, wait_reason, error_reason, error_message, "   \
   "done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, attempt, "         \
   "create_time_us, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, "            \
-  "child_snapshot_only, forbid_saved_state, resume_state, downtime_us FROM job "
+  "child_snapshot_only, forbid_saved_state, resume_state, downtime_us, "         \
+  "take_cluster_offline FROM job "
 
 constexpr char kInsert[] =
     "INSERT INTO job (id, kind, repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, "
     "target_host, display_name, target_folder, power_on, create_time_us, state, phase, wait_reason, error_reason, "
     "error_message, done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, "
     "attempt, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, child_snapshot_only, "
-    "forbid_saved_state, resume_state) "
+    "forbid_saved_state, resume_state, take_cluster_offline) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', '', '', 0, 0, 0, 0, 0, 0, NULL, 0, NULL, NULL, 0, '', ?, "
-    "?, ?, ?) "
+    "?, ?, ?, ?) "
     "RETURNING number";
 constexpr char kUpdate[] =
     "UPDATE job SET state = ?, phase = ?, wait_reason = ?, error_reason = ?, error_message = ?, done_bytes = ?, "
@@ -74,6 +75,7 @@ struct SpecColumns {
   bool child_snapshot_only = false;
   bool forbid_saved_state = false;
   bool resume_state = false;
+  bool take_cluster_offline = false;
 };
 
 SpecColumns ToColumns(const JobSpec& spec) {
@@ -91,7 +93,8 @@ SpecColumns ToColumns(const JobSpec& spec) {
             .display_name = r->display_name,
             .target_folder = r->target_folder,
             .power_on = r->power_on,
-            .resume_state = r->resume_state};
+            .resume_state = r->resume_state,
+            .take_cluster_offline = r->take_cluster_offline};
   }
   const auto& v = std::get<VerifySpec>(spec);
   return {.repository = v.repository, .recovery_point = v.recovery_point};
@@ -115,7 +118,8 @@ JobSpec ReadSpec(const sqlite::Row& row) {
                          .display_name = row.Text(9),
                          .target_folder = row.Text(10),
                          .power_on = row.Bool(11),
-                         .resume_state = row.Bool(33)};
+                         .resume_state = row.Bool(33),
+                         .take_cluster_offline = row.Bool(35)};
     case JobKind::kVerify:
       break;
   }
@@ -166,7 +170,7 @@ absl::StatusOr<int64_t> JobStore::Insert(const Job& job) {
       kInsert, [&](const sqlite::Row& row) { number = row.Int(0); }, job.id.value, KindOf(job.spec), c.repository.value,
       c.allow_crash_consistent, c.freeze_timeout, c.recovery_point.value, c.mode, HostOf(job.spec).value,
       c.display_name, c.target_folder, c.power_on, job.create_time, job.state, job.revision, c.child_snapshot_only,
-      c.forbid_saved_state, c.resume_state));
+      c.forbid_saved_state, c.resume_state, c.take_cluster_offline));
   int position = 0;
   for (const VmKey& vm : VmsOf(job.spec)) {
     RETURN_IF_ERROR(db_.Run(kInsertVm, job.id.value, position++, vm.host.value, vm.uuid));

@@ -83,6 +83,15 @@ struct Obstacle {
   bool operator==(const Obstacle&) const = default;
 };
 
+// A virtual machine as a failover cluster knows it; all empty when it is no resource of one.
+struct ClusterResource {
+  std::string resource;
+  std::string state;  // "online", "offline", "down", "changing"
+  std::string node;   // where it is online
+
+  bool operator==(const ClusterResource&) const = default;
+};
+
 struct Vm {
   VmKey key;
   std::string display_name;
@@ -96,6 +105,7 @@ struct Vm {
   std::vector<VmDisk> disks;
   std::vector<ExcludedDisk> excluded_disks;
   std::vector<Obstacle> obstacles;
+  ClusterResource cluster;
   absl::Time update_time;               // when the inventory was stored
   RecoveryPointId last_recovery_point;  // newest by point_time, empty when there is none; set when read
 };
@@ -180,7 +190,8 @@ struct RestoreSpec {
   std::string display_name;   // kNew
   std::string target_folder;  // empty: beside the original's disks
   bool power_on = false;
-  bool resume_state = false;  // kInPlace
+  bool resume_state = false;          // kInPlace
+  bool take_cluster_offline = false;  // kInPlace
 
   bool operator==(const RestoreSpec&) const = default;
 };

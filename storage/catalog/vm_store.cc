@@ -10,14 +10,15 @@ namespace {
   "SELECT host_id, uuid, display_name, state, memory_bytes, guest_agent_state, guest_agent_version, mechanism, " \
   "mechanism_reason, mechanism_message, update_time_us, "                                                        \
   "COALESCE((SELECT id FROM recovery_point AS p WHERE p.host_id = vm.host_id AND p.vm_uuid = vm.uuid "           \
-  "ORDER BY point_time_us DESC, id DESC LIMIT 1), '') FROM vm "
+  "ORDER BY point_time_us DESC, id DESC LIMIT 1), ''), cluster_resource, cluster_state, cluster_node FROM vm "
 
 constexpr char kTouchHost[] = "UPDATE host SET revision = revision + 1 WHERE id = ? AND revoked = 0";
 constexpr char kDeleteVms[] = "DELETE FROM vm WHERE host_id = ?";
 constexpr char kDeleteWriters[] = "DELETE FROM writer WHERE host_id = ?";
 constexpr char kInsertVm[] =
     "INSERT INTO vm (host_id, uuid, display_name, state, memory_bytes, guest_agent_state, guest_agent_version, "
-    "mechanism, mechanism_reason, mechanism_message, update_time_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    "mechanism, mechanism_reason, mechanism_message, update_time_us, cluster_resource, cluster_state, "
+    "cluster_node) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 constexpr char kInsertDisk[] =
     "INSERT INTO vm_disk (host_id, vm_uuid, position, name, path, format, capacity_bytes, allocated_bytes) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
@@ -53,6 +54,7 @@ Vm ReadVm(const sqlite::Row& row) {
           .mechanism = row.Enum<BackupMechanism>(7),
           .mechanism_reason = row.Text(8),
           .mechanism_message = row.Text(9),
+          .cluster = {row.Text(12), row.Text(13), row.Text(14)},
           .update_time = row.Time(10),
           .last_recovery_point = RecoveryPointId(row.Text(11))};
 }
@@ -92,7 +94,8 @@ absl::Status VmStore::Insert(const Vm& vm) {
   const std::string& host = vm.key.host.value;
   RETURN_IF_ERROR(db_.Run(kInsertVm, host, vm.key.uuid, vm.display_name, vm.state, vm.memory_bytes,
                           vm.guest_agent_state, vm.guest_agent_version, vm.mechanism, vm.mechanism_reason,
-                          vm.mechanism_message, vm.update_time));
+                          vm.mechanism_message, vm.update_time, vm.cluster.resource, vm.cluster.state,
+                          vm.cluster.node));
   int position = 0;
   for (const VmDisk& d : vm.disks) {
     RETURN_IF_ERROR(db_.Run(kInsertDisk, host, vm.key.uuid, position++, d.name, d.path, d.format, d.capacity_bytes,

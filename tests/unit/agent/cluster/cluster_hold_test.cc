@@ -40,9 +40,9 @@ class ClusterHoldTest : public ::testing::Test {
   // What a restarted agent does.
   ClusterHealReport HealAnew(const absl::flat_hash_set<std::string>& not_yet = {}) {
     DeedJournal journal(files_, dir_.File("journal"));
-    auto report = HealCluster({cluster_, journal, here_}, not_yet);
-    EXPECT_TRUE(report.ok()) << base::Describe(report.status());
-    return *std::move(report);
+    auto left = journal.ListLeft();
+    EXPECT_TRUE(left.ok()) << base::Describe(left.status());
+    return HealCluster({cluster_, journal, here_}, *std::move(left), not_yet);
   }
 
   umbra::testing::TempDir dir_;
@@ -120,10 +120,9 @@ TEST_F(ClusterHoldTest, HealingTakesBackWhatWasOnlyWrittenDown) {
 TEST_F(ClusterHoldTest, HealingLeavesLiveWorkAlone) {
   auto hold = Begin(DeedKind::kPlannedSave);
   ASSERT_TRUE(hold.ok());
-  const auto report = HealCluster(tools_, {});
-  ASSERT_TRUE(report.ok());
-  EXPECT_THAT(report->healed, IsEmpty());
-  EXPECT_THAT(report->open, IsEmpty());
+  const auto report = HealCluster(tools_, *journal_.ListLeft(), {});
+  EXPECT_THAT(report.healed, IsEmpty());
+  EXPECT_THAT(report.open, IsEmpty());
   EXPECT_TRUE(cluster_.InMaintenance(resource_));
 }
 
@@ -132,10 +131,9 @@ TEST_F(ClusterHoldTest, HealingTriesAgainWhileTheClusterIsAway) {
   ASSERT_TRUE(hold.ok());
   cluster_.SetAvailable(false);
   EXPECT_EQ(base::ReasonOf((*hold)->End()), "CLUSTER_UNAVAILABLE");
-  const auto report = HealCluster(tools_, {});  // of the same process: no longer live
-  ASSERT_TRUE(report.ok());
-  ASSERT_THAT(report->open, SizeIs(1));
-  EXPECT_EQ(base::ReasonOf(report->open[0].why), "CLUSTER_UNAVAILABLE");
+  const auto report = HealCluster(tools_, *journal_.ListLeft(), {});  // of the same process: no longer live
+  ASSERT_THAT(report.open, SizeIs(1));
+  EXPECT_EQ(base::ReasonOf(report.open[0].why), "CLUSTER_UNAVAILABLE");
   cluster_.SetAvailable(true);
   EXPECT_THAT(HealAnew().healed, SizeIs(1));
   EXPECT_FALSE(cluster_.InMaintenance(resource_));

@@ -26,6 +26,13 @@ class ClusterRestoreTest : public RunnerTest {
     ASSERT_TRUE(hypervisor_.GuestWrite(uuid_, "vda", 0, base::AsBytes(std::string("overwritten"))).ok());
   }
 
+  // What asks the cluster ends before it does.
+  void TearDown() override {
+    runner_.reset();
+    inventory_.reset();
+    host_.reset();
+  }
+
   std::vector<std::string> ClusterWarnings() const {
     std::vector<std::string> reasons = Warnings();
     std::erase_if(reasons, [](const std::string& reason) { return !reason.starts_with("CLUSTER_"); });
@@ -38,6 +45,21 @@ class ClusterRestoreTest : public RunnerTest {
   cluster::SimulatedCluster simulated_{{{"here", hypervisor_}}, clock_};
   std::string uuid_, resource_;
 };
+
+TEST_F(ClusterRestoreTest, TheInventoryShowsTheResource) {
+  AddVm("alone", Content(2));
+  const agent::v1::Inventory inventory = TakeInventory(*host_);
+  ASSERT_EQ(inventory.virtual_machines_size(), 2);
+  for (const v1::VirtualMachine& vm : inventory.virtual_machines()) {
+    EXPECT_EQ(vm.has_cluster_resource(), vm.uuid() == uuid_);
+    if (vm.uuid() != uuid_) continue;
+    EXPECT_EQ(vm.cluster_resource().resource(), resource_);
+    EXPECT_EQ(vm.cluster_resource().state(), "online");
+    EXPECT_EQ(vm.cluster_resource().node(), "here");
+  }
+  simulated_.SetAvailable(false);
+  EXPECT_EQ(TakeInventory(*host_).virtual_machines_size(), 2);
+}
 
 TEST_F(ClusterRestoreTest, IsRefusedBeforeAnythingIsTouched) {
   const auto result = Run(RestoreOf(v1::RestoreSpec::MODE_IN_PLACE));

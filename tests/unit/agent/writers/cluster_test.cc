@@ -9,6 +9,7 @@
 #include "agent/writers/vss_host.h"
 #include "storage/base/status.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/agent/writers/recording_hypervisor.h"
 
 namespace umbra::writers {
 namespace {
@@ -204,6 +205,9 @@ TEST_F(ClusterTest, ANewVirtualMachineTouchesNoResourceAndTakesNoClusteredName) 
   ASSERT_TRUE(cluster_.AddVm(other, "there").ok());
   options.new_name = "mail02";
   EXPECT_EQ(ReasonOf(host_->NewRestore(options)->PreRestore()), "VM_EXISTS");
+  cluster_.SetAvailable(false);
+  options.new_name = "mail01-again";
+  EXPECT_TRUE(host_->NewRestore(options)->PreRestore().ok());
 }
 
 // --- C2 ---
@@ -211,9 +215,10 @@ TEST_F(ClusterTest, ANewVirtualMachineTouchesNoResourceAndTakesNoClusteredName) 
 // Stops the virtual machine as a saved state does.
 class StoppingCapture final : public VmCapture {
  public:
-  StoppingCapture(hypervisor::Hypervisor& hypervisor, std::string vm) : hypervisor_(hypervisor), vm_(std::move(vm)) {}
+  StoppingCapture(hypervisor::Hypervisor& hypervisor, std::string vm, bool comes_back = true)
+      : hypervisor_(hypervisor), vm_(std::move(vm)), comes_back_(comes_back) {}
   ~StoppingCapture() override {
-    if (stopped_) hypervisor_.Start(vm_).IgnoreError();
+    if (stopped_ && comes_back_) hypervisor_.Start(vm_).IgnoreError();
   }
   absl::Status Prepare(const vss::Guid&) override { return absl::OkStatus(); }
   absl::Status Capture() override {
@@ -229,6 +234,7 @@ class StoppingCapture final : public VmCapture {
  private:
   hypervisor::Hypervisor& hypervisor_;
   const std::string vm_;
+  const bool comes_back_;
   bool stopped_ = false;
 };
 
@@ -284,6 +290,55 @@ TEST_F(ClusteredCaptureTest, C2_WithoutTheClustersAnswerNothingIsStopped) {
   EXPECT_EQ(ReasonOf(capture->Prepare({})), "CLUSTER_UNAVAILABLE");
   capture.reset();
   cluster_.SetAvailable(true);
+  ExpectNoFailover();
+}
+
+// The whole way: a backup by saved state, with a monitor that looks while the virtual machine stands still.
+TEST_F(ClusteredCaptureTest, C2_HV37_ABackupBySavedStateIsNoFailure) {
+  const std::string mute =
+      here_.CreateVm({.name = "mute", .disks = {{"vda", base::kMiB}}, .guest_agent = false}).value();
+  const std::string resource = cluster_.AddVm(mute, "here").value();
+  for (const bool told : {true, false}) {
+    RecordingHypervisor watched(here_);
+    int looks = 0;
+    watched.OnCall([&](const std::string& call) {
+      if (call != "Resume mute") return absl::OkStatus();
+      cluster_.Monitor();
+      ++looks;
+      return absl::OkStatus();
+    });
+    VssHostOptions options{.scratch_folder = dir_.File("s"), .journal_folder = dir_.File("journal")};
+    options.cluster = told ? &cluster_ : nullptr;
+    options.cluster_journal_folder = dir_.File("deeds");
+    const auto host = VssHost::Create(watched, files_, clock_, random_, options).value();
+    auto backup = host->NewBackup({.vm_uuids = {mute}, .owner_tag = "job-1-1"});
+    ASSERT_TRUE(backup->Prepare().ok());
+    const auto snapshots = backup->Snapshot();
+    EXPECT_EQ(looks, 1);
+    EXPECT_EQ(cluster_.Failovers(resource), told ? 0 : 1);
+    if (!told) break;  // C1: it runs elsewhere now
+    ASSERT_TRUE(snapshots.ok()) << snapshots.status();
+    EXPECT_EQ(snapshots->front().mechanism, BackupMechanism::kSavedState);
+    EXPECT_FALSE(cluster_.InMaintenance(resource));
+    EXPECT_EQ(here_.GetVm(mute)->state, VmState::kRunning);
+    EXPECT_TRUE(backup->SetSucceeded(mute, true).ok());
+    EXPECT_TRUE(backup->Complete().ok());
+  }
+}
+
+// A virtual machine that still stands still is shown to the cluster only when healing has put it back.
+TEST_F(ClusteredCaptureTest, C2_TheClusterIsLeftToHealingWithItsVirtualMachine) {
+  {
+    auto capture = std::make_unique<ClusteredCapture>(
+        tools_, vm_, "mail01", "job-1-1", std::make_unique<StoppingCapture>(here_, vm_, /*comes_back=*/false));
+    ASSERT_TRUE(capture->Prepare({}).ok());
+    ASSERT_TRUE(capture->Capture().ok());
+  }
+  cluster_.Monitor();
+  EXPECT_EQ(cluster_.Failovers(resource_), 0);
+  EXPECT_THAT(deeds_.ListLeft()->entries, ::testing::SizeIs(1));
+  ASSERT_TRUE(here_.Start(vm_).ok());
+  ASSERT_TRUE(host_->Heal().ok());
   ExpectNoFailover();
 }
 

@@ -107,6 +107,8 @@ TEST_F(JobServiceTest, EveryFaultHasItsReasonAndStartsNothing) {
       {"long name", [&](v1::Job* j) { restore(j, p1, kNew)->set_display_name(std::string(256, 'a')); }, kInvalid},
       {"relative folder", [&](v1::Job* j) { restore(j, p1, kNew)->set_target_folder("disks"); }, kInvalid},
       {"go on under another name", [&](v1::Job* j) { restore(j, p1, kNew)->set_resume_state(true); }, kInvalid},
+      {"no cluster resource to take offline",
+       [&](v1::Job* j) { restore(j, p1, kNew)->set_take_cluster_offline(true); }, kInvalid},
       {"go on without memory", [&](v1::Job* j) { restore(j, p1, kInPlace)->set_resume_state(true); },
        "FAILED_PRECONDITION STATE_NOT_FOUND"},
       {"verify unknown point", [&](v1::Job* j) { j->mutable_verify()->set_recovery_point("recoveryPoints/p9"); },

@@ -17,6 +17,9 @@ TEST(MessagesTest, InventoryKeepsOnlyUsableMachinesAndWriters) {
   vm.set_display_name("db");
   vm.set_state(static_cast<umbra::v1::VirtualMachineState>(77));
   vm.set_memory_bytes(-5);
+  vm.mutable_cluster_resource()->set_resource("vm-db");
+  vm.mutable_cluster_resource()->set_state("online");
+  vm.mutable_cluster_resource()->set_node("node1");
   vm.set_mechanism(umbra::v1::BACKUP_MECHANISM_CHILD_SNAPSHOT);
   for (const char* name : {"vda", "vda", "vdb"}) vm.add_disks()->set_name(name);
   inventory.add_virtual_machines()->set_name(kUuid);            // again
@@ -31,6 +34,7 @@ TEST(MessagesTest, InventoryKeepsOnlyUsableMachinesAndWriters) {
   EXPECT_EQ(records.vms[0].key, (catalog::VmKey{HostId("h1"), kUuid}));
   EXPECT_EQ(records.vms[0].state, catalog::VmState::kUnspecified);
   EXPECT_EQ(records.vms[0].memory_bytes, 0);
+  EXPECT_EQ(records.vms[0].cluster, (catalog::ClusterResource{"vm-db", "online", "node1"}));
   EXPECT_EQ(records.vms[0].mechanism, catalog::BackupMechanism::kChildSnapshot);
   EXPECT_EQ(records.vms[0].disks.size(), 2u);
   ASSERT_EQ(records.writers.size(), 1u);
@@ -60,11 +64,12 @@ TEST(MessagesTest, AnAssignmentSaysWhatTheRequestAllows) {
   const auto backup = ToAssignmentMessage(job, std::nullopt).assignment().backup();
   EXPECT_TRUE(backup.child_snapshot_only());
   EXPECT_TRUE(backup.forbid_saved_state());
-  job.spec = catalog::RestoreSpec{.mode = catalog::RestoreMode::kInPlace, .resume_state = true};
+  job.spec = catalog::RestoreSpec{.mode = catalog::RestoreMode::kInPlace, .resume_state = true, .take_cluster_offline = true};
   catalog::RecoveryPoint point;
   point.state_bytes = 7;
   const auto restore = ToAssignmentMessage(job, point).assignment().restore();
   EXPECT_TRUE(restore.resume_state());
+  EXPECT_TRUE(restore.take_cluster_offline());
   EXPECT_EQ(restore.recovery_point().memory().size_bytes(), 7);
 }
 

@@ -17,7 +17,8 @@ const RestoreSpec kInPlace = {.recovery_point = RecoveryPointId("p1"),
                               .replaced_vm = {HostId("h2"), "u7"},
                               .target_folder = "/disks",
                               .power_on = true,
-                              .resume_state = true};
+                              .resume_state = true,
+                              .take_cluster_offline = true};
 const RestoreSpec kNew = {.recovery_point = RecoveryPointId("p1"),
                           .repository = RepositoryId("main"),
                           .mode = RestoreMode::kNew,
