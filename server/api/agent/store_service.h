@@ -39,7 +39,7 @@ inline constexpr size_t kDocumentsBytesMax = 3 * 1024 * 1024;
 
 struct StoreOptions {
   int worker_count = 2;       // as many as there are cores
-  // zstd levels for agents (docs/adr/0005): 1 keeps up with a disk on one core; -5 takes a quarter less time for 18 % more
+  // zstd levels for agents (docs/adr/0006): 1 keeps up with a disk on one core; -5 takes a quarter less time for 18 % more
   // bytes, and is for when the agent's processors are what a backup waits for.
   int compression_level = 1;
   int fast_compression_level = -5;
