@@ -18,7 +18,7 @@ absl::StatusOr<VmDescription> Describe(hypervisor::Hypervisor& hypervisor, base:
   }
   const auto volume_of = [&](const std::string& path) { return filesystem.VolumeOf(path).value_or(""); };
   description.choice = ChooseMechanism(vm, description.agent, volume_of);
-  description.excluded_disks = ExcludedDisks(vm);
+  description.excluded_disks = ExcludedDisks(vm, description.agent);
   description.vm = std::move(vm);
   return description;
 }

@@ -107,6 +107,7 @@ absl::StatusOr<HypervWriter::WorkVm> HypervWriter::Plan(const vss::EventContext&
   WorkVm vm;
   vm.component_name = component.name;
   ASSIGN_OR_RETURN(vm.options, ParseBackupOptions(component.backup_options));
+  if (vm.options.owner_tag.empty()) vm.options.owner_tag = context.session_id.ToString();
   ASSIGN_OR_RETURN(VmDescription description,
                    DescribeVm(tools_.hypervisor, filesystem_, uuid, options_.guest_agent_timeout));
   ASSIGN_OR_RETURN(vm.captured.plan, PlanBackup(description.vm, description.choice, vm.options.mechanism));
@@ -118,13 +119,29 @@ absl::StatusOr<HypervWriter::WorkVm> HypervWriter::Plan(const vss::EventContext&
                        description.vm.name);
   }
   vm.captured.vm = std::move(description.vm);
+  vm.captured.excluded_disks = std::move(description.excluded_disks);
   vm.filesystems = std::move(description.agent.filesystems);
   return vm;
 }
 
+// The virtual machines that a backup is about (docs/adr/0030): in component mode those that were selected, in volume mode
+// those whose files are in the set, which nobody told us anything about.
+absl::StatusOr<std::vector<vss::BackupComponent>> HypervWriter::Scope(const vss::EventContext& context) {
+  if (context.backup_state.select_components) return context.components;
+  ASSIGN_OR_RETURN(const auto vms, tools_.hypervisor.ListVms());
+  std::vector<vss::BackupComponent> scope;
+  for (const hypervisor::VmInfo& vm : vms) {
+    const std::string volume = providers::CheckpointProvider::VolumeOf(vm.uuid);
+    if (std::find(context.volumes.begin(), context.volumes.end(), volume) == context.volumes.end()) continue;
+    scope.emplace_back().name = ComponentIdOf(vm.uuid).name;
+  }
+  return scope;
+}
+
 absl::Status HypervWriter::OnPrepareBackup(vss::EventContext& context) {
   auto work = std::make_unique<Work>();
-  for (const vss::BackupComponent& component : context.components) {
+  ASSIGN_OR_RETURN(const std::vector<vss::BackupComponent> scope, Scope(context));
+  for (const vss::BackupComponent& component : scope) {
     ASSIGN_OR_RETURN(WorkVm vm, Plan(context, component));
     work->vms.push_back(std::move(vm));
   }

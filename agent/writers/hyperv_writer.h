@@ -49,6 +49,7 @@ struct HypervWriterOptions {
 // A virtual machine in a backup, from PrepareSnapshot on.
 struct CapturedVm {
   hypervisor::VmInfo vm;
+  std::vector<ExcludedDisk> excluded_disks;
   BackupPlan plan;
   std::string configuration;
   CaptureFigures figures;
@@ -95,6 +96,7 @@ class HypervWriter final : public vss::Writer {
   struct Work;    // of one backup session
   struct WorkVm;  // of one virtual machine in it
 
+  absl::StatusOr<std::vector<vss::BackupComponent>> Scope(const vss::EventContext& context);
   absl::StatusOr<WorkVm> Plan(const vss::EventContext& context, const vss::BackupComponent& component);
   absl::Status CheckNotBusy(const std::string& vm_uuid) const;
   absl::Status CheckVolumes(const vss::EventContext& context, const Work& work) const;

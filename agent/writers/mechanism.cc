@@ -106,8 +106,8 @@ void CheckSpanning(const VmInfo& vm, const GuestAgentInfo& agent, std::vector<Ob
   }
 }
 
-// The firmware reads boot loaders from a FAT partition; guests keep it mounted, and write to it only when a boot loader or
-// kernel is updated. Freezing tools pass it over, and so does M2e (docs/adr/0004).
+// The firmware reads boot loaders from a FAT partition; guests keep it mounted, and write to it only when a boot loader
+// or kernel is updated. Freezing tools pass it over, and so does M2e (docs/adr/0004).
 bool IsBootPartition(const GuestFilesystem& fs) {
   static constexpr std::string_view kMountPoints[] = {"/boot/efi", "/efi", "/boot/firmware"};
   return (fs.type == "vfat" || fs.type == "msdos") &&
@@ -130,8 +130,10 @@ bool IsTold(std::string_view reason) {
 }
 
 std::string_view AdviceFor(std::string_view reason) {
-  if (reason == "GUEST_AGENT_NOT_CONFIGURED") return "install a guest agent, or allow the saved state or crash-consistent points";
-  if (reason == "GUEST_AGENT_NOT_RUNNING") return "look at the agent in the guest, or allow the saved state or crash-consistent points";
+  if (reason == "GUEST_AGENT_NOT_CONFIGURED")
+    return "install a guest agent, or allow the saved state or crash-consistent points";
+  if (reason == "GUEST_AGENT_NOT_RUNNING")
+    return "look at the agent in the guest, or allow the saved state or crash-consistent points";
   return "remove the obstacle, or allow the saved state or crash-consistent points";
 }
 
@@ -159,11 +161,22 @@ std::vector<Disk> IncludedDisks(const VmInfo& vm) {
   return disks;
 }
 
-std::vector<ExcludedDisk> ExcludedDisks(const VmInfo& vm) {
+std::vector<ExcludedDisk> ExcludedDisks(const VmInfo& vm, const GuestAgentInfo& agent) {
   std::vector<ExcludedDisk> disks;
   for (const Disk& disk : vm.disks) {
     if (disk.exclusion == DiskExclusion::kNone) continue;
     disks.push_back({disk.name, std::string(ReasonOf(disk.exclusion)), disk.exclusion_detail});
+  }
+  for (const GuestFilesystem& fs : agent.filesystems) {
+    for (const std::string& name : fs.disk_names) {
+      const bool hosts = std::any_of(vm.disks.begin(), vm.disks.end(), [&](const Disk& d) { return d.name == name; });
+      const bool listed =
+          std::any_of(disks.begin(), disks.end(), [&](const ExcludedDisk& d) { return d.name == name; });
+      if (hosts || listed) continue;
+      disks.push_back(
+          {name, "DISK_NETWORK",
+           fmt::format("the guest's {} lies on {}, which the guest attached itself", fs.mount_point, name)});
+    }
   }
   return disks;
 }

@@ -81,7 +81,8 @@ struct ExcludedDisk {
 };
 
 std::vector<hypervisor::Disk> IncludedDisks(const hypervisor::VmInfo& vm);
-std::vector<ExcludedDisk> ExcludedDisks(const hypervisor::VmInfo& vm);
+// With those that the guest attached itself (iSCSI), as far as its agent tells of file systems on them: nobody else knows.
+std::vector<ExcludedDisk> ExcludedDisks(const hypervisor::VmInfo& vm, const hypervisor::GuestAgentInfo& agent = {});
 
 }  // namespace umbra::writers
 

@@ -107,7 +107,7 @@ absl::StatusOr<std::vector<VmSnapshot>> VmBackup::Collect() {
     snapshot.child_documents = vm->figures.child_documents;
     snapshot.configuration = vm->configuration;
     snapshot.disks = IncludedDisks(vm->vm);
-    snapshot.excluded_disks = ExcludedDisks(vm->vm);
+    snapshot.excluded_disks = vm->excluded_disks;
     snapshots.push_back(std::move(snapshot));
   }
   return snapshots;

@@ -31,15 +31,30 @@ class RecordingHypervisor final : public hypervisor::Hypervisor {
   // The same for the answer of a freeze or thaw that worked: an error is told although the deed is done.
   void OnAnswer(Hook hook) { on_answer_ = std::move(hook); }
 
+  // Changes what is told of every virtual machine, or by the agent of every guest. Null: nothing.
+  void OnDescribe(std::function<void(hypervisor::VmInfo&)> change) { on_describe_ = std::move(change); }
+  void OnAgent(std::function<void(hypervisor::GuestAgentInfo&)> change) { on_agent_ = std::move(change); }
+
   absl::StatusOr<std::string> Version() override { return real_.Version(); }
-  absl::StatusOr<std::vector<hypervisor::VmInfo>> ListVms() override { return real_.ListVms(); }
-  absl::StatusOr<hypervisor::VmInfo> GetVm(const std::string& uuid) override { return real_.GetVm(uuid); }
+  absl::StatusOr<std::vector<hypervisor::VmInfo>> ListVms() override {
+    auto vms = real_.ListVms();
+    if (!vms.ok() || !on_describe_) return vms;
+    for (hypervisor::VmInfo& vm : *vms) on_describe_(vm);
+    return vms;
+  }
+  absl::StatusOr<hypervisor::VmInfo> GetVm(const std::string& uuid) override {
+    auto vm = real_.GetVm(uuid);
+    if (vm.ok() && on_describe_) on_describe_(*vm);
+    return vm;
+  }
   absl::StatusOr<std::string> Configuration(const std::string& uuid) override {
     if (absl::Status told = Note("Configuration", uuid); !told.ok()) return told;
     return real_.Configuration(uuid);
   }
   absl::StatusOr<hypervisor::GuestAgentInfo> QueryGuestAgent(const std::string& uuid, absl::Duration timeout) override {
-    return real_.QueryGuestAgent(uuid, timeout);
+    auto agent = real_.QueryGuestAgent(uuid, timeout);
+    if (agent.ok() && on_agent_) on_agent_(*agent);
+    return agent;
   }
   absl::StatusOr<int> Freeze(const std::string& uuid, absl::Duration timeout) override {
     if (absl::Status told = Note("Freeze", uuid); !told.ok()) return told;
@@ -140,6 +155,8 @@ class RecordingHypervisor final : public hypervisor::Hypervisor {
 
   hypervisor::Hypervisor& real_;
   Hook on_call_, on_answer_;
+  std::function<void(hypervisor::VmInfo&)> on_describe_;
+  std::function<void(hypervisor::GuestAgentInfo&)> on_agent_;
   absl::Mutex mu_;
   std::vector<std::string> calls_ ABSL_GUARDED_BY(mu_);
 };
