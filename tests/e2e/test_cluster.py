@@ -32,7 +32,7 @@ class Cluster:
         """A program that runs `binary` as on the node, where Pacemaker's tools find their cluster."""
         program = pathlib.Path(place)
         program.parent.mkdir(parents=True, exist_ok=True)
-        program.write_text(f'#!/bin/sh\nexec {CLUSTER} --root {self.root} enter node1 {binary} "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec {CLUSTER} --root {self.root} enter node1 {pathlib.Path(binary).resolve()} "$@"\n')
         program.chmod(0o755)
         return program
 
