@@ -2,10 +2,14 @@
 import pathlib
 import signal
 import subprocess
+import sys
 import time
 
 from stack import number, seconds, wait_for
-from world import GUEST, EndToEndTest, crash_points
+from world import GUEST, EndToEndTest
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "crash"))
+import points  # noqa: E402
 
 MIB = 1024 * 1024
 MUTE_S = 20  # seconds of the guest's own time for which its agent is kept from answering
@@ -123,7 +127,7 @@ class SavedState(EndToEndTest):
         self.assertTrue(self.world.writes())
 
     def test_05_agent_killed_at_every_step_of_a_save(self):
-        names = [name for name in crash_points("agent") if name.startswith("agent.save.")]
+        names = [name for name in points.collect(points.read_sources()) if name.startswith("agent.save.")]
         self.assertGreaterEqual(len(names), 5, names)
         boot = self.boot_id()
         for name in names:

@@ -1,7 +1,6 @@
 """The world of the end-to-end tests: one lab, one daemon, one agent, one guest that writes; and what must hold after every test."""
 import json
 import pathlib
-import re
 import shutil
 import signal
 import socket
@@ -213,15 +212,6 @@ class EndToEndTest(unittest.TestCase):
             self.lab.destroy(name)
             for path in disks.values():
                 pathlib.Path(path).unlink(missing_ok=True)
-
-
-def crash_points(room):
-    """Names of the crash points in a room's sources."""
-    names = set()
-    for pattern in ("*.cc", "*.h"):
-        for source in sorted((REPO / room).rglob(pattern)):
-            names |= set(re.findall(r'(?:CrashPoint\(|kCrash\w+ = )"([^"]+)"', source.read_text()))
-    return sorted(names)
 
 
 def tcp_connect(address, timeout_s=5):
