@@ -1,8 +1,8 @@
 // umbra-agent: reads what it is told, puts the rooms together, runs until it is told to stop.
 //
-// Start: log, lock of the data folder, identity (enrols when there is none), hypervisor, VSS host, healing, runner, link.
-// Stop, the other way round: the runner cancels its work and puts everything back, results are given a moment to reach the
-// daemon, then the link ends.
+// Start: log, lock of the data folder, identity (enrols when there is none), hypervisor, VSS host, healing, runner,
+// link. Stop, the other way round: the runner cancels its work and puts everything back, results are given a moment to
+// reach the daemon, then the link ends.
 #include <signal.h>
 #include <unistd.h>
 
@@ -26,13 +26,13 @@
 #include "agent/runner/inventory.h"
 #include "agent/runner/job_runner.h"
 #include "agent/writers/vss_host.h"
-#include "storage/base/allocator.h"
 #include "storage/base/clock.h"
 #include "storage/base/command.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/log.h"
 #include "storage/base/random.h"
 #include "storage/base/status.h"
+#include "storage/base/tuning.h"
 #ifdef UMBRA_HYPERVISOR_LIBVIRT
 #include "agent/hypervisor/libvirt/libvirt_hypervisor.h"
 #endif
@@ -62,18 +62,20 @@ std::string HostName(const Config& config) {
 }
 
 absl::StatusOr<link::Identity> Enrol(System& system, const Config& config) {
-  return link::Enrol(system.files, system.clock,
-                     {.token = config.token, .address = config.daemon, .host_name = HostName(config), .data_dir = config.data_dir});
+  return link::Enrol(
+      system.files, system.clock,
+      {.token = config.token, .address = config.daemon, .host_name = HostName(config), .data_dir = config.data_dir});
 }
 
 absl::StatusOr<link::Identity> IdentityOf(System& system, const Config& config) {
   ASSIGN_OR_RETURN(const std::optional<link::Identity> identity, link::LoadIdentity(system.files, config.data_dir));
   if (identity) return *identity;
   if (config.token.empty() || config.daemon.empty()) {
-    return base::Error(absl::StatusCode::kFailedPrecondition, "NOT_ENROLLED",
-                       "{} holds no identity. Make a token on the daemon's machine (umbra host token), then: umbra-agent enrol "
-                       "--data-dir {} --token TOKEN --daemon HOST:7441",
-                       config.data_dir, config.data_dir);
+    return base::Error(
+        absl::StatusCode::kFailedPrecondition, "NOT_ENROLLED",
+        "{} holds no identity. Make a token on the daemon's machine (umbra host token), then: umbra-agent enrol "
+        "--data-dir {} --token TOKEN --daemon HOST:7441",
+        config.data_dir, config.data_dir);
   }
   return Enrol(system, config);
 }
@@ -83,8 +85,9 @@ absl::Status AddSimulatedVms(hypervisor::SimulatedHypervisor& hypervisor, base::
   for (const std::string& text : config.simulated_vms) {
     const size_t equals = text.find('=');
     const uint64_t capacity = std::stoull(text.substr(equals + 1)) * base::kMiB;
-    ASSIGN_OR_RETURN(const std::string uuid,
-                     hypervisor.CreateVm({.name = text.substr(0, equals), .disks = {{.name = "vda", .capacity_bytes = capacity}}}));
+    ASSIGN_OR_RETURN(
+        const std::string uuid,
+        hypervisor.CreateVm({.name = text.substr(0, equals), .disks = {{.name = "vda", .capacity_bytes = capacity}}}));
     std::vector<std::byte> noise(base::kMiB);
     for (uint64_t at = 0; at < capacity / 2; at += noise.size()) {
       random.Fill(noise);
@@ -166,7 +169,8 @@ absl::Status Run(System& system, const Config& config) {
   const std::unique_ptr<cluster::ClusterService> cluster = MakeCluster(system, config);
   ASSIGN_OR_RETURN(const std::unique_ptr<writers::VssHost> host,
                    writers::VssHost::Create(*hypervisor, system.files, system.clock, system.random,
-                                            {.scratch_folder = config.scratch_folder, .journal_folder = config.data_dir + "/intents",
+                                            {.scratch_folder = config.scratch_folder,
+                                             .journal_folder = config.data_dir + "/intents",
                                              .cluster = cluster.get(),
                                              .cluster_journal_folder = config.data_dir + "/cluster-deeds",
                                              .file_sets = {.sets = config.file_sets,
@@ -186,18 +190,23 @@ absl::Status Run(System& system, const Config& config) {
                             .clock = system.clock,
                             .random = system.random,
                             .outbox = outbox,
-                            .make_store = [&](transfer::Cancellation& cancellation) {
-                              return link::MakeGrpcStore(identity, config.agent_address, system.clock, cancellation);
-                            },
+                            .make_store =
+                                [&](transfer::Cancellation& cancellation) {
+                                  return link::MakeGrpcStore(identity, config.agent_address, system.clock,
+                                                             cancellation);
+                                },
                             .settings = settings},
                            inventory);
-  link::ControlLink link(identity, LinkOptions(system, config, *hypervisor), outbox, runner, system.clock, system.random);
+  link::ControlLink link(identity, LinkOptions(system, config, *hypervisor), outbox, runner, system.clock,
+                         system.random);
   link.Start();
   base::Log("agent")->info("started version={} host={} data_dir={}", UMBRA_VERSION, identity.host_id, config.data_dir);
   stop.Wait();
   base::Log("agent")->info("stopping");
-  runner.Shutdown(base::MakeError(absl::StatusCode::kAborted, "AGENT_RESTARTED", "the agent was stopped; everything was put back"));
-  if (!outbox.AwaitAcknowledged(kResultPatience)) base::Log("agent")->warn("stopped with results that the daemon doesn't know");
+  runner.Shutdown(
+      base::MakeError(absl::StatusCode::kAborted, "AGENT_RESTARTED", "the agent was stopped; everything was put back"));
+  if (!outbox.AwaitAcknowledged(kResultPatience))
+    base::Log("agent")->warn("stopped with results that the daemon doesn't know");
   link.Stop();
   return absl::OkStatus();
 }
@@ -218,7 +227,8 @@ int Main(std::vector<std::string> arguments) {
     std::fprintf(stderr, "umbra-agent: the log level or the log file can't be used\n");
     return kExitUsage;
   }
-  const absl::Status status = command->enrol_only ? Enrol(system, command->config).status() : Run(system, command->config);
+  const absl::Status status =
+      command->enrol_only ? Enrol(system, command->config).status() : Run(system, command->config);
   if (status.ok()) return 0;
   base::Log("agent")->error("ended error=\"{}\"", base::Describe(status));
   std::fprintf(stderr, "umbra-agent: %s\n", base::MessageOf(status).c_str());
@@ -229,6 +239,6 @@ int Main(std::vector<std::string> arguments) {
 }  // namespace umbra::agent
 
 int main(int argc, char** argv) {
-  umbra::base::TuneAllocatorForBulkData();
+  umbra::base::TuneForBulkData();
   return umbra::agent::Main(std::vector<std::string>(argv + 1, argv + argc));
 }

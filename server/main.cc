@@ -12,12 +12,12 @@
 
 #include "server/config.h"
 #include "server/server.h"
-#include "storage/base/allocator.h"
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/log.h"
 #include "storage/base/random.h"
 #include "storage/base/status.h"
+#include "storage/base/tuning.h"
 
 namespace {
 
@@ -75,7 +75,7 @@ int Run(const CommandLine& line, const sigset_t& signals) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  umbra::base::TuneAllocatorForBulkData();
+  umbra::base::TuneForBulkData();
   umask(0077);  // what we make holds other people's disks
   static const sigset_t signals = BlockSignals();
   umbra::base::PosixFilesystem filesystem;

@@ -36,19 +36,37 @@ absl::StatusOr<std::unique_ptr<BackupPipeline>> BackupPipeline::Create(ChunkStor
   }
   const auto suite = repo::ToIdSuite(session.id_suite());
   if (!suite || session.id_key().size() != repo::kIdKeySize) {
-    return Internal(fmt::format("the daemon asks for chunk ids of suite {}, which this agent doesn't know", session.id_suite()));
+    return Internal(
+        fmt::format("the daemon asks for chunk ids of suite {}, which this agent doesn't know", session.id_suite()));
   }
   repo::ChunkHasher hasher(*suite, base::AsBytes(session.id_key()));
-  return std::unique_ptr<BackupPipeline>(new BackupPipeline(store, session.session_id(), static_cast<uint32_t>(chunk_size),
-                                                            Levels{session.compression_level(), session.fast_compression_level()},
-                                                            hasher, meter, cancellation, settings));
+  Compressions compressions;
+  compressions.usual.level = session.compression_level();
+  compressions.fast.level = session.fast_compression_level();
+  if (session.fast_compression_codec() != 0) {
+    const auto codec = repo::ToCodec(session.fast_compression_codec());
+    // A newer daemon may know codecs that this agent doesn't; it takes what its agents always could.
+    if (codec)
+      compressions.fast.codec = *codec;
+    else
+      compressions.fast = compressions.usual;
+  }
+  return std::unique_ptr<BackupPipeline>(new BackupPipeline(store, session.session_id(),
+                                                            static_cast<uint32_t>(chunk_size), compressions, hasher,
+                                                            meter, cancellation, settings));
 }
 
-BackupPipeline::BackupPipeline(ChunkStoreClient& store, std::string session_id, uint32_t chunk_size, Levels levels,
-                               repo::ChunkHasher hasher, ProgressMeter& meter, Cancellation& cancellation,
-                               const BackupSettings& settings)
-    : store_(store), session_id_(std::move(session_id)), chunk_size_(chunk_size), levels_(levels), hasher_(hasher),
-      meter_(meter), cancellation_(cancellation), settings_(settings) {
+BackupPipeline::BackupPipeline(ChunkStoreClient& store, std::string session_id, uint32_t chunk_size,
+                               const Compressions& compressions, repo::ChunkHasher hasher, ProgressMeter& meter,
+                               Cancellation& cancellation, const BackupSettings& settings)
+    : store_(store),
+      session_id_(std::move(session_id)),
+      chunk_size_(chunk_size),
+      compressions_(compressions),
+      hasher_(hasher),
+      meter_(meter),
+      cancellation_(cancellation),
+      settings_(settings) {
   const size_t slot_count = std::max<size_t>(kSlotsMin, settings_.memory_bytes / chunk_size_);
   memory_ = std::make_unique_for_overwrite<std::byte[]>(slot_count * chunk_size_);
   slots_.resize(slot_count);
@@ -78,7 +96,8 @@ BackupPipeline::~BackupPipeline() {
   threads_.clear();
 }
 
-absl::Status BackupPipeline::BackUpDisk(hypervisor::BlockReader& reader, const DiskMapTarget& target, size_t meter_disk) {
+absl::Status BackupPipeline::BackUpDisk(hypervisor::BlockReader& reader, const DiskMapTarget& target,
+                                        size_t meter_disk) {
   absl::Status status = StartDisk(target, meter_disk);
   if (status.ok()) status = ReadDisk(reader);
   if (status.ok()) status = Drain();
@@ -117,7 +136,8 @@ absl::Status BackupPipeline::StartDisk(const DiskMapTarget& target, size_t meter
 
 absl::Status BackupPipeline::ReadDisk(hypervisor::BlockReader& reader) {
   if (reader.capacity_bytes() != capacity_bytes_) {
-    return Internal(fmt::format("the disk has {} bytes where {} were announced", reader.capacity_bytes(), capacity_bytes_));
+    return Internal(
+        fmt::format("the disk has {} bytes where {} were announced", reader.capacity_bytes(), capacity_bytes_));
   }
   ASSIGN_OR_RETURN(const std::vector<hypervisor::Extent> extents, reader.Extents());
   const ReadPlan plan = PlanReads(extents, capacity_bytes_, chunk_size_);
@@ -128,7 +148,8 @@ absl::Status BackupPipeline::ReadDisk(hypervisor::BlockReader& reader) {
   }));
   // Nothing may be taken for a hole because a driver left it out.
   if (received_bytes_ != plan.data_bytes || !partial_.empty()) {
-    return Internal(fmt::format("the hypervisor gave {} bytes of the {} that were asked for", received_bytes_, plan.data_bytes));
+    return Internal(
+        fmt::format("the hypervisor gave {} bytes of the {} that were asked for", received_bytes_, plan.data_bytes));
   }
   return absl::OkStatus();
 }
@@ -195,7 +216,7 @@ void BackupPipeline::RunWorker() {
   while (true) {
     Slot* slot;
     bool compress;
-    int level;
+    repo::Compression how;
     {
       absl::MutexLock lock(&mu_);
       mu_.Await(absl::Condition(&ready));
@@ -205,11 +226,11 @@ void BackupPipeline::RunWorker() {
       slot = queue.front();
       queue.pop_front();
       ++(compress ? compressing_ : hashing_);
-      level = LevelLocked();
+      how = CompressionLocked();
     }
     if (!compress) {
       Hash(slot);
-    } else if (absl::Status status = Compress(slot, level, scratch); !status.ok()) {
+    } else if (absl::Status status = Compress(slot, how, scratch); !status.ok()) {
       Fail(status);
     }
   }
@@ -232,8 +253,9 @@ void BackupPipeline::Hash(Slot* slot) {
   SealLocked();
 }
 
-absl::Status BackupPipeline::Compress(Slot* slot, int level, std::vector<std::byte>& scratch) {
-  const repo::CompressedChunk compressed = repo::CompressChunk({slot->data, slot->length}, level, scratch);
+absl::Status BackupPipeline::Compress(Slot* slot, const repo::Compression& how, std::vector<std::byte>& scratch) {
+  const repo::CompressedChunk compressed = repo::CompressChunk({slot->data, slot->length}, how, scratch);
+  std::string data(base::AsText(compressed.data));  // outside the lock
   absl::MutexLock lock(&mu_);
   const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return StoppedLocked() || open_upload_ != nullptr || !free_batches_.empty();
@@ -244,14 +266,14 @@ absl::Status BackupPipeline::Compress(Slot* slot, int level, std::vector<std::by
     open_upload_ = free_batches_.back();
     free_batches_.pop_back();
   }
+  open_upload_->plain_bytes += slot->length;
+  open_upload_->stored_bytes += data.size();
   store::v1::Chunk* chunk = open_upload_->request.add_chunks();
   chunk->set_id(slot->id.bytes.data(), slot->id.bytes.size());
   chunk->set_plain_length(slot->length);
   chunk->set_codec(static_cast<uint32_t>(compressed.codec));
-  chunk->set_data(compressed.data.data(), compressed.data.size());
+  chunk->mutable_data()->swap(data);
   open_upload_->ids.push_back(slot->id);
-  open_upload_->plain_bytes += slot->length;
-  open_upload_->stored_bytes += compressed.data.size();
   --compressing_;
   free_.push_back(slot);
   SealLocked();
@@ -337,11 +359,11 @@ void BackupPipeline::EndChunkLocked(Slot* slot) {
   free_.push_back(slot);
 }
 
-// The reader waits for room while there are batches to fill: the workers are what everybody waits for. With all batches on
-// their way it is the link.
-int BackupPipeline::LevelLocked() const {
+// The reader waits for room while there are batches to fill: the workers are what everybody waits for. With all batches
+// on their way it is the link.
+const repo::Compression& BackupPipeline::CompressionLocked() const {
   const bool workers_limit = free_.size() <= slots_.size() / 8 && !free_batches_.empty();
-  return workers_limit ? levels_.fast : levels_.usual;
+  return workers_limit ? compressions_.fast : compressions_.usual;
 }
 
 // Passes batches on that are full, or, when draining, that nothing can be added to any more.
@@ -351,7 +373,8 @@ void BackupPipeline::SealLocked() {
     to_ask_.push_back(std::exchange(open_ask_, {}));
   }
   if (open_upload_ == nullptr) return;
-  const bool all_compressed = all_hashed && to_ask_.empty() && asking_ == 0 && to_compress_.empty() && compressing_ == 0;
+  const bool all_compressed =
+      all_hashed && to_ask_.empty() && asking_ == 0 && to_compress_.empty() && compressing_ == 0;
   if (open_upload_->stored_bytes >= settings_.upload_batch_bytes || open_upload_->plain_bytes >= kUploadPlainMax ||
       all_compressed) {
     to_upload_.push_back(std::exchange(open_upload_, nullptr));

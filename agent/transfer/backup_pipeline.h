@@ -34,10 +34,10 @@
 namespace umbra::transfer {
 
 struct BackupSettings {
-  uint64_t memory_bytes = 64 * base::kMiB;  // plain chunks between reader and upload; at least 8 chunks
-  int workers = 2;                          // hash and compress: the CPU part
-  int askers = 2;                           // Negotiate calls in flight
-  int uploaders = 3;                        // Upload calls in flight; each may hold one more finished batch
+  uint64_t memory_bytes = 64 * base::kMiB;          // plain chunks between reader and upload; at least 8 chunks
+  int workers = 2;                                  // hash and compress: the CPU part
+  int askers = 2;                                   // Negotiate calls in flight
+  int uploaders = 3;                                // Upload calls in flight; each may hold one more finished batch
   uint64_t upload_batch_bytes = 1536 * base::kKiB;  // plus at most one chunk it stays below the 4 MiB of a message
 };
 
@@ -77,13 +77,13 @@ class BackupPipeline {
     void operator()(void* p) const { std::free(p); }
   };
 
-  // zstd levels: for when something else is the limit, and for when compressing is.
-  struct Levels {
-    int usual;
-    int fast;
+  // For when something else is the limit, and for when compressing is.
+  struct Compressions {
+    repo::Compression usual;
+    repo::Compression fast;
   };
 
-  BackupPipeline(ChunkStoreClient& store, std::string session_id, uint32_t chunk_size, Levels levels,
+  BackupPipeline(ChunkStoreClient& store, std::string session_id, uint32_t chunk_size, const Compressions& compressions,
                  repo::ChunkHasher hasher, ProgressMeter& meter, Cancellation& cancellation,
                  const BackupSettings& settings);
 
@@ -99,20 +99,20 @@ class BackupPipeline {
   void RunAsker();
   void RunUploader();
   void Hash(Slot* slot);
-  absl::Status Compress(Slot* slot, int level, std::vector<std::byte>& scratch);
+  absl::Status Compress(Slot* slot, const repo::Compression& how, std::vector<std::byte>& scratch);
   absl::Status Ask(const AskBatch& batch);
   absl::Status Send(UploadBatch& batch);
 
   void Fail(const absl::Status& why);
   void EndChunkLocked(Slot* slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  int LevelLocked() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  const repo::Compression& CompressionLocked() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   void SealLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool StoppedLocked() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stop_ || !error_.ok(); }
 
   ChunkStoreClient& store_;
   const std::string session_id_;
   const uint32_t chunk_size_;
-  const Levels levels_;
+  const Compressions compressions_;
   const repo::ChunkHasher hasher_;
   ProgressMeter& meter_;
   Cancellation& cancellation_;

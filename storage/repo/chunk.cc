@@ -1,6 +1,7 @@
 #include "storage/repo/chunk.h"
 
 #include <blake3.h>
+#include <lz4.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <zstd.h>
@@ -67,7 +68,9 @@ absl::Status Damaged(std::string message) {
 
 }  // namespace
 
-bool ChunkId::IsZero() const { return *this == kZeroChunkId; }
+bool ChunkId::IsZero() const {
+  return *this == kZeroChunkId;
+}
 
 ChunkId ChunkId::FromBytes(base::Bytes raw) {
   UMBRA_CHECK(raw.size() == kChunkIdSize);
@@ -82,15 +85,15 @@ std::optional<IdSuite> ToIdSuite(uint32_t value) {
 }
 
 std::optional<Codec> ToCodec(uint32_t value) {
-  if (value <= 1) return static_cast<Codec>(value);
+  if (value <= static_cast<uint32_t>(Codec::kLz4)) return static_cast<Codec>(value);
   return std::nullopt;
 }
 
 ChunkHasher::ChunkHasher(IdSuite suite, base::Bytes key) : suite_(suite) {
   UMBRA_CHECK(key.size() == kIdKeySize);
   std::memcpy(key_.data(), key.data(), kIdKeySize);
-  // BLAKE3 looks at the processor when it hashes for the first time, and notes what it found without a lock: once, here,
-  // before any thread hashes.
+  // BLAKE3 looks at the processor when it hashes for the first time, and notes what it found without a lock: once,
+  // here, before any thread hashes.
   static const ChunkId first = Id(key_);
   (void)first;
 }
@@ -112,15 +115,45 @@ ChunkId ChunkHasher::Id(base::Bytes plain) const {
   return id;
 }
 
-CompressedChunk CompressChunk(base::Bytes plain, int level, std::vector<std::byte>& scratch) {
-  if (LooksIncompressible(plain)) return {Codec::kRaw, plain};
-  // The output buffer ends where compression stops being worth it; zstd then gives up early by itself.
+namespace {
+
+// Returns the bytes written to `out`; 0 when they would be more than that. The codecs give up early by themselves.
+size_t CompressInto(base::Bytes plain, const Compression& how, base::MutableBytes out) {
+  if (how.codec == Codec::kLz4) {
+    const int size = LZ4_compress_fast(reinterpret_cast<const char*>(plain.data()), reinterpret_cast<char*>(out.data()),
+                                       static_cast<int>(plain.size()), static_cast<int>(out.size()), how.level);
+    return static_cast<size_t>(size);
+  }
+  const size_t size = ZSTD_compressCCtx(Compressor(), out.data(), out.size(), plain.data(), plain.size(), how.level);
+  return ZSTD_isError(size) ? 0 : size;
+}
+
+}  // namespace
+
+CompressedChunk CompressChunk(base::Bytes plain, const Compression& how, std::vector<std::byte>& scratch) {
+  if (how.codec == Codec::kRaw || LooksIncompressible(plain)) return {Codec::kRaw, plain};
   const auto limit = static_cast<size_t>(static_cast<double>(plain.size()) * kWorthwhileRatio);
   if (scratch.size() < limit) scratch.resize(limit);
-  const size_t size = ZSTD_compressCCtx(Compressor(), scratch.data(), limit, plain.data(), plain.size(), level);
-  if (ZSTD_isError(size)) return {Codec::kRaw, plain};
-  return {Codec::kZstd, base::Bytes(scratch.data(), size)};
+  const size_t size = CompressInto(plain, how, {scratch.data(), limit});
+  if (size == 0) return {Codec::kRaw, plain};
+  return {how.codec, base::Bytes(scratch.data(), size)};
 }
+
+namespace {
+
+absl::Status DecompressLz4(base::Bytes stored, base::MutableBytes plain) {
+  if (stored.size() > kMaxChunkSizeBytes) return Damaged(fmt::format("chunk has {} stored bytes", stored.size()));
+  const int size =
+      LZ4_decompress_safe(reinterpret_cast<const char*>(stored.data()), reinterpret_cast<char*>(plain.data()),
+                          static_cast<int>(stored.size()), static_cast<int>(plain.size()));
+  if (size < 0) return Damaged("chunk doesn't decompress: no lz4 block of its length");
+  if (static_cast<size_t>(size) != plain.size()) {
+    return Damaged(fmt::format("chunk decompresses to {} bytes instead of {}", size, plain.size()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::Status DecompressChunk(Codec codec, base::Bytes stored, base::MutableBytes plain) {
   if (codec == Codec::kRaw) {
@@ -130,6 +163,7 @@ absl::Status DecompressChunk(Codec codec, base::Bytes stored, base::MutableBytes
     if (!plain.empty()) std::memcpy(plain.data(), stored.data(), stored.size());
     return absl::OkStatus();
   }
+  if (codec == Codec::kLz4) return DecompressLz4(stored, plain);
   const size_t size = ZSTD_decompressDCtx(Decompressor(), plain.data(), plain.size(), stored.data(), stored.size());
   if (ZSTD_isError(size)) return Damaged(fmt::format("chunk doesn't decompress: {}", ZSTD_getErrorName(size)));
   if (size != plain.size()) {
@@ -154,8 +188,8 @@ absl::Status OpenChunkInto(const ChunkHasher& hasher, const ChunkId& id, Codec c
   return CheckId(hasher, id, plain);
 }
 
-absl::Status OpenChunk(const ChunkHasher& hasher, const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored,
-                       std::vector<std::byte>& scratch, base::Bytes& plain) {
+absl::Status OpenChunk(const ChunkHasher& hasher, const ChunkId& id, Codec codec, uint32_t plain_length,
+                       base::Bytes stored, std::vector<std::byte>& scratch, base::Bytes& plain) {
   if (codec == Codec::kRaw && stored.size() == plain_length) {
     plain = stored;
     return CheckId(hasher, id, plain);

@@ -56,6 +56,7 @@ enum class IdSuite : uint32_t {
 enum class Codec : uint32_t {
   kRaw = 0,
   kZstd = 1,
+  kLz4 = 2,  // a block, without a frame
 };
 
 // Empty when `value` is no suite / codec of this version.
@@ -79,24 +80,32 @@ class ChunkHasher {
   std::array<std::byte, kIdKeySize> key_;
 };
 
+// How to compress.
+struct Compression {
+  Codec codec = Codec::kZstd;
+  int level = 1;  // kZstd: the library's levels; kLz4: its acceleration, from 1 on; kRaw: of no meaning
+
+  bool operator==(const Compression&) const = default;
+};
+
 // A chunk ready to be sent or stored. `data` looks into the caller's plain bytes (kRaw) or into the scratch buffer.
 struct CompressedChunk {
   Codec codec;
   base::Bytes data;
 };
 
-// Compresses at zstd `level`; gives kRaw when the data looks incompressible or doesn't shrink to 94 %. `scratch` is grown
-// as needed; use it again for the next chunk. Thread-safe: one compressor per thread is kept inside.
-CompressedChunk CompressChunk(base::Bytes plain, int level, std::vector<std::byte>& scratch);
+// Gives kRaw when the data looks incompressible or doesn't shrink to 94 %. `scratch` is grown as needed; use it again
+// for the next chunk. Thread-safe: one compressor per thread is kept inside.
+CompressedChunk CompressChunk(base::Bytes plain, const Compression& how, std::vector<std::byte>& scratch);
 
-// Decompresses into exactly `plain`. INVALID_ARGUMENT / CHUNK_DAMAGED when `stored` isn't that many bytes in that codec.
-// Thread-safe: one decompressor per thread is kept inside.
+// Decompresses into exactly `plain`. INVALID_ARGUMENT / CHUNK_DAMAGED when `stored` isn't that many bytes in that
+// codec. Thread-safe: one decompressor per thread is kept inside.
 absl::Status DecompressChunk(Codec codec, base::Bytes stored, base::MutableBytes plain);
 
-// Decompresses and computes the id. On OK `plain` looks at the chunk's bytes, in `scratch` or (kRaw) in `stored` itself.
-// INVALID_ARGUMENT / CHUNK_DAMAGED when the bytes aren't chunk `id` with `plain_length` bytes. Thread-safe.
-absl::Status OpenChunk(const ChunkHasher& hasher, const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored,
-                       std::vector<std::byte>& scratch, base::Bytes& plain);
+// Decompresses and computes the id. On OK `plain` looks at the chunk's bytes, in `scratch` or (kRaw) in `stored`
+// itself. INVALID_ARGUMENT / CHUNK_DAMAGED when the bytes aren't chunk `id` with `plain_length` bytes. Thread-safe.
+absl::Status OpenChunk(const ChunkHasher& hasher, const ChunkId& id, Codec codec, uint32_t plain_length,
+                       base::Bytes stored, std::vector<std::byte>& scratch, base::Bytes& plain);
 
 // The same into memory of the caller's: exactly `plain.size()` bytes, which are only worth something on OK.
 absl::Status OpenChunkInto(const ChunkHasher& hasher, const ChunkId& id, Codec codec, base::Bytes stored,

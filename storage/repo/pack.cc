@@ -8,8 +8,8 @@
 namespace umbra::repo {
 namespace {
 
-// Few enough system calls, and small beside the chunks that are being worked on. A multiple of base::kDirectAlignment, so
-// that every flush but the last is aligned.
+// Few enough system calls, and small beside the chunks that are being worked on. A multiple of base::kDirectAlignment,
+// so that every flush but the last is aligned.
 constexpr size_t kBufferSize = base::kMiB;
 
 absl::Status Damaged(std::string_view what) {
@@ -19,7 +19,7 @@ absl::Status Damaged(std::string_view what) {
 }  // namespace
 
 PackWriter::PackWriter(const PackHeader& header, std::unique_ptr<BlobWriter> blob)
-    : header_(header), blob_(std::move(blob)), buffer_(kBufferSize) {}
+    : header_(header), blob_(std::move(blob)), behind_(*blob_), buffer_(kBufferSize) {}
 
 absl::StatusOr<std::unique_ptr<PackWriter>> PackWriter::Create(BlobStore& store, const PackHeader& header) {
   ASSIGN_OR_RETURN(auto blob, store.Create(PackName(header.pack)));
@@ -47,23 +47,21 @@ absl::Status PackWriter::Add(base::Bytes data) {
     std::memcpy(buffer_.data() + buffered_, part.data(), part.size());
     buffered_ += part.size();
     data = data.subspan(part.size());
-    if (buffered_ == buffer_.size()) RETURN_IF_ERROR(Flush(buffered_));
+    if (buffered_ < buffer_.size()) break;
+    buffered_ = 0;  // also after an error, with which the pack is lost anyway: there must be room to add to
+    RETURN_IF_ERROR(behind_.Write(buffer_));
   }
   return absl::OkStatus();
-}
-
-absl::Status PackWriter::Flush(size_t length) {
-  const absl::Status written = blob_->Append(base::Bytes(buffer_.data(), length));
-  buffered_ -= length;  // also after an error, with which the pack is lost anyway: there must be room to add to
-  std::memmove(buffer_.data(), buffer_.data() + length, buffered_);
-  return written;
 }
 
 absl::StatusOr<IndexPack> PackWriter::Seal() {
   RETURN_IF_ERROR(Add(base::AsBytes(EncodePackEnd(EncodePackHeader(header_), slots_, size_))));
   // What is aligned goes as the rest of the pack went, the last bytes alone.
-  RETURN_IF_ERROR(Flush(buffered_ / base::kDirectAlignment * base::kDirectAlignment));
-  RETURN_IF_ERROR(Flush(buffered_));
+  RETURN_IF_ERROR(behind_.Drain());
+  const size_t aligned = buffered_ / base::kDirectAlignment * base::kDirectAlignment;
+  const base::Bytes rest{buffer_.data(), buffered_};
+  if (aligned > 0) RETURN_IF_ERROR(blob_->Append(rest.first(aligned)));
+  if (aligned < rest.size()) RETURN_IF_ERROR(blob_->Append(rest.subspan(aligned)));
   RETURN_IF_ERROR(blob_->Commit());
   return IndexPack{header_.pack, size_, header_.create_time_us};
 }

@@ -10,6 +10,7 @@
 #include "storage/base/aligned_buffer.h"
 #include "storage/repo/blob_store.h"
 #include "storage/repo/format.h"
+#include "storage/repo/write_behind.h"
 
 namespace umbra::repo {
 
@@ -18,8 +19,10 @@ class PackWriter {
  public:
   static absl::StatusOr<std::unique_ptr<PackWriter>> Create(BlobStore& store, const PackHeader& header);
 
-  // Buffers; writes to the store about once per MiB, in aligned pieces.
-  absl::Status Append(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored, const Hash& stored_hash);
+  // Buffers; the store gets about one MiB at a time, in aligned pieces, from a thread of its own. So an I/O error may
+  // be that of an earlier chunk.
+  absl::Status Append(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored,
+                      const Hash& stored_hash);
 
   // Bytes so far, without the footer.
   uint64_t size_bytes() const { return size_; }
@@ -31,11 +34,11 @@ class PackWriter {
  private:
   PackWriter(const PackHeader& header, std::unique_ptr<BlobWriter> blob);
   absl::Status Add(base::Bytes data);
-  absl::Status Flush(size_t length);
 
   const PackHeader header_;
   const std::unique_ptr<BlobWriter> blob_;
   std::vector<PackSlot> slots_;
+  WriteBehind behind_;
   base::AlignedBuffer buffer_;
   size_t buffered_ = 0;
   uint64_t size_ = 0;

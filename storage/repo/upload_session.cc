@@ -10,11 +10,11 @@
 namespace umbra::repo {
 namespace {
 
-// Packs that wait for their sync, the one being synced included. One more could hide a slow disk a little longer, at 32 MiB
-// of dirty page cache each.
+// Packs that wait for their sync, the one being synced included. One more could hide a slow disk a little longer, at 32
+// MiB of dirty page cache each.
 constexpr size_t kSealQueueMax = 2;
 // Map pages are mostly hashes; what compresses in them (runs of zero ids, repeated ids) compresses at any level.
-constexpr int kPageCompressionLevel = 1;
+constexpr Compression kPageCompression = {};
 
 absl::Status Invalid(std::string message) {
   return base::MakeError(absl::StatusCode::kInvalidArgument, "UPLOAD_INVALID", std::move(message));
@@ -30,7 +30,9 @@ absl::Status Ended() {
 class PackingDiskMapWriter final : public DiskMapWriter {
  public:
   PackingDiskMapWriter(PackingSession& session, std::string vm_uuid, std::string disk, const DiskGeometry& geometry)
-      : session_(session), key_(std::move(vm_uuid), std::move(disk)), geometry_(geometry),
+      : session_(session),
+        key_(std::move(vm_uuid), std::move(disk)),
+        geometry_(geometry),
         hasher_(session.core_.info.id_suite) {
     map_.root.name = key_.second;
     map_.root.capacity_bytes = geometry.capacity_bytes();
@@ -53,7 +55,8 @@ class PackingDiskMapWriter final : public DiskMapWriter {
     PackingSession::Call call(session_);
     RETURN_IF_ERROR(call.status());
     if (finished_ || next_ != geometry_.chunk_count()) {
-      return Invalid(fmt::format("disk {}: the map has {} ids, the disk {} chunks", key_.second, next_, geometry_.chunk_count()));
+      return Invalid(
+          fmt::format("disk {}: the map has {} ids, the disk {} chunks", key_.second, next_, geometry_.chunk_count()));
     }
     finished_ = true;
     map_.finished = true;
@@ -70,7 +73,8 @@ class PackingDiskMapWriter final : public DiskMapWriter {
       ASSIGN_OR_RETURN(const uint32_t known, session_.KnownLength(id));
       if (known == 0) {
         return base::Error(absl::StatusCode::kFailedPrecondition, "CHUNK_MISSING",
-                           "disk {}: chunk {} at offset {} was not uploaded", key_.second, id.ToHex(), geometry_.OffsetOf(next_));
+                           "disk {}: chunk {} at offset {} was not uploaded", key_.second, id.ToHex(),
+                           geometry_.OffsetOf(next_));
       }
       if (known != length) {
         return Invalid(fmt::format("disk {}: chunk {} at offset {} has {} bytes instead of {}", key_.second, id.ToHex(),
@@ -109,7 +113,9 @@ PackingSession::Call::~Call() {
 
 PackingSession::PackingSession(Core& core) : core_(core), sealer_([this](std::stop_token stop) { SealLoop(stop); }) {}
 
-PackingSession::~PackingSession() { Abort(); }
+PackingSession::~PackingSession() {
+  Abort();
+}
 
 absl::StatusOr<uint32_t> PackingSession::KnownLength(const ChunkId& id) {
   {
@@ -136,21 +142,24 @@ absl::StatusOr<uint64_t> PackingSession::Put(const ChunkView& chunk) {
   Call call(*this);
   RETURN_IF_ERROR(call.status());
   const uint32_t chunk_size = core_.info.chunk_size_bytes;
-  if (chunk.id.IsZero() || chunk.plain_length == 0 || chunk.plain_length > chunk_size || chunk.data.size() > chunk_size) {
-    return Invalid(fmt::format("chunk {} has {} bytes, {} plain; 1 to {} are allowed, and never the zero id", chunk.id.ToHex(),
-                               chunk.data.size(), chunk.plain_length, chunk_size));
+  if (chunk.id.IsZero() || chunk.plain_length == 0 || chunk.plain_length > chunk_size ||
+      chunk.data.size() > chunk_size) {
+    return Invalid(fmt::format("chunk {} has {} bytes, {} plain; 1 to {} are allowed, and never the zero id",
+                               chunk.id.ToHex(), chunk.data.size(), chunk.plain_length, chunk_size));
   }
   // Known already: what was sent is dropped unseen, so it need not be checked.
   ASSIGN_OR_RETURN(const uint32_t known, KnownLength(chunk.id));
   if (known != 0) return 0;
   thread_local std::vector<std::byte> scratch;
   base::Bytes plain;
-  const absl::Status checked = OpenChunk(core_.hasher, chunk.id, chunk.codec, chunk.plain_length, chunk.data, scratch, plain);
+  const absl::Status checked =
+      OpenChunk(core_.hasher, chunk.id, chunk.codec, chunk.plain_length, chunk.data, scratch, plain);
   if (!checked.ok()) return Invalid(fmt::format("chunk {}: {}", chunk.id.ToHex(), base::MessageOf(checked)));
   return Store(chunk.id, chunk.codec, chunk.plain_length, chunk.data);
 }
 
-absl::StatusOr<uint64_t> PackingSession::Store(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored) {
+absl::StatusOr<uint64_t> PackingSession::Store(const ChunkId& id, Codec codec, uint32_t plain_length,
+                                               base::Bytes stored) {
   const Hash hash = HashOf(stored);
   absl::MutexLock lock(&mu_);
   const auto may_append = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
@@ -197,7 +206,7 @@ absl::StatusOr<ChunkId> PackingSession::StorePage(std::span<const ChunkId> ids) 
   ASSIGN_OR_RETURN(const uint32_t known, KnownLength(id));
   if (known != 0) return id;
   std::vector<std::byte> scratch;
-  const CompressedChunk page = CompressChunk(plain, kPageCompressionLevel, scratch);
+  const CompressedChunk page = CompressChunk(plain, kPageCompression, scratch);
   RETURN_IF_ERROR(Store(id, page.codec, static_cast<uint32_t>(plain.size()), page.data).status());
   return id;
 }
@@ -238,7 +247,8 @@ absl::Status PackingSession::SealEverything() {
   return failure_;
 }
 
-absl::StatusOr<std::unique_ptr<DiskMapWriter>> PackingSession::AddDiskMap(const std::string& vm_uuid, const std::string& disk,
+absl::StatusOr<std::unique_ptr<DiskMapWriter>> PackingSession::AddDiskMap(const std::string& vm_uuid,
+                                                                          const std::string& disk,
                                                                           uint64_t capacity_bytes) {
   Call call(*this);
   RETURN_IF_ERROR(call.status());
@@ -276,7 +286,8 @@ absl::StatusOr<std::vector<Point>> PackingSession::BuildPoints(std::vector<Manif
     Point& point = points.emplace_back();
     std::string& id = *manifest.mutable_recovery_point_id();
     if (id.empty()) id = core_.random.Uuid();
-    if (!IsUuidText(id) || !ids.insert(id).second) return Invalid(fmt::format("{} is no recovery point id, or used twice", id));
+    if (!IsUuidText(id) || !ids.insert(id).second)
+      return Invalid(fmt::format("{} is no recovery point id, or used twice", id));
     for (auto& disk : *manifest.mutable_disks()) {
       const auto map = maps_.find({manifest.vm_uuid(), disk.name()});
       if (map == maps_.end() || !used.insert(map->first).second || !map->second.finished ||

@@ -6,7 +6,8 @@ namespace umbra::fuzz {
 namespace {
 
 const repo::ChunkHasher& Hasher() {
-  static const repo::ChunkHasher hasher(repo::IdSuite::kBlake3Keyed, base::AsBytes(std::string_view("0123456789abcdef0123456789abcdef")));
+  static const repo::ChunkHasher hasher(repo::IdSuite::kBlake3Keyed,
+                                        base::AsBytes(std::string_view("0123456789abcdef0123456789abcdef")));
   return hasher;
 }
 
@@ -25,8 +26,11 @@ std::string Encode(repo::Codec codec, std::string_view plain, base::Bytes data) 
 std::vector<std::string> Seeds() {
   const std::string plain = "the quick brown fox " + std::string(5000, 'x');
   std::vector<std::byte> scratch;
-  const repo::CompressedChunk compressed = repo::CompressChunk(base::AsBytes(plain), 1, scratch);
-  return {Encode(compressed.codec, plain, compressed.data), Encode(repo::Codec::kRaw, plain, base::AsBytes(plain))};
+  const repo::CompressedChunk compressed = repo::CompressChunk(base::AsBytes(plain), {}, scratch);
+  std::vector<std::byte> other;
+  const repo::CompressedChunk block = repo::CompressChunk(base::AsBytes(plain), {repo::Codec::kLz4, 1}, other);
+  return {Encode(compressed.codec, plain, compressed.data), Encode(block.codec, plain, block.data),
+          Encode(repo::Codec::kRaw, plain, base::AsBytes(plain))};
 }
 
 void TestOneInput(std::string_view input) {

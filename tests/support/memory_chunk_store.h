@@ -1,7 +1,7 @@
 // The daemon's data service in memory, with switches for what goes wrong on the way.
 //
-// Promises of the real one that it keeps: it checks every chunk that comes in, pins nothing away, takes a chunk twice, refuses
-// a map whose chunks it doesn't have, commits all or none, and forgets a session that was aborted or lost.
+// Promises of the real one that it keeps: it checks every chunk that comes in, pins nothing away, takes a chunk twice,
+// refuses a map whose chunks it doesn't have, commits all or none, and forgets a session that was aborted or lost.
 #ifndef UMBRA_TESTS_SUPPORT_MEMORY_CHUNK_STORE_H_
 #define UMBRA_TESTS_SUPPORT_MEMORY_CHUNK_STORE_H_
 
@@ -60,9 +60,9 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
     return chunks_received_;
   }
   // For sessions opened from now on; the usual level is 1.
-  void SetFastLevel(int level) {
+  void SetFast(const repo::Compression& how) {
     absl::MutexLock lock(&mu_);
-    fast_level_ = level;
+    fast_ = how;
   }
   size_t chunk_count() {
     absl::MutexLock lock(&mu_);
@@ -91,7 +91,8 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
     response.set_id_suite(1);
     response.set_id_key(key_);
     response.set_compression_level(1);
-    response.set_fast_compression_level(fast_level_);
+    response.set_fast_compression_codec(static_cast<uint32_t>(fast_.codec));
+    response.set_fast_compression_level(fast_.level);
     return response;
   }
 
@@ -129,7 +130,8 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
     late_fault_ = true;
   }
 
-  absl::StatusOr<store::v1::PutDiskMapResponse> PutDiskMap(const transfer::DiskMapTarget& target, base::Bytes ids) override {
+  absl::StatusOr<store::v1::PutDiskMapResponse> PutDiskMap(const transfer::DiskMapTarget& target,
+                                                           base::Bytes ids) override {
     absl::MutexLock lock(&mu_);
     RETURN_IF_ERROR(CallLocked("PutDiskMap"));
     RETURN_IF_ERROR(SessionLocked(target.session_id));
@@ -137,7 +139,8 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
     for (size_t at = 0; at < ids.size(); at += repo::kChunkIdSize) {
       disk.ids.push_back(IdAt(base::AsText(ids), at));
       if (!disk.ids.back().IsZero() && !chunks_.contains(disk.ids.back())) {
-        return base::Error(absl::StatusCode::kInvalidArgument, "UPLOAD_INVALID", "chunk {} was never sent", disk.ids.size() - 1);
+        return base::Error(absl::StatusCode::kInvalidArgument, "UPLOAD_INVALID", "chunk {} was never sent",
+                           disk.ids.size() - 1);
       }
     }
     disks_[{target.vm_uuid, target.disk}] = std::move(disk);
@@ -179,7 +182,8 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
  private:
   class Stream final : public transfer::DiskStream {
    public:
-    Stream(MemoryChunkStore& owner, StoredDisk disk, uint64_t chunk) : owner_(owner), disk_(std::move(disk)), next_(chunk) {}
+    Stream(MemoryChunkStore& owner, StoredDisk disk, uint64_t chunk)
+        : owner_(owner), disk_(std::move(disk)), next_(chunk) {}
 
     absl::StatusOr<bool> Next(store::v1::ReadDiskResponse* message) override {
       absl::MutexLock lock(&owner_.mu_);
@@ -232,7 +236,7 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
   std::function<absl::Status(int)> read_fault_ ABSL_GUARDED_BY(mu_);
   bool late_fault_ ABSL_GUARDED_BY(mu_) = false;
   int read_messages_ ABSL_GUARDED_BY(mu_) = 0;
-  int fast_level_ ABSL_GUARDED_BY(mu_) = 1;
+  repo::Compression fast_ ABSL_GUARDED_BY(mu_);
   int next_session_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t chunks_received_ ABSL_GUARDED_BY(mu_) = 0;
   std::map<std::string, int> calls_ ABSL_GUARDED_BY(mu_);

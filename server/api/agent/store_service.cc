@@ -20,7 +20,9 @@ namespace {
 
 using catalog::HostId;
 
-std::shared_ptr<spdlog::logger> Logger() { return base::Log("api"); }
+std::shared_ptr<spdlog::logger> Logger() {
+  return base::Log("api");
+}
 
 template <typename... Args>
 absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
@@ -33,7 +35,8 @@ absl::Status CheckComplete(const dispatch::Assignment& assignment, const store::
   for (const repo::Manifest& manifest : request.manifests()) given.push_back(manifest.vm_uuid());
   std::sort(given.begin(), given.end());
   std::sort(wanted.begin(), wanted.end());
-  return given == wanted ? absl::OkStatus() : Invalid("manifests: not exactly one for each virtual machine of the assignment");
+  return given == wanted ? absl::OkStatus()
+                         : Invalid("manifests: not exactly one for each virtual machine of the assignment");
 }
 
 absl::Status CheckDocuments(const repo::Manifest& manifest) {
@@ -60,7 +63,8 @@ repo::Manifest Own(const dispatch::Assignment& assignment, repo::Manifest manife
 }  // namespace
 
 StoreService::StoreService(catalog::Catalog& catalog, jobs::JobEngine& engine, dispatch::AssignmentTable& assignments,
-                           const maintenance::RepositorySet& repositories, base::Random& random, const StoreOptions& options)
+                           const maintenance::RepositorySet& repositories, base::Random& random,
+                           const StoreOptions& options)
     : catalog_(catalog),
       engine_(engine),
       assignments_(assignments),
@@ -71,7 +75,9 @@ StoreService::StoreService(catalog::Catalog& catalog, jobs::JobEngine& engine, d
   assignments_.SetEndListener([this](const dispatch::AssignmentKey& key) { AbortLater(sessions_.TakeOf(key)); });
 }
 
-StoreService::~StoreService() { assignments_.SetEndListener(nullptr); }
+StoreService::~StoreService() {
+  assignments_.SetEndListener(nullptr);
+}
 
 void StoreService::Stop() {
   stopping_ = true;
@@ -127,8 +133,8 @@ absl::Status StoreService::DoOpenSession(const HostId& host, const store::v1::Op
   const dispatch::AssignmentKey key{catalog::JobId(request.job_id()), request.attempt()};
   ASSIGN_OR_RETURN(const dispatch::Assignment assignment, assignments_.Authorize(host, key, catalog::JobKind::kBackup));
   if (request.repository() != assignment.repository.value) {
-    return base::Error(absl::StatusCode::kPermissionDenied, "PERMISSION_DENIED", "repository {} is not the assignment's",
-                       request.repository());
+    return base::Error(absl::StatusCode::kPermissionDenied, "PERMISSION_DENIED",
+                       "repository {} is not the assignment's", request.repository());
   }
   ASSIGN_OR_RETURN(const maintenance::OpenRepository* const open, repositories_.Find(assignment.repository));
   UploadSessions::Handle replaced;
@@ -145,7 +151,8 @@ absl::Status StoreService::DoOpenSession(const HostId& host, const store::v1::Op
   response.set_id_suite(static_cast<uint32_t>(open->repository->info().id_suite));
   response.set_id_key(id_key.data(), id_key.size());
   response.set_compression_level(options_.compression_level);
-  response.set_fast_compression_level(options_.fast_compression_level);
+  response.set_fast_compression_codec(static_cast<uint32_t>(options_.fast_compression.codec));
+  response.set_fast_compression_level(options_.fast_compression.level);
   return absl::OkStatus();
 }
 
@@ -189,7 +196,8 @@ absl::Status StoreService::DoCommit(const HostId& host, const store::v1::CommitR
   return absl::OkStatus();
 }
 
-absl::StatusOr<store::v1::CommitResponse> StoreService::Publish(OpenUpload& session, std::vector<repo::Manifest> manifests) {
+absl::StatusOr<store::v1::CommitResponse> StoreService::Publish(OpenUpload& session,
+                                                                std::vector<repo::Manifest> manifests) {
   const dispatch::Assignment& assignment = session.assignment;
   ASSIGN_OR_RETURN(manifests, session.upload->Commit(std::move(manifests)));
   base::CrashPoint("daemon.repository_committed");
@@ -224,8 +232,9 @@ absl::Status StoreService::Enter(const dispatch::Assignment& assignment, const s
 void StoreService::TakeBack(OpenUpload& session, const std::vector<repo::Manifest>& manifests) {
   for (const repo::Manifest& manifest : manifests) {
     const absl::Status s = session.repository.RemoveRecoveryPoint(manifest.recovery_point_id());
-    Logger()->log(s.ok() ? spdlog::level::warn : spdlog::level::err, "recovery point taken back job={} point={} status={}",
-                  session.assignment.key.job, manifest.recovery_point_id(), base::Describe(s));
+    Logger()->log(s.ok() ? spdlog::level::warn : spdlog::level::err,
+                  "recovery point taken back job={} point={} status={}", session.assignment.key.job,
+                  manifest.recovery_point_id(), base::Describe(s));
   }
 }
 
@@ -247,9 +256,9 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* StoreService::PutDiskMap(Context* con
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* StoreService::ReadDisk(Context* context, const grpc::ByteBuffer* request) {
-  return OutboundStream::Start(workers_, reads_,
-                               std::make_unique<DiskSource>(catalog_, assignments_, repositories_, CertificateOf(*context),
-                                                            *request));
+  return OutboundStream::Start(
+      workers_, reads_,
+      std::make_unique<DiskSource>(catalog_, assignments_, repositories_, CertificateOf(*context), *request));
 }
 
 }  // namespace umbra::api

@@ -1,12 +1,13 @@
 // The data service over gRPC: upload sessions of backups, disks for restores.
 //
 // Threads: gRPC's own threads only carry messages. Chunks are checked and packed, and disks are read, on `worker_count`
-// threads; the short calls, commits and aborts have kControlThreads of their own, so that they don't wait behind bulk data.
+// threads; the short calls, commits and aborts have kControlThreads of their own, so that they don't wait behind bulk
+// data.
 //
 // Memory (the daemon stays below 256 MiB): an upload stream holds at most two messages, one in work and one received; a
-// message is at most 4 MiB and usually about 1 MiB, and only messages that a worker has in hand are held twice (as received
-// and as parsed). kUploadStreamsMax streams of 1 MiB: 64 MiB at most, 32 MiB when, as our agent does, a stream carries one
-// message. A restore's stream holds two messages of about kReadBatchBytes: kReadStreamsMax of them 32 MiB.
+// message is at most 4 MiB and usually about 1 MiB, and only messages that a worker has in hand are held twice (as
+// received and as parsed). kUploadStreamsMax streams of 1 MiB: 64 MiB at most, 32 MiB when, as our agent does, a stream
+// carries one message. A restore's stream holds two messages of about kReadBatchBytes: kReadStreamsMax of them 32 MiB.
 #ifndef UMBRA_SERVER_API_AGENT_STORE_SERVICE_H_
 #define UMBRA_SERVER_API_AGENT_STORE_SERVICE_H_
 
@@ -38,17 +39,17 @@ inline constexpr size_t kDocumentBytesMax = 1024 * 1024;
 inline constexpr size_t kDocumentsBytesMax = 3 * 1024 * 1024;
 
 struct StoreOptions {
-  int worker_count = 2;       // as many as there are cores
-  // zstd levels for agents (docs/adr/0006): 1 keeps up with a disk on one core; -5 takes a quarter less time for 18 % more
-  // bytes, and is for when the agent's processors are what a backup waits for.
+  int worker_count = 2;  // as many as there are cores
+  // How agents compress (docs/adr/0006): usually with zstd at this level, which keeps up with a disk on one core, and
+  // fast while their processors are what a backup waits for.
   int compression_level = 1;
-  int fast_compression_level = -5;
+  repo::Compression fast_compression = {repo::Codec::kLz4, 1};
 };
 
 namespace internal {
 using StoreBase = store::v1::StoreService;
-using StoreMethods = StoreBase::WithCallbackMethod_OpenSession<
-    StoreBase::WithCallbackMethod_Negotiate<StoreBase::WithCallbackMethod_Commit<StoreBase::WithCallbackMethod_AbortSession<
+using StoreMethods = StoreBase::WithCallbackMethod_OpenSession<StoreBase::WithCallbackMethod_Negotiate<
+    StoreBase::WithCallbackMethod_Commit<StoreBase::WithCallbackMethod_AbortSession<
         StoreBase::WithRawCallbackMethod_Upload<StoreBase::WithRawCallbackMethod_PutDiskMap<
             StoreBase::WithRawCallbackMethod_ReadDisk<StoreBase::Service>>>>>>>;
 }  // namespace internal
@@ -56,8 +57,8 @@ using StoreMethods = StoreBase::WithCallbackMethod_OpenSession<
 // A host sees only sessions of its own assignments. When an assignment ends, its session is aborted.
 class StoreService final : public internal::StoreMethods {
  public:
-  // Everything outlives the service, and the service outlives its server. Takes the end listener of `assignments`, so make
-  // it before the dispatcher starts.
+  // Everything outlives the service, and the service outlives its server. Takes the end listener of `assignments`, so
+  // make it before the dispatcher starts.
   StoreService(catalog::Catalog& catalog, jobs::JobEngine& engine, dispatch::AssignmentTable& assignments,
                const maintenance::RepositorySet& repositories, base::Random& random, const StoreOptions& options);
   ~StoreService() override;
@@ -84,7 +85,8 @@ class StoreService final : public internal::StoreMethods {
   // Runs `method(host, request, response)` on a control thread and answers with its status.
   template <typename Request, typename Response>
   grpc::ServerUnaryReactor* Answer(Context* context, const Request* request, Response* response,
-                                   absl::Status (StoreService::*method)(const catalog::HostId&, const Request&, Response&));
+                                   absl::Status (StoreService::*method)(const catalog::HostId&, const Request&,
+                                                                        Response&));
 
   absl::Status DoOpenSession(const catalog::HostId& host, const store::v1::OpenSessionRequest& request,
                              store::v1::OpenSessionResponse& response);

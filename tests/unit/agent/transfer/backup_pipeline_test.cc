@@ -85,27 +85,28 @@ TEST_F(BackupPipelineTest, EachChunkIsSentOnceAndHolesAreNotRead) {
 
 // Compressing is only cut short when it is what everything else waits for: with room for the whole disk nothing waits.
 TEST_F(BackupPipelineTest, LevelFollowsWhatLimitsTheBackup) {
-  constexpr int kFast = -50;
+  constexpr repo::Compression kFast = {repo::Codec::kLz4, 50};
   constexpr size_t kChunks = 200;
   std::string content;
-  while (content.size() < kChunks * kChunk) content += fmt::format("line {} of a log that compresses\n", content.size() * 7919);
+  while (content.size() < kChunks * kChunk)
+    content += fmt::format("line {} of a log that compresses\n", content.size() * 7919);
   content.resize(kChunks * kChunk);
   uint64_t usual = 0, fast = 0;
   std::vector<std::byte> scratch;
   for (size_t at = 0; at < content.size(); at += kChunk) {
     const base::Bytes chunk = base::AsBytes(std::string_view(content).substr(at, kChunk));
-    usual += repo::CompressChunk(chunk, 1, scratch).data.size();
+    usual += repo::CompressChunk(chunk, {}, scratch).data.size();
     fast += repo::CompressChunk(chunk, kFast, scratch).data.size();
   }
   ASSERT_LT(usual, fast);
-  store_.SetFastLevel(kFast);
+  store_.SetFast(kFast);
   settings_.memory_bytes = 2 * content.size();
   testing::MemoryReader roomy(content);
   ASSERT_TRUE(BackUp(roomy).ok());
   EXPECT_EQ(meter_.Figures().stored_bytes, usual);
 
   testing::MemoryChunkStore empty;
-  empty.SetFastLevel(kFast);
+  empty.SetFast(kFast);
   settings_.memory_bytes = 8 * kChunk;
   const auto session = *empty.OpenSession({});
   const auto pipeline = *BackupPipeline::Create(empty, session, meter_, cancellation_, settings_);
@@ -135,8 +136,9 @@ TEST_F(BackupPipelineTest, FailingCallEndsTheBackup) {
       if (at > 0 && std::string(failing) != "Negotiate" && std::string(failing) != "Upload") continue;
       testing::MemoryChunkStore store;
       store.SetFault([&](const std::string& call, int number) {
-        return call == failing && number == at ? base::MakeError(absl::StatusCode::kResourceExhausted, "STORAGE_FULL", "full")
-                                               : absl::OkStatus();
+        return call == failing && number == at
+                   ? base::MakeError(absl::StatusCode::kResourceExhausted, "STORAGE_FULL", "full")
+                   : absl::OkStatus();
       });
       testing::MemoryReader reader(content);
       Cancellation cancellation;
@@ -146,7 +148,8 @@ TEST_F(BackupPipelineTest, FailingCallEndsTheBackup) {
         const auto pipeline = BackupPipeline::Create(store, *session, meter_, cancellation, settings_);
         const size_t number = meter_.AddDisk("vm", "vda", content.size());
         status = (*pipeline)->BackUpDisk(reader, {session->session_id(), "vm", "vda", content.size()}, number);
-        EXPECT_EQ((*pipeline)->BackUpDisk(reader, {session->session_id(), "vm", "vda", content.size()}, number), status);
+        EXPECT_EQ((*pipeline)->BackUpDisk(reader, {session->session_id(), "vm", "vda", content.size()}, number),
+                  status);
       }
       EXPECT_EQ(base::ReasonOf(status), "STORAGE_FULL") << failing << " " << at;
       EXPECT_TRUE(store.disk("vm", "vda").ids.empty());
@@ -206,7 +209,8 @@ TEST_F(BackupPipelineTest, DriverThatLeavesDataOutIsCaught) {
 TEST_F(BackupPipelineTest, CancelEndsItWithTheReason) {
   testing::MemoryReader reader(testing::MakeDiskContent(14, 150, kChunk, 0));
   reader.SetFault([this](uint64_t offset) {
-    if (offset == 64 * kChunk) cancellation_.Cancel(base::MakeError(absl::StatusCode::kCancelled, "CANCELLED", "by a person"));
+    if (offset == 64 * kChunk)
+      cancellation_.Cancel(base::MakeError(absl::StatusCode::kCancelled, "CANCELLED", "by a person"));
     return absl::OkStatus();
   });
   EXPECT_EQ(base::ReasonOf(BackUp(reader)), "CANCELLED");

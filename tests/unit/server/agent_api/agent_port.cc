@@ -28,7 +28,9 @@ bool Eventually(const std::function<bool()>& condition) {
   return false;
 }
 
-std::string VmUuid(int n) { return fmt::format("00000000-0000-0000-0000-{:012}", n); }
+std::string VmUuid(int n) {
+  return fmt::format("00000000-0000-0000-0000-{:012}", n);
+}
 
 std::string ReasonOf(const grpc::Status& status) {
   google::rpc::Status details;
@@ -90,7 +92,9 @@ void Daemon::Stop() {
   dispatcher.reset();
 }
 
-Daemon::~Daemon() { Stop(); }
+Daemon::~Daemon() {
+  Stop();
+}
 
 std::string Daemon::MakeToken(const std::string& host_pattern, absl::Duration lifetime) {
   const auto token = enrolment->CreateToken(lifetime, host_pattern);
@@ -100,8 +104,7 @@ std::string Daemon::MakeToken(const std::string& host_pattern, absl::Duration li
 grpc::Status Daemon::TryEnrol(const std::string& secret, const std::string& host_name, Identity* identity) {
   grpc::SslCredentialsOptions options;
   options.pem_root_certs = authority->certificate_pem();
-  const auto channel =
-      grpc::CreateChannel(fmt::format("127.0.0.1:{}", enrolment_port_), grpc::SslCredentials(options));
+  const auto channel = grpc::CreateChannel(fmt::format("127.0.0.1:{}", enrolment_port_), grpc::SslCredentials(options));
   const std::string key = *tls::GenerateKey();
   agent::v1::EnrolRequest request;
   request.set_token_secret(secret);
@@ -153,17 +156,22 @@ JobId Daemon::SubmitRestore(const Identity& host, const std::string& recovery_po
   return job->id;
 }
 
-catalog::Job Daemon::Get(const JobId& id) { return *engine->Get(id); }
+catalog::Job Daemon::Get(const JobId& id) {
+  return *engine->Get(id);
+}
 
 bool Daemon::Reaches(const JobId& id, catalog::JobState state) {
   return Eventually([&] { return Get(id).state == state; });
 }
 
 size_t Daemon::PointsInCatalog() {
-  return catalog->Read([](const catalog::Stores& s) { return s.recovery_points.Ids(catalog::RepositoryId("main")); })->size();
+  return catalog->Read([](const catalog::Stores& s) { return s.recovery_points.Ids(catalog::RepositoryId("main")); })
+      ->size();
 }
 
-size_t Daemon::PointsInRepository() { return repositories->Default().repository->ListRecoveryPoints()->points.size(); }
+size_t Daemon::PointsInRepository() {
+  return repositories->Default().repository->ListRecoveryPoints()->points.size();
+}
 
 // ---- Link ----
 
@@ -225,7 +233,8 @@ DaemonMessage Link::Await(DaemonMessage::MessageCase kind) {
       queue_.pop_front();
     }
     return found.message_case() == kind;
-  })) << "no message of kind " << kind;
+  })) << "no message of kind "
+      << kind;
   return found;
 }
 
@@ -285,7 +294,7 @@ Disk MakeDisk(const store::v1::OpenSessionResponse& session, size_t chunk_count,
       std::memcpy(plain.data() + at, &word, sizeof word);
     }
     const repo::ChunkId id = hasher.Id(base::AsBytes(plain));
-    const repo::CompressedChunk compressed = repo::CompressChunk(base::AsBytes(plain), 1, scratch);
+    const repo::CompressedChunk compressed = repo::CompressChunk(base::AsBytes(plain), {}, scratch);
     store::v1::Chunk chunk;
     chunk.set_id(id.bytes.data(), id.bytes.size());
     chunk.set_plain_length(static_cast<uint32_t>(size));
@@ -307,7 +316,8 @@ grpc::Status Data::Open(const dispatch::AssignmentKey& key, store::v1::OpenSessi
   return stub->OpenSession(&context, request, response);
 }
 
-grpc::Status Data::Negotiate(const std::string& session, const std::string& ids, store::v1::NegotiateResponse* response) {
+grpc::Status Data::Negotiate(const std::string& session, const std::string& ids,
+                             store::v1::NegotiateResponse* response) {
   store::v1::NegotiateRequest request;
   request.set_session_id(session);
   request.set_chunk_ids(ids);
@@ -394,9 +404,9 @@ grpc::Status Data::Read(const dispatch::AssignmentKey& key, const std::string& p
     }
     for (const auto& item : message.items()) {
       base::Bytes plain;
-      const absl::Status opened = repo::OpenChunk(
-          *hasher, repo::ChunkId::FromBytes(base::AsBytes(item.chunk().id())), *repo::ToCodec(item.chunk().codec()),
-          item.chunk().plain_length(), base::AsBytes(item.chunk().data()), scratch, plain);
+      const absl::Status opened = repo::OpenChunk(*hasher, repo::ChunkId::FromBytes(base::AsBytes(item.chunk().id())),
+                                                  *repo::ToCodec(item.chunk().codec()), item.chunk().plain_length(),
+                                                  base::AsBytes(item.chunk().data()), scratch, plain);
       EXPECT_TRUE(opened.ok()) << opened;
       std::memcpy(content->data() + item.offset_bytes(), plain.data(), plain.size());
     }

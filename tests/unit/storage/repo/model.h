@@ -29,7 +29,8 @@ inline RepositoryOptions SmallOptions() {
   return options;
 }
 
-// `length` bytes that only depend on `seed`: half of the seeds give text that compresses, the others noise. 0 gives zeros.
+// `length` bytes that only depend on `seed`: half of the seeds give text that compresses, the others noise. 0 gives
+// zeros.
 inline std::string ContentOf(uint32_t seed, size_t length) {
   std::string content(length, '\0');
   if (seed == 0) return content;
@@ -77,7 +78,7 @@ inline absl::Status UploadDisk(Repository& repository, UploadSession& session, c
     ASSIGN_OR_RETURN(const auto wanted, session.Wanted({&ids.back(), 1}));
     if (wanted[0] == 0) continue;
     std::vector<std::byte> scratch;
-    const CompressedChunk chunk = CompressChunk(base::AsBytes(content), 1, scratch);
+    const CompressedChunk chunk = CompressChunk(base::AsBytes(content), {}, scratch);
     RETURN_IF_ERROR(session.Put({ids.back(), static_cast<uint32_t>(content.size()), chunk.codec, chunk.data}).status());
   }
   ASSIGN_OR_RETURN(auto map, session.AddDiskMap(vm_uuid, name, disk.capacity_bytes));
@@ -123,7 +124,8 @@ inline absl::Status CompareDisk(Repository& repository, const std::string& point
         if (disk.seeds.at(next) != 0) return absl::InternalError("a chunk was left out");
       }
       base::Bytes plain;
-      RETURN_IF_ERROR(OpenChunk(repository.hasher(), at.chunk.id, at.chunk.codec, at.chunk.plain_length, at.chunk.data, scratch, plain));
+      RETURN_IF_ERROR(OpenChunk(repository.hasher(), at.chunk.id, at.chunk.codec, at.chunk.plain_length, at.chunk.data,
+                                scratch, plain));
       if (base::AsText(plain) != disk.Content(index)) return absl::InternalError("other bytes");
       ++next;
     }
@@ -135,7 +137,8 @@ inline absl::Status CompareDisk(Repository& repository, const std::string& point
 }
 
 inline absl::Status CompareVm(Repository& repository, const std::string& point, const ModelVm& vm) {
-  for (const auto& [name, disk] : vm) RETURN_IF_ERROR(base::Annotate(CompareDisk(repository, point, name, disk), "{}", name));
+  for (const auto& [name, disk] : vm)
+    RETURN_IF_ERROR(base::Annotate(CompareDisk(repository, point, name, disk), "{}", name));
   return absl::OkStatus();
 }
 

@@ -1,6 +1,8 @@
-#include "storage/base/allocator.h"
+#include "storage/base/tuning.h"
 
 #include <malloc.h>
+
+#include "absl/synchronization/mutex.h"
 
 namespace umbra::base {
 namespace {
@@ -11,10 +13,11 @@ constexpr int kArenas = 4;  // each keeps its own free blocks: more arenas than 
 
 }  // namespace
 
-void TuneAllocatorForBulkData() {
+void TuneForBulkData() {
   mallopt(M_MMAP_THRESHOLD, kMmapThresholdBytes);
   mallopt(M_TRIM_THRESHOLD, kTrimThresholdBytes);
   mallopt(M_ARENA_MAX, kArenas);
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 }
 
 }  // namespace umbra::base
