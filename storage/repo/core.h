@@ -9,6 +9,7 @@
 #include "storage/base/random.h"
 #include "storage/repo/chunk_index.h"
 #include "storage/repo/chunk_reader.h"
+#include "storage/repo/chunks_in_flight.h"
 #include "storage/repo/point_store.h"
 #include "storage/repo/repository.h"
 
@@ -39,6 +40,7 @@ struct Core {
   const RawUuid uuid;
   const ChunkHasher hasher;
   ChunkIndex index;
+  ChunksInFlight in_flight;
   PackCache packs;
   PointStore points;
 };

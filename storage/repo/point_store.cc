@@ -68,14 +68,17 @@ absl::Status PointStore::Publish(const std::vector<Point>& points) {
 }
 
 void PointStore::TakeBack(const std::vector<EncodedPoint>& points, const std::string& commit) {
-  std::vector<std::string> names;
-  if (!commit.empty()) names.push_back(commit);
-  for (const EncodedPoint& point : points) names.push_back(PointName(point.id));
-  for (const std::string& name : names) {
+  const auto gone = [this](const std::string& name) {
     const absl::Status deleted = store_.Delete(name);
-    if (deleted.ok() || absl::IsNotFound(deleted)) continue;
-    base::Log("repo")->error("recovery point of a failed commit may show up name={} error={}", name, base::Describe(deleted));
-  }
+    if (deleted.ok() || absl::IsNotFound(deleted)) return true;
+    base::Log("repo")->error("recovery points of a failed commit may show up name={} error={}", name,
+                             base::Describe(deleted));
+    return false;
+  };
+  bool all_gone = true;
+  for (const EncodedPoint& point : points) all_gone &= gone(PointName(point.id));
+  // While one of the points may be there, the commit stays: the next opening then shows all of them, not a part.
+  if (all_gone && !commit.empty()) gone(commit);
 }
 
 absl::StatusOr<std::vector<std::string>> PointStore::List() {
@@ -96,7 +99,8 @@ absl::StatusOr<Point> PointStore::Read(const std::string& id) {
   RETURN_IF_ERROR(bytes.status());
   auto point = DecodePoint(repository_, *bytes);
   if (point.ok() && point->manifest.recovery_point_id() != id) {
-    return base::Error(absl::StatusCode::kDataLoss, "MANIFEST_DAMAGED", "{} holds another recovery point", PointName(id));
+    return base::Error(absl::StatusCode::kDataLoss, "MANIFEST_DAMAGED", "{} holds another recovery point",
+                       PointName(id));
   }
   if (!point.ok()) return base::Annotate(point.status(), "{}", PointName(id));
   return point;

@@ -68,7 +68,8 @@ class DiskMapWriter {
  public:
   virtual ~DiskMapWriter() = default;
 
-  // Ids of the next chunks, kZeroChunkId for zero chunks.
+  // Ids of the next chunks, kZeroChunkId for zero chunks. Waits for the seal of other sessions' packs that hold some
+  // of them.
   // FAILED_PRECONDITION / CHUNK_MISSING  the chunk wasn't uploaded (or was found damaged since); names chunk, disk, offset.
   // INVALID_ARGUMENT / UPLOAD_INVALID    more ids than the disk has chunks, or a chunk of another length than its place.
   virtual absl::Status Append(std::span<const ChunkId> ids) = 0;
@@ -86,12 +87,12 @@ class UploadSession {
  public:
   virtual ~UploadSession() = default;
 
-  // One byte per id, in order: 1 = send it, 0 = stored already, or in a pack that this session still writes. Zero ids
-  // give 0. Two sessions that upload the same new chunk within one pack's time store it twice; both are right.
+  // One byte per id, in order: 1 = send it, 0 = stored already, or in a pack that this or another session still writes.
+  // Zero ids give 0. Should that other session lose its pack (an I/O error), the map says CHUNK_MISSING.
   virtual absl::StatusOr<std::vector<uint8_t>> Wanted(std::span<const ChunkId> ids) = 0;
 
-  // Takes a chunk; returns the bytes that the repository grows by, 0 when it was known. Decompresses and computes the id
-  // in the calling thread; blocks while earlier packs are being synced (back pressure). Durable only at Commit.
+  // Takes a chunk; returns the bytes that the repository grows by, 0 when it was known (as in Wanted). Decompresses and
+  // computes the id in the calling thread; blocks while earlier packs are being synced (back pressure). Durable only at Commit.
   // INVALID_ARGUMENT / UPLOAD_INVALID when the data isn't what the id says; the session goes on.
   virtual absl::StatusOr<uint64_t> Put(const ChunkView& chunk) = 0;
 
@@ -108,7 +109,8 @@ class UploadSession {
   // Returns the manifests as stored, in order.
   virtual absl::StatusOr<std::vector<Manifest>> Commit(std::vector<Manifest> manifests) = 0;
 
-  // Gives the session up. Sealed packs stay, so that the next attempt need not send their chunks again.
+  // Gives the session up. What was sent is sealed and stays, for other sessions that rely on it, and so that the next
+  // attempt need not send it again; unless the session was lost by an I/O error. Blocks for the sync of its last packs.
   virtual void Abort() = 0;
 
   // Bytes that the repository grew by so far.

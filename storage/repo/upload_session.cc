@@ -70,7 +70,7 @@ class PackingDiskMapWriter final : public DiskMapWriter {
   absl::Status AppendOne(const ChunkId& id) {
     const uint32_t length = geometry_.LengthOf(next_);
     if (!id.IsZero()) {
-      ASSIGN_OR_RETURN(const uint32_t known, session_.KnownLength(id));
+      ASSIGN_OR_RETURN(const uint32_t known, session_.SafeLength(id));
       if (known == 0) {
         return base::Error(absl::StatusCode::kFailedPrecondition, "CHUNK_MISSING",
                            "disk {}: chunk {} at offset {} was not uploaded", key_.second, id.ToHex(),
@@ -111,17 +111,27 @@ PackingSession::Call::~Call() {
   --session_.calls_;
 }
 
-PackingSession::PackingSession(Core& core) : core_(core), sealer_([this](std::stop_token stop) { SealLoop(stop); }) {}
+PackingSession::PackingSession(Core& core)
+    : core_(core),
+      owner_id_(core.in_flight.Register(*this)),
+      sealer_([this](std::stop_token stop) { SealLoop(stop); }) {}
 
 PackingSession::~PackingSession() {
   Abort();
+  core_.in_flight.Unregister(owner_id_);
 }
 
 absl::StatusOr<uint32_t> PackingSession::KnownLength(const ChunkId& id) {
-  {
-    absl::ReaderMutexLock lock(&mu_);
-    if (const auto at = pending_.find(id); at != pending_.end()) return at->second;
-  }
+  // In this order: a chunk is in the index before it stops being in flight.
+  if (const auto in_flight = core_.in_flight.Find(id)) return in_flight->plain_length;
+  ASSIGN_OR_RETURN(const auto location, core_.index.FindHealthy(id));
+  return location.has_value() ? location->plain_length : 0;
+}
+
+absl::StatusOr<uint32_t> PackingSession::SafeLength(const ChunkId& id) {
+  core_.in_flight.AwaitSettled(id, owner_id_);
+  const auto in_flight = core_.in_flight.Find(id);
+  if (in_flight.has_value() && in_flight->owner == owner_id_) return in_flight->plain_length;
   ASSIGN_OR_RETURN(const auto location, core_.index.FindHealthy(id));
   return location.has_value() ? location->plain_length : 0;
 }
@@ -167,8 +177,19 @@ absl::StatusOr<uint64_t> PackingSession::Store(const ChunkId& id, Codec codec, u
   };
   mu_.Await(absl::Condition(&may_append));
   RETURN_IF_ERROR(failure_);
-  if (pending_.contains(id)) return 0;
-  if (const auto appended = AppendLocked(id, codec, plain_length, stored, hash); !appended.ok()) return Fail(appended);
+
+  // Claimed only now, when the chunk is checked and goes into a pack: others rely on what is in flight.
+  if (!core_.in_flight.Claim(id, plain_length, owner_id_)) return 0;
+  // Whoever had it in flight since the last look has sealed it meanwhile.
+  const auto location = core_.index.FindHealthy(id);
+  const bool known = location.ok() && location->has_value();
+  if (!location.ok() || known) core_.in_flight.Release(id, owner_id_);
+  RETURN_IF_ERROR(location.status());
+  if (known) return 0;
+  if (const auto appended = AppendLocked(id, codec, plain_length, stored, hash); !appended.ok()) {
+    core_.in_flight.Release(id, owner_id_);
+    return FailLocked(appended);
+  }
   return stored.size();
 }
 
@@ -182,17 +203,23 @@ absl::Status PackingSession::AppendLocked(const ChunkId& id, Codec codec, uint32
     ASSIGN_OR_RETURN(open_pack_, PackWriter::Create(*core_.store, header));
   }
   RETURN_IF_ERROR(open_pack_->Append(id, codec, plain_length, stored, hash));
-  pending_[id] = plain_length;
   if (open_pack_->size_bytes() >= core_.options.pack_size_bytes) QueueSealLocked();
   return absl::OkStatus();
 }
 
-absl::Status PackingSession::Fail(const absl::Status& status) {
+absl::Status PackingSession::FailLocked(const absl::Status& status) {
   if (failure_.ok()) {
     failure_ = base::Annotate(status, "write chunks");
     base::Log("repo")->error("upload session lost error={}", base::Describe(failure_));
   }
+  // The open pack will never be sealed: nobody shall wait for it. The packs in the queue settle as they come.
+  if (open_pack_ != nullptr) core_.in_flight.Release(open_pack_->slots(), owner_id_);
   return failure_;
+}
+
+void PackingSession::SealSoon() {
+  absl::MutexLock lock(&mu_);
+  if (failure_.ok()) QueueSealLocked();
 }
 
 void PackingSession::QueueSealLocked() {
@@ -203,12 +230,15 @@ absl::StatusOr<ChunkId> PackingSession::StorePage(std::span<const ChunkId> ids) 
   if (std::ranges::all_of(ids, &ChunkId::IsZero)) return kZeroChunkId;
   const base::Bytes plain = std::as_bytes(ids);
   const ChunkId id = core_.hasher.Id(plain);
-  ASSIGN_OR_RETURN(const uint32_t known, KnownLength(id));
-  if (known != 0) return id;
   std::vector<std::byte> scratch;
-  const CompressedChunk page = CompressChunk(plain, kPageCompression, scratch);
-  RETURN_IF_ERROR(Store(id, page.codec, static_cast<uint32_t>(plain.size()), page.data).status());
-  return id;
+  while (true) {
+    ASSIGN_OR_RETURN(const uint32_t known, SafeLength(id));
+    if (known != 0) return id;
+    const CompressedChunk page = CompressChunk(plain, kPageCompression, scratch);
+    ASSIGN_OR_RETURN(const uint64_t stored, Store(id, page.codec, static_cast<uint32_t>(plain.size()), page.data));
+    if (stored != 0) return id;
+    // Another session has begun to store the same page meanwhile: its seal is to be waited for.
+  }
 }
 
 void PackingSession::SealLoop(std::stop_token stop) {
@@ -225,8 +255,8 @@ void PackingSession::SealLoop(std::stop_token stop) {
     }
     const absl::Status sealed = Seal(*pack);
     absl::MutexLock lock(&mu_);
-    if (!sealed.ok()) (void)Fail(sealed);
-    for (const PackSlot& slot : pack->slots()) pending_.erase(slot.id);
+    if (!sealed.ok()) (void)FailLocked(sealed);
+    core_.in_flight.Release(pack->slots(), owner_id_);
     to_seal_.pop_front();
   }
 }
@@ -241,7 +271,8 @@ absl::Status PackingSession::Seal(PackWriter& pack) {
 
 absl::Status PackingSession::SealEverything() {
   absl::MutexLock lock(&mu_);
-  QueueSealLocked();
+  // A pack that couldn't be written whole must never be sealed: its chunks would be known, and damaged.
+  if (failure_.ok()) QueueSealLocked();
   const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return to_seal_.empty(); };
   mu_.Await(absl::Condition(&idle));
   return failure_;
@@ -368,9 +399,10 @@ void PackingSession::StopSealing() {
 
 void PackingSession::Abort() {
   if (!Close()) return;
+  // An I/O error is in the log, and whoever relied on the chunks is told that they are missing.
+  (void)SealEverything();
   StopSealing();
   absl::MutexLock lock(&mu_);
-  to_seal_.clear();
   open_pack_.reset();
 }
 

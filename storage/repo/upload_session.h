@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "storage/repo/core.h"
 #include "storage/repo/disk_map.h"
@@ -20,7 +19,7 @@
 
 namespace umbra::repo {
 
-class PackingSession final : public UploadSession {
+class PackingSession final : public UploadSession, private ChunksInFlight::Owner {
  public:
   explicit PackingSession(Core& core);
   ~PackingSession() override;
@@ -58,8 +57,13 @@ class PackingSession final : public UploadSession {
     absl::Status status_;
   };
 
-  // The plain length of a chunk that may be referred to; 0 when it isn't known.
+  void SealSoon() override;
+
+  // The plain length of a chunk that need not be sent; 0 when it isn't known.
   absl::StatusOr<uint32_t> KnownLength(const ChunkId& id);
+  // The same for a chunk that is to be referred to: it is stored, or in one of this session's own packs. May wait for
+  // the seal of another session's pack.
+  absl::StatusOr<uint32_t> SafeLength(const ChunkId& id);
   // Stores a checked chunk or page, unless another thread was faster. Returns the bytes stored.
   absl::StatusOr<uint64_t> Store(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored);
   absl::StatusOr<ChunkId> StorePage(std::span<const ChunkId> ids);
@@ -67,7 +71,7 @@ class PackingSession final : public UploadSession {
 
   absl::Status AppendLocked(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored, const Hash& hash)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status Fail(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status FailLocked(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void QueueSealLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SealLoop(std::stop_token stop);
   absl::Status Seal(PackWriter& pack);
@@ -80,6 +84,7 @@ class PackingSession final : public UploadSession {
   void StopSealing();
 
   Core& core_;
+  const ChunksInFlight::OwnerId owner_id_;  // under which this session's chunks are in core_.in_flight
   std::atomic<uint64_t> stored_bytes_{0};
 
   absl::Mutex mu_;
@@ -87,8 +92,6 @@ class PackingSession final : public UploadSession {
   int calls_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Status failure_ ABSL_GUARDED_BY(mu_);  // the first I/O error; what it hit is lost
   std::unique_ptr<PackWriter> open_pack_ ABSL_GUARDED_BY(mu_);
-  // Plain lengths of the chunks in packs that aren't sealed yet. A chunk leaves when the index has it.
-  absl::flat_hash_map<ChunkId, uint32_t, ChunkIdHash> pending_ ABSL_GUARDED_BY(mu_);
   std::deque<std::unique_ptr<PackWriter>> to_seal_ ABSL_GUARDED_BY(mu_);  // the front is being sealed
   std::map<DiskKey, DiskMap> maps_ ABSL_GUARDED_BY(mu_);
   std::jthread sealer_;

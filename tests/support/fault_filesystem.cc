@@ -45,6 +45,16 @@ void FaultFilesystem::FailAt(uint64_t call, Fault fault, bool for_good) {
   countdown_ = call;
   fault_ = fault;
   for_good_ = for_good;
+  luck_ = nullptr;
+  struck_ = false;
+}
+
+void FaultFilesystem::FailOften(base::Random& luck, double odds, Fault fault) {
+  absl::MutexLock lock(&mu_);
+  countdown_ = 0;
+  fault_ = fault;
+  luck_ = &luck;
+  odds_ = odds;
   struck_ = false;
 }
 
@@ -55,13 +65,16 @@ bool FaultFilesystem::struck() const {
 
 absl::Status FaultFilesystem::Meet(Needs needs, const std::string& what) {
   absl::MutexLock lock(&mu_);
-  if (countdown_ == 0 || (fault_ == Fault::kNoSpace && needs == Needs::kNothing)) return absl::OkStatus();
-  if (countdown_ > 1) {
-    --countdown_;
+  if (fault_ == Fault::kNoSpace && needs == Needs::kNothing) return absl::OkStatus();
+  if (luck_ != nullptr) {
+    if (luck_->Fraction() >= odds_) return absl::OkStatus();
+  } else if (countdown_ != 1) {
+    if (countdown_ > 1) --countdown_;
     return absl::OkStatus();
+  } else if (!for_good_) {
+    countdown_ = 0;
   }
   struck_ = true;
-  if (!for_good_) countdown_ = 0;
   return base::ErrnoError(fault_ == Fault::kNoSpace ? ENOSPC : EIO, what);
 }
 

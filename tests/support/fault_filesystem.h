@@ -1,7 +1,7 @@
-// A Filesystem that fails on purpose: the N-th call, once or from then on.
+// A Filesystem that fails on purpose: the N-th call, once or from then on, or calls at random.
 //
-// Decorates another Filesystem and counts the calls on it and on its files. A failed call has no effect, but for a failed
-// WriteAt, which has written its first half, as on a disk that gets full. Thread-safe.
+// Decorates another Filesystem and counts the calls on it and on its files. A failed call has no effect, but for a
+// failed WriteAt, which has written its first half, as on a disk that gets full. Thread-safe.
 #ifndef UMBRA_TESTS_SUPPORT_FAULT_FILESYSTEM_H_
 #define UMBRA_TESTS_SUPPORT_FAULT_FILESYSTEM_H_
 
@@ -13,6 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "storage/base/filesystem.h"
+#include "storage/base/random.h"
 
 namespace umbra::testing {
 
@@ -28,7 +29,9 @@ class FaultFilesystem final : public base::Filesystem {
 
   // Fails the `call`-th call from now on (1 = the next) of those that `fault` can hit; `for_good`: and all after it.
   void FailAt(uint64_t call, Fault fault, bool for_good);
-  // Whether a call has failed since FailAt.
+  // Fails each call that `fault` can hit with these odds. `luck` outlives this.
+  void FailOften(base::Random& luck, double odds, Fault fault);
+  // Whether a call has failed since FailAt or FailOften.
   bool struck() const;
 
   absl::StatusOr<std::unique_ptr<base::File>> Open(const std::string& path, base::OpenMode mode) override;
@@ -54,6 +57,8 @@ class FaultFilesystem final : public base::Filesystem {
   uint64_t countdown_ ABSL_GUARDED_BY(mu_) = 0;  // 0: no fault is due
   Fault fault_ ABSL_GUARDED_BY(mu_) = Fault::kIoError;
   bool for_good_ ABSL_GUARDED_BY(mu_) = false;
+  base::Random* luck_ ABSL_GUARDED_BY(mu_) = nullptr;
+  double odds_ ABSL_GUARDED_BY(mu_) = 0;
   bool struck_ ABSL_GUARDED_BY(mu_) = false;
 };
 

@@ -1,9 +1,10 @@
-// Proves the data service over real TLS and a real repository: only the right host writes, only whole and checked backups
-// become visible, nothing of a broken one does, and what is read back is byte for byte what was written.
+// Proves the data service over real TLS and a real repository: only the right host writes, only whole and checked
+// backups become visible, nothing of a broken one does, and what is read back is byte for byte what was written.
 #include "server/api/agent/store_service.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -174,6 +175,67 @@ TEST_F(StoreServiceTest, DataThatIsNotWhatItsIdSaysIsRefusedAndTheSessionGoesOn)
   ASSERT_TRUE(data_.Upload(session_.session_id(), disk.chunks, 8).ok());
   ASSERT_TRUE(data_.PutMap(session_.session_id(), 1, disk).ok());
   EXPECT_TRUE(data_.Commit(session_.session_id(), {1}, disk).ok());
+}
+
+// A host that was taken over sends other bytes under the ids of a disk that another host backs up, before, beside and
+// after that backup: the other host's disk reads back as it was.
+TEST_F(StoreServiceTest, ALyingAgentCannotChangeWhatOthersReferTo) {
+  Begin();
+  const Disk disk = MakeDisk(session_, 33, 1);
+  const Identity liar_host = daemon_.Enrol("liar");
+  Link liar_link(daemon_.Connect(liar_host));
+  liar_link.SayHello({}, "p2");
+  liar_link.Await(DaemonMessage::kWelcome);
+  Data liar(daemon_.Connect(liar_host));
+  daemon_.SubmitBackup(liar_host, {7});
+  store::v1::OpenSessionResponse lies;
+  ASSERT_TRUE(liar.Open(liar_link.AcceptAssignment(), &lies).ok());
+
+  std::vector<store::v1::Chunk> wrong;
+  for (size_t i = 0; i < disk.chunks.size(); ++i) {
+    store::v1::Chunk& other = wrong.emplace_back(disk.chunks[i]);
+    switch (i % 4) {
+      case 0:  // another chunk's bytes
+        other = disk.chunks[(i + 1) % disk.chunks.size()];
+        other.set_id(disk.chunks[i].id());
+        break;
+      case 1:  // raw bytes of the right length
+        other.set_codec(0);
+        other.set_data(std::string(other.plain_length(), 'x'));
+        break;
+      case 2:  // a beginning of the right bytes
+        other.set_codec(0);
+        other.set_data(std::string(1, 'x'));
+        other.set_plain_length(1);
+        break;
+      case 3:  // the right bytes, said to be others
+        other.set_plain_length(other.plain_length() - 1);
+        break;
+    }
+    EXPECT_EQ(ReasonOf(liar.Upload(lies.session_id(), {other}, 1)), "UPLOAD_INVALID") << i;
+  }
+  store::v1::NegotiateResponse wanted;
+  ASSERT_TRUE(data_.Negotiate(session_.session_id(), disk.map(), &wanted).ok());
+  EXPECT_EQ(static_cast<size_t>(std::count(wanted.wanted().begin(), wanted.wanted().end(), 1)), disk.chunks.size())
+      << "what was refused is nobody's: the honest agent is asked for everything";
+  {
+    std::jthread beside([&] {
+      for (const store::v1::Chunk& chunk : wrong) (void)liar.Upload(lies.session_id(), {chunk}, 1);
+    });
+    ASSERT_TRUE(data_.Upload(session_.session_id(), disk.chunks, 3).ok());
+  }
+  ASSERT_TRUE(data_.PutMap(session_.session_id(), 1, disk).ok());
+  store::v1::CommitResponse committed;
+  ASSERT_TRUE(data_.Commit(session_.session_id(), {1}, disk, &committed).ok());
+  store::v1::UploadResponse dropped;
+  ASSERT_TRUE(liar.Upload(lies.session_id(), wrong, 8, &dropped).ok()) << "stored already: dropped unseen";
+  EXPECT_EQ(dropped.stored_bytes(), 0);
+  link_->SayResult(key_, AssignmentResult::OUTCOME_SUCCEEDED);
+  link_->Await(DaemonMessage::kResultAcknowledged);
+  std::string content;
+  const std::string& point = committed.recovery_point_ids(0);
+  ASSERT_TRUE(data_.Read(BeginRestore(point), point, 0, &content).ok());
+  EXPECT_TRUE(content == disk.content);
 }
 
 TEST_F(StoreServiceTest, AMapNeedsItsChunksAndItsVirtualMachine) {
