@@ -254,13 +254,16 @@ void BackupPipeline::Hash(Slot* slot) {
 }
 
 absl::Status BackupPipeline::Compress(Slot* slot, const repo::Compression& how, std::vector<std::byte>& scratch) {
+  const base::ThreadTimes begin = settings_.thread_times();
   const repo::CompressedChunk compressed = repo::CompressChunk({slot->data, slot->length}, how, scratch);
   std::string data(base::AsText(compressed.data));  // outside the lock
+  const base::ThreadTimes end = settings_.thread_times();
   absl::MutexLock lock(&mu_);
   const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return StoppedLocked() || open_upload_ != nullptr || !free_batches_.empty();
   };
   mu_.Await(absl::Condition(&ready));
+  share_.Add(end.computed - begin.computed, end.now - begin.now, settings_.thread_times().now - begin.now);
   if (StoppedLocked()) return absl::OkStatus();
   if (open_upload_ == nullptr) {
     open_upload_ = free_batches_.back();
@@ -359,11 +362,13 @@ void BackupPipeline::EndChunkLocked(Slot* slot) {
   free_.push_back(slot);
 }
 
-// The reader waits for room while there are batches to fill: the workers are what everybody waits for. With all batches
-// on their way it is the link.
+// It is the processors that everybody waits for when the workers get none to themselves, because whoever else shares
+// them (the reader, the hypervisor, a daemon on the same host) could do more with what compressing takes; and when the
+// reader waits for room although there is a batch to fill. With all batches on their way it is the link, and bytes
+// count.
 const repo::Compression& BackupPipeline::CompressionLocked() const {
   const bool workers_limit = free_.size() <= slots_.size() / 8 && !free_batches_.empty();
-  return workers_limit ? compressions_.fast : compressions_.usual;
+  return workers_limit || share_.contended() ? compressions_.fast : compressions_.usual;
 }
 
 // Passes batches on that are full, or, when draining, that nothing can be added to any more.

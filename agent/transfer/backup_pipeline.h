@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -28,7 +29,9 @@
 #include "agent/hypervisor/hypervisor.h"
 #include "agent/transfer/cancellation.h"
 #include "agent/transfer/chunk_store_client.h"
+#include "agent/transfer/processor_share.h"
 #include "agent/transfer/progress_meter.h"
+#include "storage/base/threads.h"
 #include "storage/repo/chunk.h"
 
 namespace umbra::transfer {
@@ -39,6 +42,7 @@ struct BackupSettings {
   int askers = 2;                                   // Negotiate calls in flight
   int uploaders = 3;                                // Upload calls in flight; each may hold one more finished batch
   uint64_t upload_batch_bytes = 1536 * base::kKiB;  // plus at most one chunk it stays below the 4 MiB of a message
+  std::function<base::ThreadTimes()> thread_times = base::ReadThreadTimes;  // called by the workers
 };
 
 class BackupPipeline {
@@ -149,6 +153,7 @@ class BackupPipeline {
   int hashing_ ABSL_GUARDED_BY(mu_) = 0;
   int asking_ ABSL_GUARDED_BY(mu_) = 0;
   int compressing_ ABSL_GUARDED_BY(mu_) = 0;
+  ProcessorShare share_ ABSL_GUARDED_BY(mu_);  // of the workers while they compress
   // Chunks between their id and the store's "taken": the same chunk again needs neither asking nor sending. Bounded by
   // the memory budget; later ones the store itself knows.
   absl::flat_hash_set<repo::ChunkId, repo::ChunkIdHash> under_way_ ABSL_GUARDED_BY(mu_);

@@ -1,5 +1,7 @@
 #include "storage/base/threads.h"
 
+#include <time.h>
+
 #include <thread>
 #include <utility>
 
@@ -23,6 +25,13 @@ class SystemThreadsImpl final : public Threads {
 };
 
 }  // namespace
+
+ThreadTimes ReadThreadTimes() {
+  timespec computed{}, now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &computed);
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return {absl::DurationFromTimespec(computed), absl::DurationFromTimespec(now)};
+}
 
 Threads& SystemThreads() {
   static SystemThreadsImpl threads;

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 
 namespace umbra::base {
 
@@ -30,6 +31,14 @@ class Threads {
   // through base::Clock.
   virtual void Await(absl::Mutex& mu, const absl::Condition& condition) ABSL_SHARED_LOCKS_REQUIRED(mu) = 0;
 };
+
+// What the calling thread has computed so far, and what time it is; for differences only. A thread that wasn't waiting
+// for anything but a processor has the same difference in both, or less in the first: then it had to share.
+struct ThreadTimes {
+  absl::Duration computed;
+  absl::Duration now;
+};
+ThreadTimes ReadThreadTimes();
 
 // The operating system's. Lives as long as the process.
 Threads& SystemThreads();

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <set>
 
 #include "agent/transfer/disk_restorer.h"
@@ -39,7 +40,9 @@ class BackupPipelineTest : public ::testing::Test {
   Cancellation cancellation_;
   ProgressMeter meter_{clock_};
   testing::MemoryChunkStore store_;
-  BackupSettings settings_{.memory_bytes = 16 * kChunk, .upload_batch_bytes = 3 * kChunk};
+  // Processors of their own, whatever else this machine does.
+  static base::ThreadTimes Alone() { return {absl::ZeroDuration(), absl::ZeroDuration()}; }
+  BackupSettings settings_{.memory_bytes = 16 * kChunk, .upload_batch_bytes = 3 * kChunk, .thread_times = Alone};
 };
 
 TEST_F(BackupPipelineTest, StoredEqualsSourceForRandomDisks) {
@@ -83,39 +86,65 @@ TEST_F(BackupPipelineTest, EachChunkIsSentOnceAndHolesAreNotRead) {
   EXPECT_EQ(store_.chunks_received(), distinct.size()) << "a second backup of the same content sends nothing";
 }
 
-// Compressing is only cut short when it is what everything else waits for: with room for the whole disk nothing waits.
-TEST_F(BackupPipelineTest, LevelFollowsWhatLimitsTheBackup) {
-  constexpr repo::Compression kFast = {repo::Codec::kLz4, 50};
-  constexpr size_t kChunks = 200;
-  std::string content;
-  while (content.size() < kChunks * kChunk)
-    content += fmt::format("line {} of a log that compresses\n", content.size() * 7919);
-  content.resize(kChunks * kChunk);
-  uint64_t usual = 0, fast = 0;
-  std::vector<std::byte> scratch;
-  for (size_t at = 0; at < content.size(); at += kChunk) {
-    const base::Bytes chunk = base::AsBytes(std::string_view(content).substr(at, kChunk));
-    usual += repo::CompressChunk(chunk, {}, scratch).data.size();
-    fast += repo::CompressChunk(chunk, kFast, scratch).data.size();
-  }
-  ASSERT_LT(usual, fast);
-  store_.SetFast(kFast);
-  settings_.memory_bytes = 2 * content.size();
-  testing::MemoryReader roomy(content);
-  ASSERT_TRUE(BackUp(roomy).ok());
-  EXPECT_EQ(meter_.Figures().stored_bytes, usual);
+// Compressing is only cut short when processors are what everything else waits for.
+class CompressionTest : public BackupPipelineTest {
+ protected:
+  static constexpr size_t kChunks = 200;
+  static constexpr repo::Compression kFast = {repo::Codec::kLz4, 50};
 
-  testing::MemoryChunkStore empty;
-  empty.SetFast(kFast);
+  CompressionTest() {
+    while (content_.size() < kChunks * kChunk)
+      content_ += fmt::format("line {} of a log that compresses\n", content_.size() * 7919);
+    content_.resize(kChunks * kChunk);
+    usual_ = SizeWith({});
+    fast_ = SizeWith(kFast);
+    store_.SetFast(kFast);
+    settings_.memory_bytes = 2 * content_.size();  // room for the whole disk: nothing waits
+  }
+
+  uint64_t SizeWith(const repo::Compression& how) {
+    uint64_t size = 0;
+    std::vector<std::byte> scratch;
+    for (size_t at = 0; at < content_.size(); at += kChunk) {
+      size +=
+          repo::CompressChunk(base::AsBytes(std::string_view(content_).substr(at, kChunk)), how, scratch).data.size();
+    }
+    return size;
+  }
+
+  uint64_t StoredBytes() {
+    testing::MemoryReader reader(content_);
+    EXPECT_TRUE(BackUp(reader).ok());
+    return meter_.Figures().stored_bytes;
+  }
+
+  std::string content_;
+  uint64_t usual_ = 0, fast_ = 0;
+};
+
+TEST_F(CompressionTest, UsualWhileNothingWaits) {
+  ASSERT_LT(usual_, fast_);
+  EXPECT_EQ(StoredBytes(), usual_);
+}
+
+TEST_F(CompressionTest, FastWhileTheReaderWaitsForRoom) {
   settings_.memory_bytes = 8 * kChunk;
-  const auto session = *empty.OpenSession({});
-  const auto pipeline = *BackupPipeline::Create(empty, session, meter_, cancellation_, settings_);
-  testing::MemoryReader tight(content);
-  const size_t number = meter_.AddDisk("vm", "vdb", content.size());
-  ASSERT_TRUE(pipeline->BackUpDisk(tight, {session.session_id(), "vm", "vdb", content.size()}, number).ok());
-  const uint64_t stored = meter_.Figures().stored_bytes - usual;
-  EXPECT_GT(stored, usual) << "of a disk of " << kChunks << " chunks, not one was compressed fast";
-  EXPECT_LE(stored, fast);
+  const uint64_t stored = StoredBytes();
+  EXPECT_GT(stored, usual_) << "of a disk of " << kChunks << " chunks, not one was compressed fast";
+  EXPECT_LE(stored, fast_);
+}
+
+TEST_F(CompressionTest, FastWhileOthersWantTheProcessors) {
+  // Every stretch takes twice what it computes.
+  std::atomic<int> calls = 0;
+  settings_.thread_times = [&calls] {
+    const int n = ++calls;
+    return base::ThreadTimes{absl::Microseconds(100 * n), absl::Microseconds(200 * n)};
+  };
+  settings_.workers = 1;
+  settings_.upload_batch_bytes = 100 * kChunk;  // a batch is always at hand
+  const uint64_t stored = StoredBytes();
+  EXPECT_GT(stored, (usual_ + 3 * fast_) / 4) << "it notices within a few chunks";
 }
 
 TEST_F(BackupPipelineTest, EmptyAndTinyDisks) {
