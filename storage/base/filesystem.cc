@@ -19,7 +19,7 @@ namespace {
 
 class PosixFile final : public File {
  public:
-  PosixFile(int fd, std::string path) : fd_(fd), path_(std::move(path)) {}
+  PosixFile(int fd, bool writable, std::string path) : fd_(fd), writable_(writable), path_(std::move(path)) {}
   ~PosixFile() override {
     close(fd_);
     if (direct_fd_ >= 0) close(direct_fd_);
@@ -27,7 +27,9 @@ class PosixFile final : public File {
 
   absl::Status ReadAt(uint64_t offset, MutableBytes out) override {
     while (!out.empty()) {
-      const ssize_t n = pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
+      const bool direct = direct_fd_ >= 0 && IsDirectAligned(offset, out);
+      ssize_t n = pread(direct ? direct_fd_ : fd_, out.data(), out.size(), static_cast<off_t>(offset));
+      if (n < 0 && errno == EINVAL && direct) n = pread(fd_, out.data(), out.size(), static_cast<off_t>(offset));
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return ErrnoError(errno, "read " + path_);
       if (n == 0) {
@@ -72,10 +74,11 @@ class PosixFile final : public File {
   }
 
   // A second descriptor, since the last bytes of a file are rarely aligned. -1 where it can't be had (tmpfs).
-  void SkipCache() override { direct_fd_ = open(path_.c_str(), O_WRONLY | O_DIRECT | O_CLOEXEC); }
+  void SkipCache() override { direct_fd_ = open(path_.c_str(), (writable_ ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC); }
 
  private:
   const int fd_;
+  const bool writable_;
   int direct_fd_ = -1;
   const std::string path_;
 };
@@ -150,7 +153,7 @@ absl::Status Filesystem::AllowTraversal(const std::string& folder) {
 absl::StatusOr<std::unique_ptr<File>> PosixFilesystem::Open(const std::string& path, OpenMode mode) {
   const int fd = open(path.c_str(), OpenFlags(mode) | O_CLOEXEC, 0600);
   if (fd < 0) return ErrnoError(errno, "open " + path);
-  return std::make_unique<PosixFile>(fd, path);
+  return std::make_unique<PosixFile>(fd, mode != OpenMode::kRead, path);
 }
 
 absl::Status PosixFilesystem::Rename(const std::string& from, const std::string& to) {
@@ -222,7 +225,7 @@ absl::Status PosixFilesystem::SyncDirectory(const std::string& path) {
 absl::StatusOr<std::unique_ptr<File>> PosixFilesystem::Lock(const std::string& path) {
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (fd < 0) return ErrnoError(errno, "open " + path);
-  auto file = std::make_unique<PosixFile>(fd, path);
+  auto file = std::make_unique<PosixFile>(fd, true, path);
   if (flock(fd, LOCK_EX | LOCK_NB) == 0) return file;
   if (errno == EWOULDBLOCK) {
     return Error(absl::StatusCode::kFailedPrecondition, "FILE_LOCKED", "{} is locked by somebody else", path);

@@ -31,9 +31,10 @@ class File {
   // The data, and the size, are durable when this returns OK.
   virtual absl::Status Sync() = 0;
 
-  // A hint, before the first write: what is written isn't read again soon, so it needn't push other things out of the page
-  // cache. Aligned writes (IsDirectAligned) then go to the disk at once where the file system can do that, which is a
-  // multiple faster for bulk data than to write it back later; others stay as they are. No promise about durability.
+  // A hint, before the first read or write: what is written isn't read again soon, and what is read is wanted from the disk
+  // itself, so neither need push other things out of the page cache. Aligned transfers (IsDirectAligned) then go to and from
+  // the disk at once where the file system can do that, which for bulk data is a multiple faster than to write it back
+  // later; others stay as they are. No promise about durability.
   virtual void SkipCache() {}
 };
 

@@ -15,6 +15,7 @@ class FileBlobReader final : public BlobReader {
   FileBlobReader(std::unique_ptr<base::File> file, uint64_t size) : file_(std::move(file)), size_(size) {}
   uint64_t size() const override { return size_; }
   absl::Status ReadAt(uint64_t offset, base::MutableBytes out) override { return file_->ReadAt(offset, out); }
+  void SkipCache() override { file_->SkipCache(); }
 
  private:
   const std::unique_ptr<base::File> file_;

@@ -36,6 +36,8 @@ class BlobReader {
   virtual uint64_t size() const = 0;
   // Exactly out.size() bytes; OUT_OF_RANGE / FILE_TOO_SHORT beyond the end.
   virtual absl::Status ReadAt(uint64_t offset, base::MutableBytes out) = 0;
+  // A hint, before the first read: read from the medium itself, past caches, where that can be had (base::File::SkipCache).
+  virtual void SkipCache() {}
 };
 
 // Thread-safe. Readers and writers must not outlive their store.

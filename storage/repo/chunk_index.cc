@@ -64,6 +64,7 @@ class PackTable {
 }  // namespace
 
 absl::Status ChunkIndex::Load() {
+  RETURN_IF_ERROR(quarantine_.Load());
   ASSIGN_OR_RETURN(const auto run_names, store_.List(kIndexPrefix));
   ASSIGN_OR_RETURN(const auto pack_names, store_.List(kPackPrefix));
   std::vector<PackId> present;
@@ -75,6 +76,9 @@ absl::Status ChunkIndex::Load() {
     absl::MutexLock lock(&mu_);
     for (const PackId& id : present) RegisterLocked({id, 0, 0}, true);
   }
+  for (const auto& [id, damage] : quarantine_.All()) {
+    if (std::ranges::find(present, id) == present.end()) quarantine_.Forget(id);
+  }
   RETURN_IF_ERROR(LoadRuns(run_names));
   return LoadUnindexedPacks(present);
 }
@@ -85,6 +89,11 @@ absl::Status ChunkIndex::LoadRuns(const std::vector<std::string>& names) {
   // Names begin with the sequence number in hexadecimal: backwards is newest first.
   for (auto name = names.rbegin(); name != names.rend(); ++name) {
     auto run = IndexRun::Load(store_, *name, repository_);
+    if (base::ReasonOf(run.status()) == "IO_ERROR") {
+      // Its packs are read instead. It stays: the disk may have a better day.
+      base::Log("repo")->error("index run not readable run={} error={}", *name, base::Describe(run.status()));
+      continue;
+    }
     const bool damaged = run.status().code() == absl::StatusCode::kDataLoss;
     if (!run.ok() && !damaged) return run.status();
     const bool superseded = run.ok() && !(*run)->packs().empty() && std::ranges::all_of((*run)->packs(), [&](const IndexPack& pack) {
@@ -112,6 +121,20 @@ absl::Status ChunkIndex::LoadRuns(const std::vector<std::string>& names) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<PackContents> ChunkIndex::ReadContents(const PackId& id) const {
+  ASSIGN_OR_RETURN(auto blob, store_.Open(PackName(id)));
+  return ReadPackContents(*blob, id, repository_);
+}
+
+int64_t ChunkIndex::CreateTimeOf(const PackId& id) const {
+  const auto blob = store_.Open(PackName(id));
+  if (!blob.ok()) return 0;
+  std::vector<std::byte> bytes(std::min<uint64_t>(kPackHeaderSize, (*blob)->size()));
+  if (!(*blob)->ReadAt(0, bytes).ok()) return 0;
+  const auto header = DecodePackHeader(bytes);
+  return header.ok() ? header->create_time_us : 0;
+}
+
 absl::Status ChunkIndex::LoadUnindexedPacks(const std::vector<PackId>& ids) {
   std::set<PackId> indexed;
   const auto all = runs();
@@ -122,21 +145,17 @@ absl::Status ChunkIndex::LoadUnindexedPacks(const std::vector<PackId>& ids) {
   std::vector<std::pair<int64_t, PackId>> missing;
   for (const PackId& id : ids) {
     if (indexed.contains(id)) continue;
-    ASSIGN_OR_RETURN(auto blob, store_.Open(PackName(id)));
-    std::vector<std::byte> bytes(std::min<uint64_t>(kPackHeaderSize, blob->size()));
-    RETURN_IF_ERROR(blob->ReadAt(0, bytes));
-    const auto header = DecodePackHeader(bytes);
-    missing.emplace_back(header.ok() ? header->create_time_us : 0, id);
+    missing.emplace_back(CreateTimeOf(id), id);
   }
   std::sort(missing.begin(), missing.end());
   for (const auto& [time, id] : missing) {
-    ASSIGN_OR_RETURN(auto blob, store_.Open(PackName(id)));
-    const auto contents = ReadPackContents(*blob, id, repository_);
+    const auto contents = ReadContents(id);
     if (contents.ok()) {
       AddPack(contents->pack, contents->slots);
       continue;
     }
-    if (contents.status().code() != absl::StatusCode::kDataLoss) return contents.status();
+    const bool one_pack = contents.status().code() == absl::StatusCode::kDataLoss || base::ReasonOf(contents.status()) == "IO_ERROR";
+    if (!one_pack) return contents.status();
     base::Log("repo")->error("pack not readable pack={} error={}", base::ToHex(id), base::Describe(contents.status()));
     absl::MutexLock lock(&mu_);
     unreadable_packs_.push_back(fmt::format("{}: {}", PackName(id), base::MessageOf(contents.status())));
@@ -166,13 +185,31 @@ void ChunkIndex::AddPack(const IndexPack& pack, const std::vector<PackSlot>& slo
     absl::MutexLock lock(&mu_);
     const uint32_t number = RegisterLocked(pack, true);
     recent_.packs.push_back(number);
-    for (const PackSlot& slot : slots) recent_.chunks[slot.id] = LocationOf(slot, number);
+    for (const PackSlot& slot : slots) RememberLocked(slot.id, LocationOf(slot, number));
     many = recent_.chunks.size() >= unindexed_chunks_max_;
   }
   if (!many) return;
   if (const auto flushed = Flush(); !flushed.ok()) {
     base::Log("repo")->warn("index run not written, tried again later error={}", base::Describe(flushed));
   }
+}
+
+void ChunkIndex::RememberLocked(const ChunkId& id, const ChunkLocation& location) {
+  const auto [at, added] = recent_.chunks.try_emplace(id, location);
+  if (added) return;
+  if (!quarantine_.empty() && TrustLocked(location) > TrustLocked(at->second)) return;
+  at->second = location;
+}
+
+Quarantine::Trust ChunkIndex::TrustLocked(const ChunkLocation& location) const {
+  if (quarantine_.empty()) return Quarantine::Trust::kSound;
+  return quarantine_.TrustOf(packs_[location.pack].info.id, location.offset);
+}
+
+Quarantine::Trust ChunkIndex::TrustOf(const ChunkLocation& location) const {
+  if (quarantine_.empty()) return Quarantine::Trust::kSound;
+  absl::ReaderMutexLock lock(&mu_);
+  return TrustLocked(location);
 }
 
 std::shared_ptr<const ChunkIndex::Runs> ChunkIndex::runs() const {
@@ -187,37 +224,73 @@ std::optional<ChunkLocation> ChunkIndex::Locate(const OpenRun& run, const IndexE
   return ChunkLocation{number, entry.offset, entry.stored_length, entry.plain_length, entry.codec, entry.check};
 }
 
+namespace {
+
+// The best of the copies seen so far. Looking ends with one that can be trusted, so the newest of those wins.
+class BestCopy {
+ public:
+  explicit BestCopy(const ChunkIndex& index) : index_(index) {}
+  // True when there is no need to look further.
+  bool Offer(const ChunkLocation& location) {
+    const Quarantine::Trust trust = index_.TrustOf(location);
+    if (!best_.has_value() || trust < trust_) {
+      best_ = location;
+      trust_ = trust;
+    }
+    return trust_ == Quarantine::Trust::kSound;
+  }
+  const std::optional<ChunkLocation>& best() const { return best_; }
+
+ private:
+  const ChunkIndex& index_;
+  std::optional<ChunkLocation> best_;
+  Quarantine::Trust trust_ = Quarantine::Trust::kSound;
+};
+
+}  // namespace
+
 absl::StatusOr<std::optional<ChunkLocation>> ChunkIndex::Find(const ChunkId& id) const {
+  std::optional<ChunkLocation> recent, flushing;
   std::shared_ptr<const Runs> runs;
   {
     absl::ReaderMutexLock lock(&mu_);
-    if (const auto at = recent_.chunks.find(id); at != recent_.chunks.end()) return at->second;
+    if (const auto at = recent_.chunks.find(id); at != recent_.chunks.end()) recent = at->second;
     if (flushing_ != nullptr) {
-      if (const auto at = flushing_->chunks.find(id); at != flushing_->chunks.end()) return at->second;
+      if (const auto at = flushing_->chunks.find(id); at != flushing_->chunks.end()) flushing = at->second;
     }
     runs = runs_;
+  }
+  BestCopy copy(*this);
+  for (const auto& unindexed : {recent, flushing}) {
+    if (unindexed.has_value() && copy.Offer(*unindexed)) return copy.best();
   }
   for (const auto& run : *runs) {
     ASSIGN_OR_RETURN(const auto entry, run->run->Find(id));
     if (!entry.has_value()) continue;
-    if (const auto location = Locate(*run, *entry)) return location;
+    const auto location = Locate(*run, *entry);
+    if (location.has_value() && copy.Offer(*location)) break;
   }
-  return std::nullopt;
+  return copy.best();
 }
 
 absl::StatusOr<std::optional<ChunkLocation>> ChunkIndex::FindHealthy(const ChunkId& id) const {
   ASSIGN_OR_RETURN(const auto location, Find(id));
-  if (!location.has_value()) return location;
-  absl::ReaderMutexLock lock(&mu_);
-  if (damaged_.empty()) return location;
-  const auto bad = damaged_.find(id);
-  if (bad == damaged_.end() || bad->second.pack != location->pack || bad->second.offset != location->offset) return location;
+  if (!location.has_value() || TrustOf(*location) == Quarantine::Trust::kSound) return location;
   return std::nullopt;
 }
 
 void ChunkIndex::MarkDamaged(const ChunkId& id, const ChunkLocation& location) {
+  const PackId in = pack(location.pack).id;
+  base::Log("repo")->error("chunk in quarantine chunk={} pack={} offset={}", id.ToHex(), base::ToHex(in), location.offset);
+  quarantine_.Add(in, {.whole = false, .chunks = {{location.offset, location.stored_length}}});
+}
+
+void ChunkIndex::MarkGone(uint32_t pack) {
   absl::MutexLock lock(&mu_);
-  damaged_[id] = location;
+  packs_[pack].present = false;
+  // Look-ups in runs ask whether the pack is there; these don't.
+  absl::erase_if(recent_.chunks, [pack](const auto& entry) { return entry.second.pack == pack; });
+  std::erase(recent_.packs, pack);
 }
 
 uint64_t ChunkIndex::NextSequence() {
@@ -315,19 +388,30 @@ absl::Status ChunkIndex::WriteMerged(const Runs& merged, uint64_t sequence, std:
     if (more) inputs.push_back(std::move(input));
   }
   const auto by_id = [](const Input& a, const Input& b) { return a.cursor.entry().id < b.cursor.entry().id; };
-  ChunkId last;
+  std::optional<IndexEntry> next;  // the entry that will be written for its id; `pack` is still the number in packs_
+  Quarantine::Trust trust = Quarantine::Trust::kSound;
+  const auto write_next = [&]() -> absl::Status {
+    if (!next.has_value()) return absl::OkStatus();
+    next->pack = packs.Add(next->pack, pack(next->pack));
+    return writer.Append(*next);
+  };
   while (!inputs.empty()) {
     const auto least = std::min_element(inputs.begin(), inputs.end(), by_id);  // the first, so the newest, of equals
-    IndexEntry entry = least->cursor.entry();
-    const auto location = entry.id == last ? std::nullopt : Locate(*least->run, entry);
-    if (location.has_value()) {
-      last = entry.id;
-      entry.pack = packs.Add(location->pack, pack(location->pack));
-      RETURN_IF_ERROR(writer.Append(entry));
+    const IndexEntry& entry = least->cursor.entry();
+    if (const auto location = Locate(*least->run, entry)) {
+      const bool same = next.has_value() && next->id == entry.id;
+      const Quarantine::Trust its = TrustOf(*location);
+      if (!same) RETURN_IF_ERROR(write_next());
+      if (!same || its < trust) {
+        next = entry;
+        next->pack = location->pack;
+        trust = its;
+      }
     }
     ASSIGN_OR_RETURN(const bool more, least->cursor.Next());
     if (!more) inputs.erase(least);
   }
+  RETURN_IF_ERROR(write_next());
   // Packs that only hold chunks with a younger copy are named too, or they would be read again at every opening.
   const std::vector<uint32_t> present = PresentPacks();
   for (const auto& run : merged) {

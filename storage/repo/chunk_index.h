@@ -18,6 +18,8 @@
 #include "storage/repo/blob_store.h"
 #include "storage/repo/format.h"
 #include "storage/repo/index_run.h"
+#include "storage/repo/pack.h"
+#include "storage/repo/quarantine.h"
 
 namespace umbra::repo {
 
@@ -42,20 +44,27 @@ class ChunkIndex {
  public:
   // `store` and `random` outlive the index.
   ChunkIndex(BlobStore& store, base::Random& random, const RawUuid& repository, uint64_t unindexed_chunks_max)
-      : store_(store), random_(random), repository_(repository), unindexed_chunks_max_(unindexed_chunks_max) {}
+      : store_(store), random_(random), repository_(repository), unindexed_chunks_max_(unindexed_chunks_max),
+        quarantine_(store, random, repository) {}
 
   // Reads the runs, drops damaged and superseded ones, and reads the footers of packs that no run names. Call once, first.
+  // A run or a pack that can't be read costs what is in it, and nothing else.
   absl::Status Load();
 
   // A pack was sealed. Its chunks can be found from now on; they come to a run by Flush, or when there are many of them.
   void AddPack(const IndexPack& pack, const std::vector<PackSlot>& slots);
 
-  // Empty when unknown, or when its pack is gone. DATA_LOSS / INDEX_DAMAGED, or an I/O error.
+  // Empty when unknown, or when its pack is gone. A copy in quarantine is given only when there is no better one.
+  // DATA_LOSS / INDEX_DAMAGED, or an I/O error.
   absl::StatusOr<std::optional<ChunkLocation>> Find(const ChunkId& id) const;
-  // As Find, but a chunk that was found damaged at its place is unknown: ask this before relying on a chunk.
+  // As Find, but a chunk of which every copy is in quarantine is unknown: ask this before relying on a chunk.
   absl::StatusOr<std::optional<ChunkLocation>> FindHealthy(const ChunkId& id) const;
-  // The bytes at `location` are wrong.
+  // The bytes of `id` at `location` are wrong: quarantine, durably.
   void MarkDamaged(const ChunkId& id, const ChunkLocation& location);
+  Quarantine::Trust TrustOf(const ChunkLocation& location) const;
+  // The pack's file was found to be gone: what lies in it is unknown from now on.
+  void MarkGone(uint32_t pack);
+  Quarantine& quarantine() { return quarantine_; }
 
   // Writes what no run has yet into a run; durable when OK. Others may use the index meanwhile.
   absl::Status Flush();
@@ -97,7 +106,13 @@ class ChunkIndex {
 
   absl::Status LoadRuns(const std::vector<std::string>& names);
   absl::Status LoadUnindexedPacks(const std::vector<PackId>& ids);
+  absl::StatusOr<PackContents> ReadContents(const PackId& id) const;
+  // By its header, for order only: 0 when that can't be read.
+  int64_t CreateTimeOf(const PackId& id) const;
   std::optional<ChunkLocation> Locate(const OpenRun& run, const IndexEntry& entry) const;
+  Quarantine::Trust TrustLocked(const ChunkLocation& location) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  // Puts the chunk into recent_, unless that has a copy that can be trusted more.
+  void RememberLocked(const ChunkId& id, const ChunkLocation& location) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   uint32_t RegisterLocked(const IndexPack& pack, bool present) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status WriteRun(const Unindexed& unindexed, uint64_t sequence, std::string& name);
   absl::Status Install(const std::string& name, const Runs& replaced);
@@ -111,6 +126,7 @@ class ChunkIndex {
   base::Random& random_;
   const RawUuid repository_;
   const uint64_t unindexed_chunks_max_;
+  Quarantine quarantine_;
 
   // One flush or merge at a time, so that runs are installed in the order of their sequence numbers. Held across disk
   // syncs, on purpose: nobody takes it to look something up.
@@ -123,7 +139,6 @@ class ChunkIndex {
   Unindexed recent_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<const Unindexed> flushing_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<const Runs> runs_ ABSL_GUARDED_BY(mu_) = std::make_shared<const Runs>();
-  Table damaged_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> unreadable_packs_ ABSL_GUARDED_BY(mu_);
   uint64_t next_sequence_ ABSL_GUARDED_BY(mu_) = 1;
 };

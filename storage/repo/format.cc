@@ -14,8 +14,10 @@ constexpr std::string_view kPackMagic = "UMBRAPK1";
 constexpr std::string_view kIndexMagic = "UMBRAIX1";
 constexpr std::string_view kPointMagic = "UMBRAPT1";
 constexpr std::string_view kCommitMagic = "UMBRACM1";
+constexpr std::string_view kMarkMagic = "UMBRAQM1";
 constexpr std::string_view kEndMagic = "UMBRAEND";
 constexpr std::string_view kPackSuffix = ".pack";
+constexpr std::string_view kMarkSuffix = ".mark";
 
 // Appends little-endian fields.
 class ByteWriter {
@@ -463,6 +465,52 @@ absl::StatusOr<std::vector<EncodedPoint>> DecodeCommit(std::string_view bytes) {
   }
   if (!in.ok() || in.left() != 0) return BadPoint("a commit has another length than it says");
   return points;
+}
+
+std::string MarkName(const PackId& pack, std::string_view suffix) {
+  return fmt::format("{}{}-{}{}", kQuarantinePrefix, base::ToHex(pack), suffix, kMarkSuffix);
+}
+
+bool ParseMarkName(std::string_view name, PackId& pack) {
+  constexpr size_t kHexAt = sizeof(kQuarantinePrefix) - 1;
+  if (!name.starts_with(kQuarantinePrefix) || !name.ends_with(kMarkSuffix) || name.size() < kHexAt + 33) return false;
+  const auto raw = base::FromHex(name.substr(kHexAt, 32));
+  if (!raw.has_value() || name[kHexAt + 32] != '-') return false;
+  std::memcpy(pack.data(), raw->data(), pack.size());
+  return true;
+}
+
+std::string EncodeMark(const RawUuid& repository, const PackId& pack, const PackDamage& damage) {
+  ByteWriter out;
+  out.Text(kMarkMagic).Int<uint32_t>(1).Int<uint32_t>(damage.whole ? 1 : 0).Raw(repository).Raw(pack);
+  out.Int(static_cast<uint32_t>(damage.chunks.size())).Int<uint32_t>(0);
+  for (const BadChunk& chunk : damage.chunks) out.Int(chunk.offset).Int(chunk.stored_length);
+  out.Raw(HashOf(base::AsBytes(out.str())));
+  return out.Take();
+}
+
+absl::StatusOr<PackDamage> DecodeMark(const RawUuid& repository, const PackId& pack, base::Bytes bytes) {
+  const auto bad = [](std::string_view what) {
+    return base::Error(absl::StatusCode::kDataLoss, "CHUNK_DAMAGED", "quarantine mark is damaged: {}", what);
+  };
+  if (bytes.size() < sizeof(Hash)) return bad("it is too short");
+  const Hash want = HashOf(bytes.first(bytes.size() - sizeof(Hash)));
+  if (std::memcmp(want.data(), bytes.data() + bytes.size() - want.size(), want.size()) != 0) return bad("its hash is wrong");
+  ByteReader in(bytes.first(bytes.size() - sizeof(Hash)));
+  if (!in.Magic(kMarkMagic) || in.Int<uint32_t>() != 1) return bad("its version is unknown");
+  PackDamage damage;
+  damage.whole = in.Int<uint32_t>() != 0;
+  if (in.Array<16>() != repository || in.Array<16>() != pack) return bad("it is of another pack or repository");
+  const auto count = in.Int<uint32_t>();
+  in.Int<uint32_t>();
+  for (uint32_t i = 0; i < count && in.ok(); ++i) {
+    BadChunk chunk;
+    chunk.offset = in.Int<uint32_t>();
+    chunk.stored_length = in.Int<uint32_t>();
+    damage.chunks.push_back(chunk);
+  }
+  if (!in.ok() || in.left() != 0) return bad("it has another length than it says");
+  return damage;
 }
 
 }  // namespace umbra::repo

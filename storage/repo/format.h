@@ -28,6 +28,7 @@ inline constexpr char kPackPrefix[] = "packs/";
 inline constexpr char kPointPrefix[] = "points/";
 inline constexpr char kCommitPrefix[] = "commits/";
 inline constexpr char kIndexPrefix[] = "index/";
+inline constexpr char kQuarantinePrefix[] = "quarantine/";
 
 using RawUuid = std::array<std::byte, 16>;
 using PackId = std::array<std::byte, 16>;
@@ -156,6 +157,35 @@ struct EncodedPoint {
 std::string EncodeCommit(const std::vector<EncodedPoint>& points);
 // DATA_LOSS / MANIFEST_DAMAGED.
 absl::StatusOr<std::vector<EncodedPoint>> DecodeCommit(std::string_view bytes);
+
+// --- quarantine marks (section 10) ---
+// Larger than the mark of any pack: 8 bytes for each of its chunks.
+inline constexpr uint64_t kMarkSizeMax = 64 * base::kMiB;
+
+// A chunk of a pack whose stored bytes are wrong.
+struct BadChunk {
+  uint32_t offset = 0;  // in the pack's file
+  uint32_t stored_length = 0;
+
+  friend auto operator<=>(const BadChunk&, const BadChunk&) = default;
+};
+
+// What is wrong with a pack.
+struct PackDamage {
+  // Header, footer or trailer is wrong, so that the pack can't be listed: nothing in it is to be relied on.
+  bool whole = false;
+  std::vector<BadChunk> chunks;  // ascending, each once
+
+  bool empty() const { return !whole && chunks.empty(); }
+  friend bool operator==(const PackDamage&, const PackDamage&) = default;
+};
+
+std::string MarkName(const PackId& pack, std::string_view suffix);
+// False when `name` isn't the name of a mark.
+bool ParseMarkName(std::string_view name, PackId& pack);
+std::string EncodeMark(const RawUuid& repository, const PackId& pack, const PackDamage& damage);
+// DATA_LOSS / CHUNK_DAMAGED when the bytes are wrong, or of another pack or repository.
+absl::StatusOr<PackDamage> DecodeMark(const RawUuid& repository, const PackId& pack, base::Bytes bytes);
 
 }  // namespace umbra::repo
 

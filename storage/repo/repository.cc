@@ -41,6 +41,8 @@ class StoredRepository final : public Repository {
   absl::Status RemoveRecoveryPoint(const std::string& recovery_point_id) override;
   absl::StatusOr<VerifyReport> Verify(const VerifyScope& scope, std::function<void(const VerifyProgress&)> progress,
                                       std::stop_token stop) override;
+  std::vector<PackInfo> ListPacks() override;
+  absl::StatusOr<std::vector<uint8_t>> HaveSound(std::span<const ChunkId> ids) override;
   absl::StatusOr<RepositoryStats> Stats() override;
 
  private:
@@ -105,8 +107,26 @@ absl::Status StoredRepository::RemoveRecoveryPoint(const std::string& recovery_p
 absl::StatusOr<VerifyReport> StoredRepository::Verify(const VerifyScope& scope,
                                                       std::function<void(const VerifyProgress&)> progress,
                                                       std::stop_token stop) {
-  Verifier verifier(*core_, std::move(progress), std::move(stop));
-  return scope.recovery_point_id.empty() ? verifier.VerifyAll() : verifier.VerifyPoint(scope.recovery_point_id);
+  Verifier verifier(*core_, scope, std::move(progress), std::move(stop));
+  return verifier.Run();
+}
+
+std::vector<PackInfo> StoredRepository::ListPacks() {
+  std::vector<PackInfo> packs;
+  for (const uint32_t number : core_->index.PresentPacks()) {
+    const IndexPack pack = core_->index.pack(number);
+    packs.push_back({base::ToHex(pack.id), pack.size_bytes, absl::FromUnixMicros(pack.create_time_us)});
+  }
+  return packs;
+}
+
+absl::StatusOr<std::vector<uint8_t>> StoredRepository::HaveSound(std::span<const ChunkId> ids) {
+  std::vector<uint8_t> sound;
+  for (const ChunkId& id : ids) {
+    ASSIGN_OR_RETURN(const auto location, core_->index.FindHealthy(id));
+    sound.push_back(location.has_value() ? 1 : 0);
+  }
+  return sound;
 }
 
 absl::StatusOr<StoredRepository::PointFigures> StoredRepository::FiguresOf(const std::string& id) {

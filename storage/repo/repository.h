@@ -140,13 +140,48 @@ struct RecoveryPointList {
   std::vector<std::string> problems;  // one per point that can't be read, with its file and the reason
 };
 
+// How thorough a verification is. Persisted; never renumbered.
+enum class VerifyLevel {
+  kStored = 1,  // the stored bytes are the ones that were written; needs no key and no decompression
+  kFull = 2,    // and they are the chunks that they claim to be: decompressed, id computed
+  kDisks = 3,   // every disk read from its first to its last byte, and compared with the hash of what the backup read
+};
+
+// A pack was read from its first to its last byte.
+struct PackCheck {
+  std::string pack;  // 32 hexadecimal digits
+  uint64_t size_bytes = 0;
+  VerifyLevel level = VerifyLevel::kFull;
+  bool whole_damaged = false;  // it can't be listed by its own footer
+  uint64_t damaged_chunks = 0;
+};
+
+// Every disk of a recovery point was read.
+struct PointCheck {
+  std::string recovery_point_id;
+  bool sound = true;
+};
+
 struct VerifyScope {
-  std::string recovery_point_id;  // empty: everything in the repository
+  std::string recovery_point_id;  // not empty: read all disks of this one, and nothing else
+  VerifyLevel level = VerifyLevel::kFull;
+
+  // Only these packs (32 hexadecimal digits each), in this order; empty: all, in any order. Those that are gone are skipped.
+  std::vector<std::string> packs = {};
+  // With kDisks: these points first, in this order.
+  std::vector<std::string> recovery_points = {};
+  // No pack (with kDisks: no disk) is begun after this much time, or when this many bytes have been begun.
+  absl::Duration time_budget = absl::InfiniteDuration();
+  uint64_t byte_budget = UINT64_MAX;
+
+  // Called after each pack or point, as `progress` is. Results that have been told of stay true when Verify is cancelled.
+  std::function<void(const PackCheck&)> on_pack = {};
+  std::function<void(const PointCheck&)> on_point = {};
 };
 
 // A chunk (or map page) whose bytes are wrong or gone, at one place where it is needed.
 struct ChunkDamage {
-  std::string chunk_id;           // hexadecimal
+  std::string chunk_id;           // hexadecimal; empty when the disk as a whole isn't what was backed up
   std::string recovery_point_id;  // empty when no recovery point needs it
   std::string vm_display_name;
   std::string disk;
@@ -157,21 +192,31 @@ struct ChunkDamage {
 };
 
 struct VerifyProgress {
-  uint64_t done_bytes = 0;  // stored bytes of packs; in the scope of one point, bytes of its disks
+  uint64_t done_bytes = 0;  // stored bytes of packs; with disks, bytes of the disks
   uint64_t total_bytes = 0;
 };
 
 struct VerifyReport {
+  uint64_t pack_count = 0;    // packs read
   uint64_t chunk_count = 0;   // chunks checked
   uint64_t stored_bytes = 0;  // bytes read
   uint64_t plain_bytes = 0;   // bytes decompressed and hashed
+  bool complete = true;       // false: the budget was used up before everything was read
   std::vector<ChunkDamage> damaged;   // at most kVerifyDamageMax
   uint64_t damaged_count = 0;         // all of them
-  std::vector<std::string> problems;  // packs, manifests: what is wrong, with the file
+  std::vector<std::string> problems;  // packs, index runs, points: what is wrong, with the file
+  // What was found wrong but does no harm: there is another copy of everything that lies in it, or nothing needs it.
+  std::vector<std::string> healed;
   bool ok() const { return damaged_count == 0 && problems.empty(); }
 };
 // A dead disk would fill memory with the same message.
 inline constexpr size_t kVerifyDamageMax = 1000;
+
+struct PackInfo {
+  std::string id;  // 32 hexadecimal digits
+  uint64_t size_bytes = 0;
+  absl::Time create_time;
+};
 
 struct RepositoryStats {
   uint64_t recovery_point_count = 0;
@@ -219,11 +264,17 @@ class Repository {
   virtual absl::Status RemoveRecoveryPoint(const std::string& recovery_point_id) = 0;
 
   // Reads everything in scope and checks it. Damage is in the report; an error means that checking itself failed.
-  // CANCELLED / CANCELLED when `stop` was asked. `progress` (may be empty) is called after each pack, or each few MiB of one
-  // point, from one thread at a time; it should return soon. Chunks found damaged count as unknown from then on: the next
-  // backup uploads them again.
+  // CANCELLED / CANCELLED when `stop` was asked. `progress` (may be empty) is called after each pack, or each few MiB of a
+  // disk, from one thread at a time; it should return soon. Chunks found damaged are in quarantine from then on, also after
+  // a restart: the next backup that has them uploads them again. A pack that was read in full (kFull) and is sound leaves it.
+  // IO_ERROR and the like when the store as a whole can't be read; a single file that can't is damage.
   virtual absl::StatusOr<VerifyReport> Verify(const VerifyScope& scope, std::function<void(const VerifyProgress&)> progress,
                                               std::stop_token stop) = 0;
+
+  // All packs, in no order: what a verification of everything would read.
+  virtual std::vector<PackInfo> ListPacks() = 0;
+  // One byte per id, in order: 1 = there is a copy that isn't in quarantine.
+  virtual absl::StatusOr<std::vector<uint8_t>> HaveSound(std::span<const ChunkId> ids) = 0;
 
   // Figures; reads manifests that it hasn't seen yet.
   virtual absl::StatusOr<RepositoryStats> Stats() = 0;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "storage/base/status.h"
@@ -73,10 +74,19 @@ class FakeRepository final : public repo::Repository {
                                             std::stop_token stop) override {
     return verifier(scope, progress, std::move(stop));
   }
-  absl::StatusOr<repo::RepositoryStats> Stats() override { return repo::RepositoryStats{}; }
+  std::vector<repo::PackInfo> ListPacks() override { return packs; }
+  absl::StatusOr<std::vector<uint8_t>> HaveSound(std::span<const repo::ChunkId> ids) override {
+    std::vector<uint8_t> sound;
+    for (const repo::ChunkId& id : ids) sound.push_back(unsound.contains(id.ToHex()) ? 0 : 1);
+    return sound;
+  }
+  absl::StatusOr<repo::RepositoryStats> Stats() override { return stats; }
 
   std::map<std::string, repo::Manifest> points;
   std::map<std::string, bool> damaged;
+  std::vector<repo::PackInfo> packs;
+  std::set<std::string> unsound;  // chunk ids, hexadecimal
+  repo::RepositoryStats stats;
   Verifier verifier;
 
  private:
