@@ -39,6 +39,12 @@ struct Config {
   absl::Duration heartbeat = absl::Seconds(5);
   absl::Duration lease = absl::Seconds(60);
 
+  // Verification of the repositories by the daemon itself; the time from one run to the next, 0: none (see
+  // maintenance::VerifyScheduleOptions).
+  absl::Duration verify_interval = absl::Hours(24);
+  uint32_t verify_within_days = 30;
+  absl::Duration verify_budget = absl::Hours(1);
+
   base::LogConfig log;
 
   // The first is the default one. None: "main" in "repositories/main".
@@ -58,6 +64,8 @@ std::string PrintConfig(const Config& config);
 struct CommandLine {
   Config config;     // complete
   std::string text;  // not empty: print it to standard output and exit with 0 instead of running
+  // Not empty: check the stored bytes of the repository in this folder, without keys or catalog, and exit.
+  std::string check_folder;
 };
 
 // `arguments` are those after the program's name. Reads the file that --config names.

@@ -12,12 +12,14 @@
 
 #include "server/config.h"
 #include "server/server.h"
+#include "storage/base/bytes.h"
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/log.h"
 #include "storage/base/random.h"
 #include "storage/base/status.h"
 #include "storage/base/tuning.h"
+#include "storage/repo/verify_stored.h"
 
 namespace {
 
@@ -26,6 +28,7 @@ using umbra::server::Server;
 
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
+constexpr int kExitDamaged = 7;  // as that of umbra repository verify
 
 int Complain(const absl::Status& status, int exit_code) {
   fmt::print(stderr, "umbrad: {} [{}]\n", umbra::base::MessageOf(status), umbra::base::ReasonOf(status));
@@ -46,6 +49,25 @@ int WaitForSignal(const sigset_t& signals) {
   int signal = 0;
   sigwait(&signals, &signal);
   return signal;
+}
+
+// The repository's report on standard output, its progress on standard error.
+int CheckFolder(const std::string& folder) {
+  umbra::base::PosixFilesystem filesystem;
+  uint64_t shown = 0;
+  const auto progress = [&](const umbra::repo::VerifyProgress& p) {
+    const uint64_t percent = p.total_bytes == 0 ? 100 : p.done_bytes * 100 / p.total_bytes;
+    if (percent / 10 > shown / 10) fmt::print(stderr, "{}%\n", percent / 10 * 10);
+    shown = percent;
+  };
+  const auto report = umbra::repo::VerifyStoredFolder(filesystem, folder, progress, {});
+  if (!report.ok()) return Complain(report.status(), kExitFailed);
+  fmt::print("repository {}: {} chunks in {} packs, {} of stored bytes; {} recovery points, {} index runs\n",
+             report->repository_id, report->chunk_count, report->pack_count, umbra::base::FormatSize(report->stored_bytes),
+             report->point_count, report->run_count);
+  for (const std::string& problem : report->problems) fmt::print("damaged: {}\n", problem);
+  fmt::print("{}\n", report->ok() ? "sound" : fmt::format("{} files are damaged", report->problems.size()));
+  return report->ok() ? 0 : kExitDamaged;
 }
 
 int Run(const CommandLine& line, const sigset_t& signals) {
@@ -85,5 +107,6 @@ int main(int argc, char** argv) {
     fmt::print("{}", line->text);
     return 0;
   }
+  if (!line->check_folder.empty()) return CheckFolder(line->check_folder);
   return Run(*line, signals);
 }

@@ -33,10 +33,12 @@
 #include "server/jobs/event_hub.h"
 #include "server/jobs/job_engine.h"
 #include "server/jobs/job_recovery.h"
+#include "server/maintenance/figures_recorder.h"
 #include "server/maintenance/housekeeper.h"
 #include "server/maintenance/rebuild.h"
 #include "server/maintenance/repository_set.h"
 #include "server/maintenance/verify_runner.h"
+#include "server/maintenance/verify_schedule.h"
 #include "server/unix_socket.h"
 #include "storage/base/crash_point.h"
 #include "storage/base/log.h"
@@ -223,6 +225,8 @@ struct Server::Parts {
   std::unique_ptr<api::StoreService> store;
   std::unique_ptr<dispatch::Dispatcher> dispatcher;
   std::unique_ptr<maintenance::VerifyRunner> verify_runner;
+  std::unique_ptr<maintenance::VerifySchedule> verify_schedule;
+  std::unique_ptr<maintenance::FiguresRecorder> figures_recorder;
   std::unique_ptr<maintenance::Housekeeper> housekeeper;
 
   std::unique_ptr<api::AgentLinkService> link;
@@ -282,8 +286,18 @@ void Server::Parts::StartWorkers() {
   options.lease_duration = config.lease;
   dispatcher = std::make_unique<dispatch::Dispatcher>(*catalog, *engine, clock, agents, assignments, options);
   dispatcher->Start();
-  verify_runner = std::make_unique<maintenance::VerifyRunner>(*engine, *events, *repositories, clock);
-  housekeeper = std::make_unique<maintenance::Housekeeper>(*catalog, *engine, *events, clock);
+  const maintenance::VerifyScheduleOptions verification{.interval = config.verify_interval,
+                                                        .within = absl::Hours(24) * config.verify_within_days,
+                                                        .time_budget = config.verify_budget};
+  verify_runner = std::make_unique<maintenance::VerifyRunner>(*catalog, *engine, *events, *repositories, clock,
+                                                              verification.within);
+  verify_schedule =
+      std::make_unique<maintenance::VerifySchedule>(*catalog, *engine, *repositories, clock, verification);
+  figures_recorder = std::make_unique<maintenance::FiguresRecorder>(*catalog, *repositories, clock);
+  std::vector<maintenance::HousekeepingTask> tasks;
+  tasks.push_back({"verification", [this] { return verify_schedule->Tick(); }});
+  tasks.push_back({"figures", [this] { return figures_recorder->Tick(); }});
+  housekeeper = std::make_unique<maintenance::Housekeeper>(*catalog, *engine, *events, clock, std::move(tasks));
 }
 
 absl::Status Server::Parts::StartAgentPort(const tls::ServerCertificate& certificate) {

@@ -75,6 +75,7 @@ void ToProto(const catalog::DamagedChunk& chunk, v1::DamagedChunk* out) {
   if (!chunk.recovery_point.empty()) out->set_recovery_point(NameOf(chunk.recovery_point));
   out->set_disk(chunk.disk);
   out->set_offset_bytes(chunk.offset_bytes);
+  out->set_length_bytes(chunk.length_bytes);
   out->set_message(chunk.message);
 }
 
@@ -107,6 +108,9 @@ void ToProto(const catalog::RestoreSpec& spec, v1::RestoreSpec* out) {
 void ToProto(const catalog::VerifySpec& spec, v1::VerifySpec* out) {
   out->set_repository(NameOf(spec.repository));
   if (!spec.recovery_point.empty()) out->set_recovery_point(NameOf(spec.recovery_point));
+  out->set_level(As<v1::VerifySpec::Level>(spec.level));
+  if (spec.time_budget > absl::ZeroDuration()) api::ToProto(spec.time_budget, out->mutable_time_budget());
+  out->set_byte_budget(spec.byte_budget);
 }
 
 void ResultToProto(const catalog::Job& job, v1::Job* out) {
@@ -193,6 +197,29 @@ void ToProto(const catalog::HostId& host, const catalog::Writer& writer, v1::Wri
   out->set_component_count(writer.component_count);
 }
 
+void ToProto(const catalog::BackupFigures& figures, v1::BackupFigures* out) {
+  out->set_recovery_point_count(figures.recovery_point_count);
+  out->set_logical_bytes(figures.logical_bytes);
+  out->set_unique_bytes(figures.unique_bytes);
+  out->set_stored_bytes(figures.stored_bytes);
+  out->set_dedup_ratio(RatioOf(figures.logical_bytes, figures.unique_bytes));
+  out->set_compression_ratio(RatioOf(figures.unique_bytes, figures.stored_bytes));
+}
+
+void ToProto(const catalog::Damage& damage, v1::RecoveryPointDamage* out) {
+  out->set_disk(damage.disk);
+  out->set_offset_bytes(damage.offset_bytes);
+  out->set_length_bytes(damage.length_bytes);
+  out->set_reason(damage.reason);
+  out->set_message(damage.message);
+  ToProto(damage.found_time, out->mutable_found_time());
+  if (damage.healed_time) ToProto(*damage.healed_time, out->mutable_healed_time());
+}
+
+double RatioOf(int64_t whole, int64_t part) {
+  return whole > 0 && part > 0 ? static_cast<double>(whole) / static_cast<double>(part) : 0;
+}
+
 void ToProto(const catalog::RecoveryPoint& point, v1::RecoveryPoint* out) {
   out->set_name(NameOf(point.id));
   out->set_virtual_machine(NameOf(point.vm));
@@ -221,6 +248,12 @@ void ToProto(const catalog::RecoveryPoint& point, v1::RecoveryPoint* out) {
   }
   out->set_read_bytes(point.read_bytes);
   out->set_stored_bytes(point.stored_bytes);
+  catalog::BackupFigures figures{.recovery_point_count = 1,
+                                 .logical_bytes = point.state_data_bytes,
+                                 .unique_bytes = point.new_bytes,
+                                 .stored_bytes = point.stored_bytes};
+  for (const catalog::RecoveryPointDisk& disk : point.disks) figures.logical_bytes += disk.data_bytes;
+  ToProto(figures, out->mutable_figures());
   out->set_configuration(point.configuration);
   for (const catalog::Document& document : point.documents) out->add_vss_documents(document.content);
 }

@@ -24,6 +24,10 @@ absl::Duration FromProto(const google::protobuf::Duration& duration);
 void ToProto(const catalog::Host& host, bool online, v1::Host* out);
 void ToProto(const catalog::Vm& vm, v1::VirtualMachine* out);
 void ToProto(const catalog::HostId& host, const catalog::Writer& writer, v1::Writer* out);
+// 0 when there is nothing to compare.
+double RatioOf(int64_t whole, int64_t part);
+void ToProto(const catalog::BackupFigures& figures, v1::BackupFigures* out);
+void ToProto(const catalog::Damage& damage, v1::RecoveryPointDamage* out);
 void ToProto(const catalog::RecoveryPoint& point, v1::RecoveryPoint* out);
 void ToProto(const catalog::Event& event, v1::Event* out);
 void ToProto(const catalog::Job& job, v1::Job* out);

@@ -35,7 +35,10 @@ grpc::ServerUnaryReactor* VirtualMachineService::GetVirtualMachine(grpc::Callbac
   return RunUnary(context, executor_, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const catalog::VmKey key, ParseVmName(request->name(), "name"));
     ASSIGN_OR_RETURN(const catalog::Vm vm, catalog_.Read([&](const catalog::Stores& s) { return s.vms.Get(key); }));
+    ASSIGN_OR_RETURN(const auto figures,
+                     catalog_.Read([&](const catalog::Stores& s) { return s.figures.OfVm(key); }));
     ToProto(vm, response);
+    ToProto(figures, response->mutable_figures());
     return absl::OkStatus();
   });
 }

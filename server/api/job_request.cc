@@ -153,6 +153,19 @@ class SpecReader {
 
   absl::StatusOr<catalog::JobSpec> Verify(const v1::VerifySpec& from) const {
     catalog::VerifySpec spec;
+    if (!v1::VerifySpec::Level_IsValid(from.level())) return Invalid("verify.level: no such value");
+    spec.level = static_cast<catalog::VerifyLevel>(from.level());
+    if (from.has_time_budget()) spec.time_budget = FromProto(from.time_budget());
+    spec.byte_budget = from.byte_budget();
+    if (spec.time_budget < absl::ZeroDuration() || spec.byte_budget < 0) {
+      return Invalid("verify.time_budget, verify.byte_budget: must not be negative");
+    }
+    if (spec.level == catalog::VerifyLevel::kUnspecified) {
+      spec.level = from.recovery_point().empty() ? catalog::VerifyLevel::kFull : catalog::VerifyLevel::kDisks;
+    }
+    if (!from.recovery_point().empty() && spec.level != catalog::VerifyLevel::kDisks) {
+      return Invalid("verify.level: a recovery point is verified by reading its disks, at LEVEL_DISKS");
+    }
     if (from.recovery_point().empty()) {
       ASSIGN_OR_RETURN(spec.repository, Repository(from.repository(), "verify.repository"));
       return spec;

@@ -1,5 +1,8 @@
 #include "server/api/recovery_point_service.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "server/api/convert.h"
 #include "server/api/names.h"
 #include "server/api/paging.h"
@@ -7,6 +10,15 @@
 #include "storage/base/status.h"
 
 namespace umbra::api {
+namespace {
+
+v1::RecoveryPoint::Health HealthOf(const std::vector<catalog::Damage>& damage) {
+  if (damage.empty()) return v1::RecoveryPoint::HEALTH_UNSPECIFIED;
+  const bool healed = std::ranges::all_of(damage, [](const catalog::Damage& d) { return d.healed_time.has_value(); });
+  return healed ? v1::RecoveryPoint::HEALTH_HEALED : v1::RecoveryPoint::HEALTH_DAMAGED;
+}
+
+}  // namespace
 
 grpc::ServerUnaryReactor* RecoveryPointService::ListRecoveryPoints(grpc::CallbackServerContext* context,
                                                                    const v1::ListRecoveryPointsRequest* request,
@@ -37,7 +49,13 @@ grpc::ServerUnaryReactor* RecoveryPointService::GetRecoveryPoint(grpc::CallbackS
     ASSIGN_OR_RETURN(const catalog::RecoveryPointId id, ParseRecoveryPointName(request->name(), "name"));
     ASSIGN_OR_RETURN(const auto point,
                      catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.Get(id); }));
+    ASSIGN_OR_RETURN(const auto damage, catalog_.Read([&](const catalog::Stores& s) { return s.verify.DamageOf(id); }));
+    ASSIGN_OR_RETURN(const auto check,
+                     catalog_.Read([&](const catalog::Stores& s) { return s.verify.GetPointCheck(id); }));
     ToProto(point, response);
+    for (const catalog::Damage& place : damage) ToProto(place, response->add_damage());
+    response->set_health(HealthOf(damage));
+    if (check.has_value()) ToProto(check->verify_time, response->mutable_verify_time());
     return absl::OkStatus();
   });
 }

@@ -1,16 +1,23 @@
 #include "server/api/repository_service.h"
 
+#include <set>
+#include <string>
+#include <vector>
+
 #include "server/api/convert.h"
 #include "server/api/names.h"
 #include "server/api/paging.h"
 #include "server/api/unary.h"
 #include "server/maintenance/rebuild.h"
+#include "server/maintenance/verify_plan.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
 namespace {
 
 constexpr char kList[] = "repositories";
+// A month, and a little to compare with the month before.
+constexpr int kDaysShown = 35;
 
 absl::Status Describe(const maintenance::OpenRepository& repository, v1::Repository* out) {
   ASSIGN_OR_RETURN(const repo::RepositoryStats stats, repository.repository->Stats());
@@ -28,7 +35,35 @@ absl::Status Describe(const maintenance::OpenRepository& repository, v1::Reposit
   out->set_chunk_count(static_cast<int64_t>(stats.chunk_count));
   out->set_pack_count(static_cast<int64_t>(stats.pack_count));
   out->set_free_bytes(static_cast<int64_t>(stats.free_bytes));
+  out->set_dedup_ratio(RatioOf(out->logical_bytes(), out->unique_bytes()));
+  out->set_compression_ratio(RatioOf(out->unique_bytes(), out->stored_bytes()));
   return absl::OkStatus();
+}
+
+void DescribeDays(const std::vector<catalog::RepositoryDay>& days, v1::Repository* out) {
+  for (size_t i = 0; i < days.size(); ++i) {
+    v1::RepositoryDay* day = out->add_days();
+    const absl::Time begin = absl::UnixEpoch() + absl::Hours(24) * days[i].day;
+    day->set_date(absl::FormatTime("%Y-%m-%d", begin, absl::UTCTimeZone()));
+    day->set_recovery_point_count(days[i].figures.recovery_point_count);
+    day->set_logical_bytes(days[i].figures.logical_bytes);
+    day->set_unique_bytes(days[i].figures.unique_bytes);
+    day->set_stored_bytes(days[i].figures.stored_bytes);
+    if (i > 0) day->set_growth_bytes(days[i].figures.stored_bytes - days[i - 1].figures.stored_bytes);
+  }
+}
+
+void DescribeVerification(const std::vector<maintenance::PackAge>& packs, const std::vector<repo::QuarantinedPack>& quarantine,
+                          const std::vector<catalog::Damage>& damage, v1::VerificationState* out) {
+  for (const maintenance::PackAge& pack : packs) {
+    if (!pack.verified) out->set_never_verified_count(out->never_verified_count() + 1);
+    if (pack.verified && !out->has_oldest_verify_time()) ToProto(pack.since, out->mutable_oldest_verify_time());
+  }
+  out->set_quarantined_pack_count(static_cast<int64_t>(quarantine.size()));
+  out->set_damaged_place_count(static_cast<int64_t>(damage.size()));
+  std::set<std::string> points;
+  for (const catalog::Damage& place : damage) points.insert(NameOf(place.recovery_point));
+  for (const std::string& point : points) out->add_damaged_recovery_points(point);
 }
 
 }  // namespace
@@ -64,7 +99,8 @@ grpc::ServerUnaryReactor* RepositoryService::GetRepository(grpc::CallbackServerC
                                                            v1::Repository* response) {
   return RunUnary(context, executor_, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const maintenance::OpenRepository* repository, Find(request->name()));
-    return Describe(*repository, response);
+    RETURN_IF_ERROR(Describe(*repository, response));
+    return DescribeFurther(*repository, response);
   });
 }
 
@@ -72,6 +108,19 @@ grpc::ServerUnaryReactor* RepositoryService::RebuildCatalog(grpc::CallbackServer
                                                             const v1::RebuildCatalogRequest* request,
                                                             v1::RebuildCatalogResponse* response) {
   return RunUnary(context, executor_, [=, this] { return Rebuild(*request, *response); });
+}
+
+absl::Status RepositoryService::DescribeFurther(const maintenance::OpenRepository& repository, v1::Repository* out) {
+  ASSIGN_OR_RETURN(const auto days, catalog_.Read([&](const catalog::Stores& stores) {
+    return stores.figures.Days(repository.id, kDaysShown);
+  }));
+  DescribeDays(days, out);
+  ASSIGN_OR_RETURN(const auto packs, maintenance::PacksByAge(catalog_, repository, catalog::VerifyLevel::kFull));
+  ASSIGN_OR_RETURN(const auto damage, catalog_.Read([&](const catalog::Stores& stores) {
+    return stores.verify.OpenDamage(repository.id);
+  }));
+  DescribeVerification(packs, repository.repository->ListQuarantine(), damage, out->mutable_verification());
+  return absl::OkStatus();
 }
 
 absl::Status RepositoryService::Rebuild(const v1::RebuildCatalogRequest& request,

@@ -29,6 +29,8 @@ class RepositoryService final : public v1::RepositoryService::CallbackService {
                                            v1::RebuildCatalogResponse* response) override;
 
   absl::Status List(const v1::ListRepositoriesRequest& request, v1::ListRepositoriesResponse& response);
+  // Growth and health: what takes more than a few look-ups.
+  absl::Status DescribeFurther(const maintenance::OpenRepository& repository, v1::Repository* out);
   absl::Status Rebuild(const v1::RebuildCatalogRequest& request, v1::RebuildCatalogResponse& response);
   absl::StatusOr<const maintenance::OpenRepository*> Find(const std::string& name) const;
 

@@ -27,6 +27,13 @@ std::string MechanismText(const v1::RecoveryPoint& point) {
   return EnumText(v1::BackupMechanism_Name(point.mechanism()), "BACKUP_MECHANISM_");
 }
 
+std::string RatioText(double ratio) { return ratio > 0 ? fmt::format("{:.2f}x", ratio) : "-"; }
+
+std::string HealthText(const v1::RecoveryPoint& point) {
+  if (point.health() == v1::RecoveryPoint::HEALTH_DAMAGED) return "damaged; the rest can be restored, and the next backup may heal it";
+  return point.health() == v1::RecoveryPoint::HEALTH_HEALED ? "healed: it was damaged, and is whole again" : "no damage known";
+}
+
 int64_t DataBytes(const v1::RecoveryPoint& point) {
   int64_t bytes = 0;
   for (const auto& disk : point.disks()) bytes += disk.data_bytes();
@@ -67,7 +74,18 @@ void ShowPoint(Context& context, const std::string& text, const std::string& vm,
       {"Repository", LastSegment(point.repository())},
       {"Made by", point.job()},
       {"Read", base::FormatSize(static_cast<uint64_t>(point.read_bytes()))},
-      {"Stored", base::FormatSize(static_cast<uint64_t>(point.stored_bytes()))}};
+      {"Logical", base::FormatSize(static_cast<uint64_t>(point.figures().logical_bytes()))},
+      {"New", base::FormatSize(static_cast<uint64_t>(point.figures().unique_bytes()))},
+      {"Stored", base::FormatSize(static_cast<uint64_t>(point.stored_bytes()))},
+      {"Deduplication", RatioText(point.figures().dedup_ratio())},
+      {"Compression", RatioText(point.figures().compression_ratio())},
+      {"Verified", point.has_verify_time() ? TimeText(true, point.verify_time()) : "its disks were never read as a whole"},
+      {"Health", HealthText(point)}};
+  for (const auto& damage : point.damage()) {
+    fields.emplace_back(damage.has_healed_time() ? "Healed" : "Damage",
+                        fmt::format("disk {} at byte {}, {} bytes: {} [{}]", damage.disk(), damage.offset_bytes(),
+                                    damage.length_bytes(), damage.message(), damage.reason()));
+  }
   if (point.has_memory()) {
     fields.emplace_back("Memory", fmt::format("{} saved state, {} of data; restore with --resume-state to go on there",
                                               base::FormatSize(static_cast<uint64_t>(point.memory().size_bytes())),

@@ -1,6 +1,11 @@
 // umbra repository list | show | verify | rebuild-catalog, umbra event list | watch
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
+
+#include "absl/time/time.h"
+
 #include "server/cli/context.h"
 #include "server/cli/resolve.h"
 #include "server/cli/start_job.h"
@@ -32,11 +37,53 @@ void ListRepositories(Context& context) {
   if (!context.json) table.Print();
 }
 
+struct VerifyOptions {
+  std::string point;
+  std::string level;
+  std::string budget;
+  uint64_t bytes = 0;
+  StartOptions start;
+};
+
+std::string RatioText(double ratio) { return ratio > 0 ? fmt::format("{:.2f}x", ratio) : "-"; }
+
+std::string VerificationText(const v1::VerificationState& state, int64_t pack_count) {
+  std::string text = state.has_oldest_verify_time()
+                         ? fmt::format("least recently on {}", TimeText(true, state.oldest_verify_time()))
+                         : "never";
+  if (state.has_oldest_verify_time() && state.never_verified_count() > 0) {
+    text += fmt::format(", {} of {} packs never", state.never_verified_count(), pack_count);
+  }
+  return text;
+}
+
+std::string DamageText(const v1::VerificationState& state) {
+  if (state.damaged_place_count() == 0) {
+    return state.quarantined_pack_count() == 0 ? "none known" : "none; what is in quarantine has sound copies, or isn't needed";
+  }
+  return fmt::format("{} places in {} recovery points; the next backup that has the data heals them", state.damaged_place_count(),
+                     state.damaged_recovery_points_size());
+}
+
+// The last week; all of it is in --json.
+std::string GrowthText(const v1::Repository& repository) {
+  constexpr int kDays = 7;
+  std::string text;
+  for (int i = std::max(0, repository.days_size() - kDays); i < repository.days_size(); ++i) {
+    const v1::RepositoryDay& day = repository.days(i);
+    if (!day.has_growth_bytes()) continue;
+    const int64_t growth = day.growth_bytes();
+    text += fmt::format("{}{} {}{}", text.empty() ? "" : ", ", day.date(), growth < 0 ? "-" : "+", Size(growth < 0 ? -growth : growth));
+  }
+  return text;
+}
+
 void ShowRepository(Context& context, const std::string& text) {
   v1::GetRepositoryRequest request;
   request.set_name(RepositoryName(context, text));
   const v1::Repository r = Call(*context.client().repositories, &v1::RepositoryService::Stub::GetRepository, request);
   if (context.json) return context.output().Json(r);
+  const v1::VerificationState& verification = r.verification();
   const double ratio = r.stored_bytes() > 0 ? static_cast<double>(r.logical_bytes()) / static_cast<double>(r.stored_bytes()) : 0;
   context.output().Fields({{"Repository", LastSegment(r.name())},
                            {"Location", r.location()},
@@ -48,16 +95,37 @@ void ShowRepository(Context& context, const std::string& text) {
                            {"Unique", fmt::format("{} in {} chunks", Size(r.unique_bytes()), r.chunk_count())},
                            {"Stored", fmt::format("{} in {} packs ({:.1f}x less than logical)", Size(r.stored_bytes()),
                                                   r.pack_count(), ratio)},
-                           {"Free", Size(r.free_bytes())}});
+                           {"Deduplication", RatioText(r.dedup_ratio())},
+                           {"Compression", RatioText(r.compression_ratio())},
+                           {"Growth per day", GrowthText(r)},
+                           {"Free", Size(r.free_bytes())},
+                           {"Verified", VerificationText(verification, r.pack_count())},
+                           {"Quarantine", fmt::format("{} packs", verification.quarantined_pack_count())},
+                           {"Damage", DamageText(verification)}});
+  for (const std::string& point : verification.damaged_recovery_points()) fmt::print("damaged: {}\n", point);
 }
 
-void Verify(Context& context, const std::string& text, const std::string& point, const StartOptions& start) {
+void Verify(Context& context, const std::string& text, const VerifyOptions& options) {
+  static const std::map<std::string, v1::VerifySpec::Level> kLevels = {{"", v1::VerifySpec::LEVEL_UNSPECIFIED},
+                                                                       {"stored", v1::VerifySpec::LEVEL_STORED},
+                                                                       {"full", v1::VerifySpec::LEVEL_FULL},
+                                                                       {"disks", v1::VerifySpec::LEVEL_DISKS}};
   v1::Job job;
-  job.mutable_verify()->set_repository(RepositoryName(context, text));
-  if (!point.empty()) {
-    job.mutable_verify()->set_recovery_point(ResolveRecoveryPoint(context.client(), point, "").name());
+  v1::VerifySpec* spec = job.mutable_verify();
+  spec->set_repository(RepositoryName(context, text));
+  if (!options.point.empty()) {
+    spec->set_recovery_point(ResolveRecoveryPoint(context.client(), options.point, "").name());
   }
-  StartJob(context, job, start);
+  spec->set_level(kLevels.at(options.level));
+  if (!options.budget.empty()) {
+    absl::Duration budget;
+    if (!absl::ParseDuration(options.budget, &budget) || budget <= absl::ZeroDuration()) {
+      throw ExitError{kExitUsage, fmt::format("--budget: \"{}\" is no time such as 10m or 1h30m", options.budget), "INVALID_REQUEST"};
+    }
+    spec->mutable_time_budget()->set_seconds(std::max<int64_t>(1, absl::ToInt64Seconds(budget)));
+  }
+  spec->set_byte_budget(static_cast<int64_t>(options.bytes));
+  StartJob(context, job, options.start);
 }
 
 void RebuildCatalog(Context& context, const std::string& text) {
@@ -111,14 +179,22 @@ void AddRepositoryCommands(CLI::App& app, Context& context) {
   show->add_option("REPOSITORY", name, "Name; may be left out when there is only one");
   show->callback([&] { ShowRepository(context, name); });
 
-  static std::string point;
-  static StartOptions start;
+  static VerifyOptions options;
   CLI::App* verify = repository->add_subcommand("verify", "Reads every stored chunk and checks it; exit code 7 on damage");
   verify->add_option("REPOSITORY", name, "Name; may be left out when there is only one");
-  verify->add_option("--recovery-point", point, "Only what this recovery point needs");
-  AddStartOptions(verify, start);
-  verify->footer("Example:\n  umbra repository verify --watch");
-  verify->callback([&] { Verify(context, name, point, start); });
+  verify->add_option("--recovery-point", options.point, "Only the disks of this recovery point");
+  verify->add_option("--level", options.level,
+                     "stored: the bytes are those that were written; full (default): and they decompress to the chunks that they\n"
+                     "claim to be; disks: every disk is read as a restore would, and compared with what the backup read")
+      ->check(CLI::IsMember({"stored", "full", "disks"}));
+  verify->add_option("--budget", options.budget, "Begin nothing more after this time, such as 10m; the least recently verified\n"
+                                                 "comes first, so that several runs read everything");
+  verify->add_option("--bytes", options.bytes, "Begin nothing more after this many bytes, such as 50GiB")
+      ->transform(CLI::AsSizeValue(false));
+  AddStartOptions(verify, options.start);
+  verify->footer("Examples:\n  umbra repository verify --watch\n  umbra repository verify --level stored --budget 10m\n"
+                 "  umbra repository verify --recovery-point 3f2a91bc --watch");
+  verify->callback([&] { Verify(context, name, options); });
 
   CLI::App* rebuild =
       repository->add_subcommand("rebuild-catalog", "Rebuilds the catalog's recovery points from what the repository holds");

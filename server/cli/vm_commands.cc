@@ -42,7 +42,9 @@ void ListVms(Context& context, const std::string& host) {
 }
 
 void ShowVm(Context& context, const std::string& text) {
-  const v1::VirtualMachine vm = ResolveVm(context.client(), text);
+  v1::GetVirtualMachineRequest request;
+  request.set_name(ResolveVm(context.client(), text).name());
+  const v1::VirtualMachine vm = Call(*context.client().vms, &v1::VirtualMachineService::Stub::GetVirtualMachine, request);
   if (context.json) return context.output().Json(vm);
   std::vector<std::pair<std::string, std::string>> fields = {
       {"Name", vm.display_name()},
@@ -70,6 +72,12 @@ void ShowVm(Context& context, const std::string& text) {
   for (const auto& disk : vm.excluded_disks()) {
     fields.emplace_back("Excluded " + disk.name(), fmt::format("{} [{}]", disk.message(), disk.reason()));
   }
+  const v1::BackupFigures& figures = vm.figures();
+  fields.emplace_back("Recovery points",
+                      fmt::format("{} with {} of data; {} new ({:.2f}x deduplicated), {} stored ({:.2f}x compressed)",
+                                  figures.recovery_point_count(), base::FormatSize(static_cast<uint64_t>(figures.logical_bytes())),
+                                  base::FormatSize(static_cast<uint64_t>(figures.unique_bytes())), figures.dedup_ratio(),
+                                  base::FormatSize(static_cast<uint64_t>(figures.stored_bytes())), figures.compression_ratio()));
   fields.emplace_back("Last recovery point", LastSegment(vm.last_recovery_point()));
   fields.emplace_back("Reported", TimeText(vm.has_update_time(), vm.update_time()));
   context.output().Fields(fields);

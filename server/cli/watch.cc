@@ -141,8 +141,8 @@ void PrintJob(const Output& output, const v1::Job& job) {
   for (const auto& w : job.warnings()) fields.emplace_back("Warning", fmt::format("{} [{}]", w.message(), w.reason()));
   if (job.has_error()) fields.emplace_back("Error", fmt::format("{} [{}]", job.error().message(), job.error().reason()));
   for (const auto& d : job.damage()) {
-    fields.emplace_back("Damage", fmt::format("chunk {} of {} disk {} at byte {}: {}", d.chunk_id().substr(0, 16),
-                                              d.recovery_point(), d.disk(), d.offset_bytes(), d.message()));
+    fields.emplace_back("Damage", fmt::format("chunk {} of {} disk {} at byte {}, {} bytes: {}", d.chunk_id().substr(0, 16),
+                                              d.recovery_point(), d.disk(), d.offset_bytes(), d.length_bytes(), d.message()));
   }
   output.Fields(fields);
 }

@@ -1,5 +1,7 @@
 #include "server/maintenance/housekeeper.h"
 
+#include <utility>
+
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 
@@ -8,11 +10,16 @@ namespace {
 
 // Expired tokens stay a while: a person may ask why one didn't work.
 constexpr absl::Duration kTokensKeptFor = absl::Hours(24 * 7);
+// So does what was damaged once: it says something about the disk.
+constexpr absl::Duration kHealedDamageKeptFor = absl::Hours(24 * 90);
 
 }  // namespace
 
-Housekeeper::Housekeeper(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events, base::Clock& clock)
-    : catalog_(catalog), engine_(engine), events_(events), clock_(clock), thread_([this] { Loop(); }) {}
+Housekeeper::Housekeeper(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events, base::Clock& clock,
+                         std::vector<HousekeepingTask> tasks)
+    : catalog_(catalog), engine_(engine), events_(events), clock_(clock), tasks_(std::move(tasks)), thread_([this] {
+        Loop();
+      }) {}
 
 Housekeeper::~Housekeeper() {
   absl::MutexLock lock(&mu_);
@@ -32,7 +39,14 @@ void Housekeeper::Clean() {
   cleaned.Update(engine_.PruneRequests());
   cleaned.Update(
       catalog_.Write([&](catalog::Stores& stores) { return stores.tokens.Prune(clock_.Now() - kTokensKeptFor); }));
+  cleaned.Update(catalog_.Write(
+      [&](catalog::Stores& stores) { return stores.verify.Prune(clock_.Now() - kHealedDamageKeptFor); }));
   if (!cleaned.ok()) base::Log("maintenance")->warn("housekeeping failed error={}", base::Describe(cleaned));
+  for (const HousekeepingTask& task : tasks_) {
+    if (const absl::Status done = task.run(); !done.ok()) {
+      base::Log("maintenance")->warn("housekeeping failed task={} error={}", task.name, base::Describe(done));
+    }
+  }
 }
 
 }  // namespace umbra::maintenance

@@ -1,10 +1,15 @@
-// Forgets what is too old to be of use: events, request ids, enrolment tokens.
+// Does what has to be done now and then: forgets what is too old to be of use (events, request ids, enrolment tokens,
+// healed damage), and runs the tasks that it is given.
 #ifndef UMBRA_SERVER_MAINTENANCE_HOUSEKEEPER_H_
 #define UMBRA_SERVER_MAINTENANCE_HOUSEKEEPER_H_
 
+#include <functional>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/jobs/event_hub.h"
@@ -16,10 +21,16 @@ namespace umbra::maintenance {
 
 inline constexpr absl::Duration kHousekeepingInterval = absl::Hours(1);
 
+struct HousekeepingTask {
+  std::string name;  // for the log
+  std::function<absl::Status()> run;
+};
+
 // One thread that works once at the start and then every kHousekeepingInterval. What it is given outlives it.
 class Housekeeper {
  public:
-  Housekeeper(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events, base::Clock& clock);
+  Housekeeper(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events, base::Clock& clock,
+              std::vector<HousekeepingTask> tasks = {});
   ~Housekeeper();
   Housekeeper(const Housekeeper&) = delete;
   Housekeeper& operator=(const Housekeeper&) = delete;
@@ -32,6 +43,7 @@ class Housekeeper {
   jobs::JobEngine& engine_;
   jobs::EventHub& events_;
   base::Clock& clock_;
+  const std::vector<HousekeepingTask> tasks_;
   absl::Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::jthread thread_;

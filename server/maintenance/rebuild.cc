@@ -99,6 +99,7 @@ catalog::RecoveryPoint ToRecord(const repo::Manifest& manifest, const catalog::R
     }
   }
   point.read_bytes = manifest.read_bytes();
+  point.new_bytes = manifest.new_bytes();
   point.stored_bytes = manifest.stored_bytes();
   return point;
 }

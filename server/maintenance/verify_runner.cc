@@ -1,10 +1,11 @@
 #include "server/maintenance/verify_runner.h"
 
 #include <algorithm>
-#include <set>
+#include <map>
 #include <string>
 #include <utility>
 
+#include "server/maintenance/verify_plan.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 
@@ -37,7 +38,8 @@ EventFacts FailureFacts(const repo::VerifyReport& report) {
   EventFacts facts;
   for (const repo::ChunkDamage& damage : report.damaged) {
     facts.damage.push_back({damage.chunk_id, catalog::RecoveryPointId(damage.recovery_point_id), damage.disk,
-                            static_cast<int64_t>(damage.offset_bytes), damage.message});
+                            static_cast<int64_t>(damage.offset_bytes), damage.message,
+                            static_cast<int64_t>(damage.length_bytes)});
   }
   if (report.damaged.empty()) {
     facts.error = {"MANIFEST_DAMAGED",
@@ -51,12 +53,15 @@ EventFacts FailureFacts(const repo::VerifyReport& report) {
 
 }  // namespace
 
-VerifyRunner::VerifyRunner(jobs::JobEngine& engine, jobs::EventHub& events, const RepositorySet& repositories,
-                           base::Clock& clock)
-    : engine_(engine),
+VerifyRunner::VerifyRunner(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events,
+                           const RepositorySet& repositories, base::Clock& clock, absl::Duration verify_within)
+    : catalog_(catalog),
+      engine_(engine),
       events_(events),
       repositories_(repositories),
       clock_(clock),
+      verify_within_(verify_within),
+      book_(catalog, events, clock),
       subscription_(engine.SubscribeStates([this] { Wake(); })),
       thread_([this](std::stop_token stop) { Loop(std::move(stop)); }) {}
 
@@ -84,6 +89,7 @@ bool VerifyRunner::WaitForWork(const std::stop_token& stop) {
 
 void VerifyRunner::Loop(std::stop_token stop) {
   while (WaitForWork(stop)) {
+    CloseHealed();
     for (auto next = NextQueued(); next.ok() && next->has_value() && !stop.stop_requested(); next = NextQueued()) {
       const catalog::JobId id = **next;
       if (const absl::Status ran = Run(id, stop); !ran.ok()) {
@@ -133,7 +139,78 @@ absl::StatusOr<repo::VerifyReport> VerifyRunner::Verify(const catalog::Job& job,
     if (!applied.ok())
       base::Log("maintenance")->warn("progress not recorded job={} error={}", job.id, base::Describe(applied.status()));
   };
-  return target->repository->Verify({spec.recovery_point.value}, progress, cancel.get_token());
+  CheckRecorder recorder(catalog_, clock_, target->id);
+  ASSIGN_OR_RETURN(repo::VerifyScope scope, ScopeOf(spec, *target));
+  scope.on_pack = [&](const repo::PackCheck& check) { recorder.Add(check); };
+  scope.on_point = [&](const repo::PointCheck& check) { recorder.Add(check); };
+  auto report = target->repository->Verify(scope, progress, cancel.get_token());
+  if (const absl::Status flushed = recorder.Flush(); !flushed.ok()) {
+    base::Log("maintenance")->error("results not recorded job={} error={}", job.id, base::Describe(flushed));
+  }
+  return report;
+}
+
+absl::StatusOr<repo::VerifyScope> VerifyRunner::ScopeOf(const catalog::VerifySpec& spec,
+                                                        const OpenRepository& repository) {
+  repo::VerifyScope scope;
+  scope.recovery_point_id = spec.recovery_point.value;
+  if (spec.level != catalog::VerifyLevel::kUnspecified) scope.level = static_cast<repo::VerifyLevel>(spec.level);
+  if (spec.time_budget > absl::ZeroDuration()) scope.time_budget = spec.time_budget;
+  if (spec.byte_budget > 0) scope.byte_budget = static_cast<uint64_t>(spec.byte_budget);
+  if (!spec.recovery_point.empty()) return scope;
+  if (scope.level != repo::VerifyLevel::kDisks) {
+    ASSIGN_OR_RETURN(const auto packs, PacksByAge(catalog_, repository, spec.level));
+    for (const PackAge& pack : packs) scope.packs.push_back(pack.pack);
+    return scope;
+  }
+  ASSIGN_OR_RETURN(const auto ids, catalog_.Read([&](const catalog::Stores& stores) {
+    return stores.recovery_points.Ids(repository.id);
+  }));
+  ASSIGN_OR_RETURN(const auto times, catalog_.Read([&](const catalog::Stores& stores) {
+    return stores.verify.PointCheckTimes(repository.id);
+  }));
+  for (const catalog::RecoveryPointId& id : ids) scope.recovery_points.push_back(id.value);
+  const auto checked = [&](const std::string& id) {
+    const auto at = times.find(id);
+    return at == times.end() ? absl::InfinitePast() : at->second;
+  };
+  std::ranges::stable_sort(scope.recovery_points, {}, checked);
+  return scope;
+}
+
+void VerifyRunner::CloseHealed() {
+  for (const OpenRepository& repository : repositories_.All()) {
+    if (const absl::Status closed = book_.CloseHealed(repository); !closed.ok()) {
+      base::Log("maintenance")
+          ->warn("healed damage not looked for repository={} error={}", repository.id, base::Describe(closed));
+    }
+  }
+}
+
+absl::Status VerifyRunner::Record(const catalog::Job& job, const repo::VerifyReport& report) {
+  const auto& spec = std::get<catalog::VerifySpec>(job.spec);
+  ASSIGN_OR_RETURN(const OpenRepository* repository, repositories_.Find(spec.repository));
+  RETURN_IF_ERROR(book_.Enter(repository->id, report));
+  RETURN_IF_ERROR(book_.CloseHealed(*repository));
+  RETURN_IF_ERROR(ForgetGonePacks(catalog_, *repository));
+  for (const std::string& harmless : report.healed) {
+    RETURN_IF_ERROR(engine_.AddWarning(job.id, job.attempt, {"DAMAGE_HARMLESS", harmless}));
+  }
+  return report.complete ? absl::OkStatus() : WarnWhenBehind(job, *repository);
+}
+
+absl::Status VerifyRunner::WarnWhenBehind(const catalog::Job& job, const OpenRepository& repository) {
+  const auto& spec = std::get<catalog::VerifySpec>(job.spec);
+  if (spec.level == catalog::VerifyLevel::kDisks || !spec.recovery_point.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const auto packs, PacksByAge(catalog_, repository, spec.level));
+  const absl::Time oldest = clock_.Now() - verify_within_;
+  const auto late = std::ranges::count_if(packs, [&](const PackAge& pack) { return pack.since < oldest; });
+  if (late == 0) return absl::OkStatus();
+  return engine_.AddWarning(
+      job.id, job.attempt,
+      {"VERIFY_BEHIND", fmt::format("{} of {} packs were last read more than {} ago; give the verification "
+                                    "a larger budget",
+                                    late, packs.size(), absl::FormatDuration(verify_within_))});
 }
 
 absl::Status VerifyRunner::Finish(const catalog::Job& job, const absl::StatusOr<repo::VerifyReport>& report) {
@@ -145,6 +222,9 @@ absl::Status VerifyRunner::Finish(const catalog::Job& job, const absl::StatusOr<
     return apply(JobEvent::kAgentFailed,
                  {.error = {base::ReasonOf(report.status()), base::MessageOf(report.status())}});
   }
+  if (const absl::Status recorded = Record(job, *report); !recorded.ok()) {
+    base::Log("maintenance")->error("findings not recorded job={} error={}", job.id, base::Describe(recorded));
+  }
   if (report->ok()) return apply(JobEvent::kAgentDone, {});
   for (const std::string& problem : report->problems) {
     RETURN_IF_ERROR(engine_.AddWarning(job.id, job.attempt, {"MANIFEST_DAMAGED", problem}));
@@ -155,15 +235,26 @@ absl::Status VerifyRunner::Finish(const catalog::Job& job, const absl::StatusOr<
 }
 
 void VerifyRunner::TellDamage(const catalog::Job& job, const repo::VerifyReport& report) {
-  std::set<std::string> told;
+  struct Touched {
+    const repo::ChunkDamage* first = nullptr;
+    size_t places = 0;
+    uint64_t bytes = 0;
+  };
+  std::map<std::string, Touched> points;
   for (const repo::ChunkDamage& damage : report.damaged) {
-    if (told.size() >= kDamageEventsMax || !told.insert(damage.recovery_point_id).second) continue;
+    Touched& touched = points[damage.recovery_point_id];
+    if (touched.places++ == 0) touched.first = &damage;
+    touched.bytes += damage.length_bytes;
+  }
+  size_t told = 0;
+  for (const auto& [point, touched] : points) {
+    if (++told > kDamageEventsMax) break;
     catalog::Event event;
-    event.type = damage.reason;
-    event.resource = damage.recovery_point_id.empty() ? fmt::format("jobs/{}", job.id)
-                                                      : fmt::format("recoveryPoints/{}", damage.recovery_point_id);
+    event.type = touched.first->reason;
+    event.resource = point.empty() ? fmt::format("jobs/{}", job.id) : fmt::format("recoveryPoints/{}", point);
     event.severity = catalog::Severity::kError;
-    event.message = damage.message;
+    event.message = fmt::format("{} damaged places with {} bytes; first: {}", touched.places, touched.bytes,
+                                touched.first->message);
     if (const absl::Status told_of = events_.Append(event); !told_of.ok()) {
       base::Log("maintenance")->error("damage event not written job={} error={}", job.id, base::Describe(told_of));
     }

@@ -23,11 +23,13 @@
 #include "absl/synchronization/mutex.h"
 #include "storage/base/filesystem.h"
 #include "storage/catalog/event_store.h"
+#include "storage/catalog/figures_store.h"
 #include "storage/catalog/host_store.h"
 #include "storage/catalog/job_store.h"
 #include "storage/catalog/recovery_point_store.h"
 #include "storage/catalog/request_store.h"
 #include "storage/catalog/token_store.h"
+#include "storage/catalog/verify_store.h"
 #include "storage/catalog/vm_store.h"
 #include "storage/sqlite/database.h"
 #include "storage/sqlite/transaction.h"
@@ -37,7 +39,7 @@ namespace umbra::catalog {
 // The stores on one connection. Only const calls work on a reading one, and only those compile.
 struct Stores {
   explicit Stores(sqlite::Database& db)
-      : hosts(db), vms(db), tokens(db), jobs(db), events(db), recovery_points(db), requests(db) {}
+      : hosts(db), vms(db), tokens(db), jobs(db), events(db), recovery_points(db), requests(db), verify(db), figures(db) {}
 
   HostStore hosts;
   VmStore vms;
@@ -46,6 +48,8 @@ struct Stores {
   EventStore events;
   RecoveryPointStore recovery_points;
   RequestStore requests;
+  VerifyStore verify;
+  FiguresStore figures;
 };
 
 // Thread-safe. Two connections: writers take turns on one, readers on the other, and a reader never waits for a

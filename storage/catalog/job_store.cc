@@ -14,16 +14,16 @@ namespace {
   "done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, attempt, "         \
   "create_time_us, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, "            \
   "child_snapshot_only, forbid_saved_state, resume_state, downtime_us, "         \
-  "take_cluster_offline FROM job "
+  "take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget FROM job "
 
 constexpr char kInsert[] =
     "INSERT INTO job (id, kind, repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, "
     "target_host, display_name, target_folder, power_on, create_time_us, state, phase, wait_reason, error_reason, "
     "error_message, done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, "
     "attempt, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, child_snapshot_only, "
-    "forbid_saved_state, resume_state, take_cluster_offline) "
+    "forbid_saved_state, resume_state, take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', '', '', 0, 0, 0, 0, 0, 0, NULL, 0, NULL, NULL, 0, '', ?, "
-    "?, ?, ?, ?) "
+    "?, ?, ?, ?, ?, ?, ?) "
     "RETURNING number";
 constexpr char kUpdate[] =
     "UPDATE job SET state = ?, phase = ?, wait_reason = ?, error_reason = ?, error_message = ?, done_bytes = ?, "
@@ -41,6 +41,10 @@ constexpr char kActive[] =
     "ORDER BY number, job_vm.position";
 constexpr char kCountQueued[] = "SELECT COUNT(*) FROM job WHERE state NOT IN (5, 6, 7) AND state = 1";
 
+constexpr char kLastVerification[] =
+    "SELECT create_time_us, state FROM job WHERE kind = 3 AND repository = ? AND recovery_point = '' AND verify_level <> 1 "
+    "ORDER BY number DESC LIMIT 1";
+
 constexpr char kInsertVm[] = "INSERT INTO job_vm (job_id, position, host_id, vm_uuid) VALUES (?, ?, ?, ?)";
 constexpr char kVms[] = "SELECT host_id, vm_uuid FROM job_vm WHERE job_id = ? ORDER BY position";
 constexpr char kUpsertDisk[] =
@@ -56,10 +60,10 @@ constexpr char kAddWarning[] =
     "WHERE job_id = ?1 HAVING COUNT(*) < ?4";
 constexpr char kWarnings[] = "SELECT reason, message FROM job_warning WHERE job_id = ? ORDER BY position";
 constexpr char kAddDamage[] =
-    "INSERT INTO job_damage (job_id, position, chunk_id, recovery_point, disk, offset_bytes, message) "
-    "SELECT ?1, COUNT(*), ?2, ?3, ?4, ?5, ?6 FROM job_damage WHERE job_id = ?1 HAVING COUNT(*) < ?7";
+    "INSERT INTO job_damage (job_id, position, chunk_id, recovery_point, disk, offset_bytes, message, length_bytes) "
+    "SELECT ?1, COUNT(*), ?2, ?3, ?4, ?5, ?6, ?8 FROM job_damage WHERE job_id = ?1 HAVING COUNT(*) < ?7";
 constexpr char kDamage[] =
-    "SELECT chunk_id, recovery_point, disk, offset_bytes, message FROM job_damage WHERE job_id = ? ORDER BY position";
+    "SELECT chunk_id, recovery_point, disk, offset_bytes, message, length_bytes FROM job_damage WHERE job_id = ? ORDER BY position";
 constexpr char kPoints[] = "SELECT id FROM recovery_point WHERE job_id = ? ORDER BY id";
 
 // The columns of all kinds of specification side by side.
@@ -76,6 +80,9 @@ struct SpecColumns {
   bool forbid_saved_state = false;
   bool resume_state = false;
   bool take_cluster_offline = false;
+  VerifyLevel verify_level = VerifyLevel::kUnspecified;
+  absl::Duration verify_time_budget;
+  int64_t verify_byte_budget = 0;
 };
 
 SpecColumns ToColumns(const JobSpec& spec) {
@@ -97,7 +104,11 @@ SpecColumns ToColumns(const JobSpec& spec) {
             .take_cluster_offline = r->take_cluster_offline};
   }
   const auto& v = std::get<VerifySpec>(spec);
-  return {.repository = v.repository, .recovery_point = v.recovery_point};
+  return {.repository = v.repository,
+          .recovery_point = v.recovery_point,
+          .verify_level = v.level,
+          .verify_time_budget = v.time_budget,
+          .verify_byte_budget = v.byte_budget};
 }
 
 // The virtual machines are read afterwards.
@@ -123,7 +134,11 @@ JobSpec ReadSpec(const sqlite::Row& row) {
     case JobKind::kVerify:
       break;
   }
-  return VerifySpec{.repository = repository, .recovery_point = RecoveryPointId(row.Text(6))};
+  return VerifySpec{.repository = repository,
+                    .recovery_point = RecoveryPointId(row.Text(6)),
+                    .level = row.Enum<VerifyLevel>(36),
+                    .time_budget = row.Duration(37),
+                    .byte_budget = row.Int(38)};
 }
 
 Job ReadJob(const sqlite::Row& row) {
@@ -170,7 +185,8 @@ absl::StatusOr<int64_t> JobStore::Insert(const Job& job) {
       kInsert, [&](const sqlite::Row& row) { number = row.Int(0); }, job.id.value, KindOf(job.spec), c.repository.value,
       c.allow_crash_consistent, c.freeze_timeout, c.recovery_point.value, c.mode, HostOf(job.spec).value,
       c.display_name, c.target_folder, c.power_on, job.create_time, job.state, job.revision, c.child_snapshot_only,
-      c.forbid_saved_state, c.resume_state, c.take_cluster_offline));
+      c.forbid_saved_state, c.resume_state, c.take_cluster_offline, c.verify_level, c.verify_time_budget,
+      c.verify_byte_budget));
   int position = 0;
   for (const VmKey& vm : VmsOf(job.spec)) {
     RETURN_IF_ERROR(db_.Run(kInsertVm, job.id.value, position++, vm.host.value, vm.uuid));
@@ -204,7 +220,7 @@ absl::Status JobStore::AddWarning(const JobId& id, const JobMessage& warning) {
 
 absl::Status JobStore::AddDamage(const JobId& id, const DamagedChunk& chunk) {
   return db_.Run(kAddDamage, id.value, chunk.chunk_id, chunk.recovery_point.value, chunk.disk, chunk.offset_bytes,
-                 chunk.message, kJobDamageMax);
+                 chunk.message, kJobDamageMax, chunk.length_bytes);
 }
 
 absl::Status JobStore::ReadChildren(Job& job) const {
@@ -232,7 +248,7 @@ absl::Status JobStore::ReadChildren(Job& job) const {
   RETURN_IF_ERROR(db_.Query(
       kDamage,
       [&](const sqlite::Row& row) {
-        job.damage.push_back({row.Text(0), RecoveryPointId(row.Text(1)), row.Text(2), row.Int(3), row.Text(4)});
+        job.damage.push_back({row.Text(0), RecoveryPointId(row.Text(1)), row.Text(2), row.Int(3), row.Text(4), row.Int(5)});
       },
       id));
   return db_.Query(
@@ -273,6 +289,17 @@ absl::StatusOr<std::vector<ActiveJob>> JobStore::Active() const {
     if (!row.IsNull(6)) jobs.back().vms.push_back({HostId(row.Text(6)), row.Text(7)});
   }));
   return jobs;
+}
+
+absl::StatusOr<std::optional<JobStore::Submitted>> JobStore::LastVerification(const RepositoryId& repository) const {
+  std::optional<Submitted> last;
+  RETURN_IF_ERROR(db_.Query(
+      kLastVerification,
+      [&](const sqlite::Row& row) {
+        last = Submitted{row.Time(0), row.Enum<JobState>(1)};
+      },
+      repository.value));
+  return last;
 }
 
 absl::StatusOr<int64_t> JobStore::CountQueued() const {

@@ -41,6 +41,12 @@ class JobStore {
   // All jobs that have not ended, in order of submission.
   absl::StatusOr<std::vector<ActiveJob>> Active() const;
   absl::StatusOr<int64_t> CountQueued() const;
+  // The newest full verification of a whole repository, by when it was submitted; absent when there was none.
+  struct Submitted {
+    absl::Time create_time;
+    JobState state = JobState::kQueued;
+  };
+  absl::StatusOr<std::optional<Submitted>> LastVerification(const RepositoryId& repository) const;
 
  private:
   absl::Status WriteDisks(const Job& job);

@@ -196,9 +196,16 @@ struct RestoreSpec {
   bool operator==(const RestoreSpec&) const = default;
 };
 
+// How thorough a verification is; equals repo::VerifyLevel.
+enum class VerifyLevel { kUnspecified = 0, kStored = 1, kFull = 2, kDisks = 3 };
+
 struct VerifySpec {
   RepositoryId repository;
   RecoveryPointId recovery_point;  // empty: every one
+  VerifyLevel level = VerifyLevel::kFull;
+  // Zero: without limit.
+  absl::Duration time_budget = absl::ZeroDuration();
+  int64_t byte_budget = 0;
 
   bool operator==(const VerifySpec&) const = default;
 };
@@ -248,6 +255,7 @@ struct DamagedChunk {
   std::string disk;
   int64_t offset_bytes = 0;
   std::string message;
+  int64_t length_bytes = 0;
 
   bool operator==(const DamagedChunk&) const = default;
 };
@@ -339,6 +347,7 @@ struct RecoveryPoint {
   std::vector<RecoveryPointDisk> disks;
   std::vector<ExcludedDisk> excluded_disks;
   int64_t read_bytes = 0;
+  int64_t new_bytes = 0;  // of chunks that the repository didn't have, before compression
   int64_t stored_bytes = 0;
   std::string configuration;        // empty in lists
   std::vector<Document> documents;  // empty in lists
@@ -348,6 +357,62 @@ struct RecoveryPoint {
 struct RecoveryPointKey {
   absl::Time point_time;
   RecoveryPointId id;
+};
+
+// ---- Verification and figures ----
+
+struct PackCheck {
+  RepositoryId repository;
+  std::string pack;  // 32 hexadecimal digits
+  int64_t size_bytes = 0;
+  absl::Time stored_time;               // the stored bytes were compared
+  std::optional<absl::Time> full_time;  // and decompressed, and their ids computed; absent: never
+  bool whole_damaged = false;           // it can't be listed by its own footer
+  int64_t damaged_chunks = 0;
+
+  bool operator==(const PackCheck&) const = default;
+};
+
+struct PointCheck {
+  RepositoryId repository;
+  RecoveryPointId recovery_point;
+  absl::Time verify_time;
+  bool sound = true;
+
+  bool operator==(const PointCheck&) const = default;
+};
+
+// A place of a recovery point whose bytes were found to be wrong or gone.
+struct Damage {
+  RepositoryId repository;
+  RecoveryPointId recovery_point;
+  std::string disk;
+  int64_t offset_bytes = 0;
+  std::string chunk_id;  // hexadecimal; empty: the disk as a whole
+  int64_t length_bytes = 0;
+  std::string reason;
+  std::string message;
+  absl::Time found_time;
+  std::optional<absl::Time> healed_time;  // absent: still damaged
+
+  bool operator==(const Damage&) const = default;
+};
+
+struct BackupFigures {
+  int64_t recovery_point_count = 0;
+  int64_t logical_bytes = 0;  // the disks' bytes that aren't zero
+  int64_t unique_bytes = 0;   // of different chunks, before compression
+  int64_t stored_bytes = 0;   // on disk
+
+  bool operator==(const BackupFigures&) const = default;
+};
+
+struct RepositoryDay {
+  RepositoryId repository;
+  int64_t day = 0;  // since 1970, UTC
+  BackupFigures figures;
+
+  bool operator==(const RepositoryDay&) const = default;
 };
 
 }  // namespace umbra::catalog

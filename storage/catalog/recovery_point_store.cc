@@ -8,14 +8,15 @@ namespace {
 
 #define POINT_COLUMNS                                                                                            \
   "SELECT id, host_id, vm_uuid, vm_display_name, repository, job_id, point_time_us, create_time_us, mechanism, " \
-  "mechanism_reason, freeze_duration_us, read_bytes, stored_bytes, downtime_us, state_bytes, state_data_bytes "      \
+  "mechanism_reason, freeze_duration_us, read_bytes, stored_bytes, downtime_us, state_bytes, state_data_bytes, "      \
+  "new_bytes "                                                                                                        \
   "FROM recovery_point "
 
 constexpr char kInsert[] =
     "INSERT INTO recovery_point (id, host_id, vm_uuid, vm_display_name, repository, job_id, point_time_us, "
     "create_time_us, mechanism, mechanism_reason, freeze_duration_us, read_bytes, stored_bytes, configuration, "
-    "downtime_us, state_bytes, state_data_bytes) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
+    "downtime_us, state_bytes, state_data_bytes, new_bytes) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING";
 constexpr char kInsertDisk[] =
     "INSERT INTO recovery_point_disk (recovery_point_id, position, name, capacity_bytes, data_bytes, format, path) "
     "VALUES (?, ?, ?, ?, ?, ?, ?)";
@@ -62,6 +63,7 @@ RecoveryPoint ReadPoint(const sqlite::Row& row) {
           .state_bytes = row.Int(14),
           .state_data_bytes = row.Int(15),
           .read_bytes = row.Int(11),
+          .new_bytes = row.Int(16),
           .stored_bytes = row.Int(12)};
 }
 
@@ -70,7 +72,8 @@ RecoveryPoint ReadPoint(const sqlite::Row& row) {
 absl::StatusOr<bool> RecoveryPointStore::Insert(const RecoveryPoint& p) {
   RETURN_IF_ERROR(db_.Run(kInsert, p.id.value, p.vm.host.value, p.vm.uuid, p.vm_display_name, p.repository.value,
                           p.job.value, p.point_time, p.create_time, p.mechanism, p.mechanism_reason, p.freeze_duration,
-                          p.read_bytes, p.stored_bytes, p.configuration, p.downtime, p.state_bytes, p.state_data_bytes));
+                          p.read_bytes, p.stored_bytes, p.configuration, p.downtime, p.state_bytes, p.state_data_bytes,
+                          p.new_bytes));
   if (db_.ChangedRows() == 0) return false;
   RETURN_IF_ERROR(InsertChildren(p));
   return true;

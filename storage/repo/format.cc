@@ -195,6 +195,13 @@ absl::StatusOr<std::map<std::string, std::string, std::less<>>> HeaderFields(std
 
 }  // namespace
 
+absl::StatusOr<std::string> RepositoryIdOf(std::string_view text) {
+  ASSIGN_OR_RETURN(auto fields, HeaderFields(text));
+  const std::string id = fields["repository_id"];
+  if (!IsUuidText(id)) return BadHeader("a field is missing or wrong");
+  return id;
+}
+
 absl::StatusOr<RepositoryInfo> DecodeHeader(std::string_view text) {
   ASSIGN_OR_RETURN(auto fields, HeaderFields(text));
   uint32_t compatible = 0;
@@ -467,6 +474,14 @@ absl::StatusOr<std::vector<EncodedPoint>> DecodeCommit(std::string_view bytes) {
   return points;
 }
 
+absl::Status CheckOwnHash(base::Bytes bytes) {
+  if (bytes.size() >= sizeof(Hash)) {
+    const Hash want = HashOf(bytes.first(bytes.size() - sizeof(Hash)));
+    if (std::memcmp(want.data(), bytes.data() + bytes.size() - want.size(), want.size()) == 0) return absl::OkStatus();
+  }
+  return base::MakeError(absl::StatusCode::kDataLoss, "MANIFEST_DAMAGED", "the hash of its bytes is wrong");
+}
+
 std::string MarkName(const PackId& pack, std::string_view suffix) {
   return fmt::format("{}{}-{}{}", kQuarantinePrefix, base::ToHex(pack), suffix, kMarkSuffix);
 }
@@ -493,9 +508,7 @@ absl::StatusOr<PackDamage> DecodeMark(const RawUuid& repository, const PackId& p
   const auto bad = [](std::string_view what) {
     return base::Error(absl::StatusCode::kDataLoss, "CHUNK_DAMAGED", "quarantine mark is damaged: {}", what);
   };
-  if (bytes.size() < sizeof(Hash)) return bad("it is too short");
-  const Hash want = HashOf(bytes.first(bytes.size() - sizeof(Hash)));
-  if (std::memcmp(want.data(), bytes.data() + bytes.size() - want.size(), want.size()) != 0) return bad("its hash is wrong");
+  if (!CheckOwnHash(bytes).ok()) return bad("its hash is wrong");
   ByteReader in(bytes.first(bytes.size() - sizeof(Hash)));
   if (!in.Magic(kMarkMagic) || in.Int<uint32_t>() != 1) return bad("its version is unknown");
   PackDamage damage;

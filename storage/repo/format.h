@@ -53,6 +53,9 @@ std::string EncodeHeader(const RepositoryInfo& info);
 // FAILED_PRECONDITION / REPOSITORY_INCOMPATIBLE when damaged, made by a newer version, or in need of what we can't do.
 absl::StatusOr<RepositoryInfo> DecodeHeader(std::string_view text);
 
+// The repository's id alone, for which no key is needed. FAILED_PRECONDITION / REPOSITORY_INCOMPATIBLE when damaged.
+absl::StatusOr<std::string> RepositoryIdOf(std::string_view text);
+
 // --- packs (section 4) ---
 inline constexpr size_t kPackHeaderSize = 96;
 inline constexpr size_t kPackTrailerSize = 64;
@@ -157,6 +160,9 @@ struct EncodedPoint {
 std::string EncodeCommit(const std::vector<EncodedPoint>& points);
 // DATA_LOSS / MANIFEST_DAMAGED.
 absl::StatusOr<std::vector<EncodedPoint>> DecodeCommit(std::string_view bytes);
+
+// Points, commits and marks end with the hash of everything before. DATA_LOSS / MANIFEST_DAMAGED when it is wrong.
+absl::Status CheckOwnHash(base::Bytes bytes);
 
 // --- quarantine marks (section 10) ---
 // Larger than the mark of any pack: 8 bytes for each of its chunks.

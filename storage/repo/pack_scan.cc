@@ -18,10 +18,16 @@ constexpr uint64_t kPieceBytes = 4 * base::kMiB;
 constexpr uint64_t kStoredLengthMax = kMaxChunkSizeBytes + 64 * base::kKiB;
 static_assert(kStoredLengthMax <= kPieceBytes);
 
-uint64_t EndOf(const PackSlot& slot) { return uint64_t{slot.offset} + slot.stored_length; }
+uint64_t EndOf(const PackSlot& slot) {
+  return uint64_t{slot.offset} + slot.stored_length;
+}
 
-constexpr uint64_t AlignDown(uint64_t offset) { return offset / base::kDirectAlignment * base::kDirectAlignment; }
-constexpr uint64_t AlignUp(uint64_t offset) { return AlignDown(offset + base::kDirectAlignment - 1); }
+constexpr uint64_t AlignDown(uint64_t offset) {
+  return offset / base::kDirectAlignment * base::kDirectAlignment;
+}
+constexpr uint64_t AlignUp(uint64_t offset) {
+  return AlignDown(offset + base::kDirectAlignment - 1);
+}
 
 // What went wrong with a read, in words of chunks.
 absl::Status ReadFailure(const absl::Status& status) {
@@ -56,7 +62,8 @@ void PackScan::ReadLoop(std::span<const uint32_t> packs) {
   for (size_t i = next_++; i < packs.size() && visitor_.GoesOn(false); i = next_++) {
     const std::shared_ptr<ScannedPack> pack = visitor_.Open(packs[i]);
     if (pack == nullptr) continue;
-    std::sort(pack->slots.begin(), pack->slots.end(), [](const PackSlot& a, const PackSlot& b) { return a.offset < b.offset; });
+    std::sort(pack->slots.begin(), pack->slots.end(),
+              [](const PackSlot& a, const PackSlot& b) { return a.offset < b.offset; });
     ReadPack(pack);
     Release(pack);
   }
@@ -90,8 +97,8 @@ void PackScan::ReadPiece(Piece& piece) {
   uint64_t end = 0;
   for (const PackSlot& slot : piece.slots) end = std::max(end, EndOf(slot));
   if (end - piece.slots.front().offset > kPieceBytes) {
-    piece.reads.assign(piece.slots.size(),
-                       base::MakeError(absl::StatusCode::kDataLoss, "CHUNK_DAMAGED", "it claims to be larger than any chunk"));
+    piece.reads.assign(piece.slots.size(), base::MakeError(absl::StatusCode::kDataLoss, "CHUNK_DAMAGED",
+                                                           "it claims to be larger than any chunk"));
     return;
   }
   BlobReader& blob = *piece.pack->blob;
@@ -99,7 +106,8 @@ void PackScan::ReadPiece(Piece& piece) {
   if (blob.ReadAt(piece.begin, {piece.buffer.data(), aligned_end - piece.begin}).ok()) return;
   // A read that failed as a whole is tried again chunk by chunk, so that one bad sector costs one chunk.
   for (const PackSlot& slot : piece.slots) {
-    piece.reads.push_back(ReadFailure(blob.ReadAt(slot.offset, {piece.buffer.data() + (slot.offset - piece.begin), slot.stored_length})));
+    piece.reads.push_back(
+        ReadFailure(blob.ReadAt(slot.offset, {piece.buffer.data() + (slot.offset - piece.begin), slot.stored_length})));
   }
 }
 
@@ -134,7 +142,8 @@ void PackScan::CheckPiece(const Piece& piece, std::vector<std::byte>& scratch) {
     const PackSlot& slot = piece.slots[i];
     absl::Status status = piece.reads.empty() ? absl::OkStatus() : piece.reads[i];
     if (status.ok()) {
-      status = visitor_.Check(pack, slot, {piece.buffer.data() + (slot.offset - piece.begin), slot.stored_length}, scratch);
+      status =
+          visitor_.Check(pack, slot, {piece.buffer.data() + (slot.offset - piece.begin), slot.stored_length}, scratch);
     }
     if (status.ok()) continue;
     absl::MutexLock lock(&pack.mu);

@@ -1,7 +1,7 @@
 // Reads whole packs once and gives their chunks to as many threads as there are processors.
 //
-// A few threads read ahead, in large pieces and past the page cache: what counts is what lies on the disk, and a check of
-// everything must not push out of memory what others need. Memory is bounded by the buffers, some MiB per thread.
+// A few threads read ahead, in large pieces and past the page cache: what counts is what lies on the disk, and a check
+// of everything must not push out of memory what others need. Memory is bounded by the buffers, some MiB per thread.
 #ifndef UMBRA_STORAGE_REPO_PACK_SCAN_H_
 #define UMBRA_STORAGE_REPO_PACK_SCAN_H_
 

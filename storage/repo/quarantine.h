@@ -1,7 +1,7 @@
 // Which stored bytes are known to be wrong: written down, so that a restart doesn't trust them again.
 //
-// A chunk in quarantine counts as unknown to backups, so the next one that has the data stores it again; it is read only
-// while there is no other copy. Marks are objects of the store (docs/formats/repository.md section 10).
+// A chunk in quarantine counts as unknown to backups, so the next one that has the data stores it again; it is read
+// only while there is no other copy. Marks are objects of the store (docs/formats/repository.md section 10).
 #ifndef UMBRA_STORAGE_REPO_QUARANTINE_H_
 #define UMBRA_STORAGE_REPO_QUARANTINE_H_
 
@@ -38,8 +38,8 @@ class Quarantine {
   PackDamage Of(const PackId& pack) const;
   std::map<PackId, PackDamage> All() const;
 
-  // More was found. It counts at once; when the mark can't be written (a full disk) that is logged, and it counts until the
-  // process ends.
+  // More was found. It counts at once; when the mark can't be written (a full disk) that is logged, and it counts until
+  // the process ends.
   void Add(const PackId& pack, const PackDamage& damage);
   // All of the pack was read, and this is what is wrong with it; nothing lifts the quarantine.
   void Replace(const PackId& pack, const PackDamage& damage);

@@ -43,6 +43,7 @@ class StoredRepository final : public Repository {
                                       std::stop_token stop) override;
   std::vector<PackInfo> ListPacks() override;
   absl::StatusOr<std::vector<uint8_t>> HaveSound(std::span<const ChunkId> ids) override;
+  std::vector<QuarantinedPack> ListQuarantine() override;
   absl::StatusOr<RepositoryStats> Stats() override;
 
  private:
@@ -127,6 +128,14 @@ absl::StatusOr<std::vector<uint8_t>> StoredRepository::HaveSound(std::span<const
     sound.push_back(location.has_value() ? 1 : 0);
   }
   return sound;
+}
+
+std::vector<QuarantinedPack> StoredRepository::ListQuarantine() {
+  std::vector<QuarantinedPack> packs;
+  for (const auto& [id, damage] : core_->index.quarantine().All()) {
+    packs.push_back({base::ToHex(id), damage.whole, damage.chunks.size()});
+  }
+  return packs;
 }
 
 absl::StatusOr<StoredRepository::PointFigures> StoredRepository::FiguresOf(const std::string& id) {

@@ -105,7 +105,7 @@ class UploadSession {
   // Makes the recovery points visible, all or none; they are durable when OK returns, and the session has ended.
   // Each manifest's disks must be exactly the disks that got a finished map for its vm_uuid, with equal capacity
   // (else INVALID_ARGUMENT / UPLOAD_INVALID, and the session goes on). Sets recovery_point_id (unless given), create_time
-  // (unless given), map_hash, data_bytes and stored_bytes (the session's growth, shared out by data_bytes).
+  // (unless given), map_hash, data_bytes, new_bytes and stored_bytes (the session's growth, shared out by data_bytes).
   // Returns the manifests as stored, in order.
   virtual absl::StatusOr<std::vector<Manifest>> Commit(std::vector<Manifest> manifests) = 0;
 
@@ -218,6 +218,12 @@ struct PackInfo {
   absl::Time create_time;
 };
 
+struct QuarantinedPack {
+  std::string pack;  // 32 hexadecimal digits
+  bool whole = false;  // it can't be listed by its own footer
+  uint64_t damaged_chunks = 0;
+};
+
 struct RepositoryStats {
   uint64_t recovery_point_count = 0;
   uint64_t logical_bytes = 0;  // sum of the disks' data bytes over all points
@@ -275,6 +281,9 @@ class Repository {
   virtual std::vector<PackInfo> ListPacks() = 0;
   // One byte per id, in order: 1 = there is a copy that isn't in quarantine.
   virtual absl::StatusOr<std::vector<uint8_t>> HaveSound(std::span<const ChunkId> ids) = 0;
+
+  // Packs with something in quarantine, in no order.
+  virtual std::vector<QuarantinedPack> ListQuarantine() = 0;
 
   // Figures; reads manifests that it hasn't seen yet.
   virtual absl::StatusOr<RepositoryStats> Stats() = 0;

@@ -165,7 +165,9 @@ absl::StatusOr<uint64_t> PackingSession::Put(const ChunkView& chunk) {
   const absl::Status checked =
       OpenChunk(core_.hasher, chunk.id, chunk.codec, chunk.plain_length, chunk.data, scratch, plain);
   if (!checked.ok()) return Invalid(fmt::format("chunk {}: {}", chunk.id.ToHex(), base::MessageOf(checked)));
-  return Store(chunk.id, chunk.codec, chunk.plain_length, chunk.data);
+  ASSIGN_OR_RETURN(const uint64_t stored, Store(chunk.id, chunk.codec, chunk.plain_length, chunk.data));
+  if (stored > 0) new_bytes_ += chunk.plain_length;
+  return stored;
 }
 
 absl::StatusOr<uint64_t> PackingSession::Store(const ChunkId& id, Codec codec, uint32_t plain_length,
@@ -346,15 +348,23 @@ uint64_t DataBytes(const Manifest& manifest) {
   return sum;
 }
 
-// Times, and the session's growth shared out by the amount of data; the last point gets what rounding leaves.
-void FillIn(std::vector<Point>& points, absl::Time now, uint64_t stored_bytes) {
+// Shares `bytes` out by the amount of data; the last point gets what rounding leaves.
+void ShareOut(uint64_t bytes, std::vector<Point>& points, void (Manifest::*set)(int64_t)) {
   uint64_t total = 0, shared = 0;
   for (const Point& point : points) total += DataBytes(point.manifest);
   for (Point& point : points) {
     const double part = total == 0 ? 0 : static_cast<double>(DataBytes(point.manifest)) / static_cast<double>(total);
-    const auto share = static_cast<uint64_t>(static_cast<double>(stored_bytes) * part);
-    point.manifest.set_stored_bytes(static_cast<int64_t>(&point == &points.back() ? stored_bytes - shared : share));
+    const auto share = static_cast<uint64_t>(static_cast<double>(bytes) * part);
+    (point.manifest.*set)(static_cast<int64_t>(&point == &points.back() ? bytes - shared : share));
     shared += share;
+  }
+}
+
+// Times, and the session's growth.
+void FillIn(std::vector<Point>& points, absl::Time now, uint64_t stored_bytes, uint64_t new_bytes) {
+  ShareOut(stored_bytes, points, &Manifest::set_stored_bytes);
+  ShareOut(new_bytes, points, &Manifest::set_new_bytes);
+  for (Point& point : points) {
     if (point.manifest.has_create_time()) continue;
     const int64_t us = absl::ToUnixMicros(now);
     point.manifest.mutable_create_time()->set_seconds(us / 1'000'000);
@@ -368,7 +378,7 @@ absl::StatusOr<std::vector<Manifest>> PackingSession::CommitClosed(std::vector<M
   ASSIGN_OR_RETURN(std::vector<Point> points, BuildPoints(std::move(manifests)));
   RETURN_IF_ERROR(SealEverything());
   RETURN_IF_ERROR(core_.index.Flush());
-  FillIn(points, core_.clock.Now(), stored_bytes_);
+  FillIn(points, core_.clock.Now(), stored_bytes_, new_bytes_);
   base::CrashPoint("repo.commit.before_publish");
   RETURN_IF_ERROR(core_.points.Publish(points));
   base::CrashPoint("repo.commit.published");

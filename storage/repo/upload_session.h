@@ -86,6 +86,7 @@ class PackingSession final : public UploadSession, private ChunksInFlight::Owner
   Core& core_;
   const ChunksInFlight::OwnerId owner_id_;  // under which this session's chunks are in core_.in_flight
   std::atomic<uint64_t> stored_bytes_{0};
+  std::atomic<uint64_t> new_bytes_{0};  // of chunks that were stored, before compression
 
   absl::Mutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;

@@ -21,7 +21,9 @@ absl::Status Damaged(std::string message) {
   return base::MakeError(absl::StatusCode::kDataLoss, "CHUNK_DAMAGED", std::move(message));
 }
 
-bool IsIoError(const absl::Status& status) { return base::ReasonOf(status) == "IO_ERROR"; }
+bool IsIoError(const absl::Status& status) {
+  return base::ReasonOf(status) == "IO_ERROR";
+}
 
 // The repository isn't able to answer at all, as opposed to: the answer is "damaged".
 bool IsDamage(const absl::Status& status) {
@@ -56,8 +58,8 @@ void Verifier::AddProblem(std::string problem) {
   report_.problems.push_back(std::move(problem));
 }
 
-void Verifier::AddDamage(const Point& point, const std::string& disk, uint64_t offset, uint64_t length, const ChunkId& id,
-                         const absl::Status& status) {
+void Verifier::AddDamage(const Point& point, const std::string& disk, uint64_t offset, uint64_t length,
+                         const ChunkId& id, const absl::Status& status) {
   ChunkDamage damage;
   if (!id.IsZero()) damage.chunk_id = id.ToHex();
   damage.disk = disk;
@@ -66,9 +68,10 @@ void Verifier::AddDamage(const Point& point, const std::string& disk, uint64_t o
   damage.reason = base::ReasonOf(status);
   damage.recovery_point_id = point.manifest.recovery_point_id();
   damage.vm_display_name = point.manifest.vm_display_name();
-  damage.message = fmt::format("{}disk {} of recovery point {} ({}) at offset {}, {} bytes: {}",
-                               id.IsZero() ? "" : fmt::format("chunk {} of ", damage.chunk_id), disk, damage.recovery_point_id,
-                               damage.vm_display_name, offset, length, base::MessageOf(status));
+  damage.message =
+      fmt::format("{}disk {} of recovery point {} ({}) at offset {}, {} bytes: {}",
+                  id.IsZero() ? "" : fmt::format("chunk {} of ", damage.chunk_id), disk, damage.recovery_point_id,
+                  damage.vm_display_name, offset, length, base::MessageOf(status));
   absl::MutexLock lock(&mu_);
   ++report_.damaged_count;
   if (report_.damaged.size() < kVerifyDamageMax) report_.damaged.push_back(std::move(damage));
@@ -96,7 +99,8 @@ absl::StatusOr<VerifyReport> Verifier::Run() {
   RETURN_IF_ERROR(Stopped());
   absl::MutexLock lock(&mu_);
   std::stable_sort(report_.damaged.begin(), report_.damaged.end(), [](const ChunkDamage& a, const ChunkDamage& b) {
-    return std::tie(a.recovery_point_id, a.disk, a.offset_bytes) < std::tie(b.recovery_point_id, b.disk, b.offset_bytes);
+    return std::tie(a.recovery_point_id, a.disk, a.offset_bytes) <
+           std::tie(b.recovery_point_id, b.disk, b.offset_bytes);
   });
   return std::move(report_);
 }
@@ -267,14 +271,16 @@ absl::Status Verifier::SumUpPacks() {
   }
   std::vector<std::string> problems, healed;
   for (std::string& pack : core_.index.unreadable_packs()) (missing ? problems : healed).push_back(std::move(pack));
-  for (auto& [id, problem] : pack_problems) (needed_packs_.contains(id) ? problems : healed).push_back(std::move(problem));
+  for (auto& [id, problem] : pack_problems)
+    (needed_packs_.contains(id) ? problems : healed).push_back(std::move(problem));
   std::map<PackId, int> harmless;
   for (const auto& [id, found] : damaged) {
     ASSIGN_OR_RETURN(const auto sound, core_.index.FindHealthy(id));
     if (sound.has_value() || !needed_.contains(id)) ++harmless[found.pack];
   }
   for (const auto& [id, count] : harmless) {
-    healed.push_back(fmt::format("{}: {} damaged chunks, of which there are other copies or which nothing needs", PackName(id), count));
+    healed.push_back(fmt::format("{}: {} damaged chunks, of which there are other copies or which nothing needs",
+                                 PackName(id), count));
   }
   absl::MutexLock lock(&mu_);
   std::ranges::move(problems, std::back_inserter(report_.problems));
@@ -309,8 +315,8 @@ absl::Status Verifier::VerifyMaps() {
 absl::Status Verifier::VerifyMap(const Point& point, const DiskRoot& disk) {
   const DiskGeometry geometry(core_.info, disk.capacity_bytes);
   if (disk.pages.size() != geometry.page_count()) {
-    AddProblem(fmt::format("recovery point {}: disk {} has {} map pages instead of {}", point.manifest.recovery_point_id(),
-                           disk.name, disk.pages.size(), geometry.page_count()));
+    AddProblem(fmt::format("recovery point {}: disk {} has {} map pages instead of {}",
+                           point.manifest.recovery_point_id(), disk.name, disk.pages.size(), geometry.page_count()));
     return absl::OkStatus();
   }
   DiskMapCursor map(geometry, disk.pages, map_reader_);
@@ -366,7 +372,8 @@ absl::Status Verifier::VerifyPage(const Point& point, const DiskGeometry& geomet
     if (!location.has_value() || core_.index.TrustOf(*location) == Quarantine::Trust::kChunkDamaged) {
       status = DamageOf(ids[i], location);
     } else if (location->plain_length != geometry.LengthOf(chunk)) {
-      status = Damaged(fmt::format("it has {} plain bytes instead of {}", location->plain_length, geometry.LengthOf(chunk)));
+      status =
+          Damaged(fmt::format("it has {} plain bytes instead of {}", location->plain_length, geometry.LengthOf(chunk)));
     }
     if (status.ok()) continue;
     clean = false;
@@ -450,8 +457,8 @@ absl::Status Verifier::VerifyDisk(const Point& point, size_t position) {
   const DiskRoot& disk = point.disks[position];
   const DiskGeometry geometry(core_.info, disk.capacity_bytes);
   if (disk.pages.size() != geometry.page_count()) {
-    AddProblem(fmt::format("recovery point {}: disk {} has {} map pages instead of {}", point.manifest.recovery_point_id(),
-                           disk.name, disk.pages.size(), geometry.page_count()));
+    AddProblem(fmt::format("recovery point {}: disk {} has {} map pages instead of {}",
+                           point.manifest.recovery_point_id(), disk.name, disk.pages.size(), geometry.page_count()));
     return absl::OkStatus();
   }
   std::vector<uint8_t> intact;
@@ -499,7 +506,8 @@ absl::Status Verifier::ReadPage(const Point& point, const DiskRoot& disk, const 
       base::Bytes plain;
       absl::Status status = fetched[i].status;
       if (status.ok()) {
-        status = OpenChunk(core_.hasher, id, locations[i].codec, locations[i].plain_length, fetched[i].stored, scratch, plain);
+        status = OpenChunk(core_.hasher, id, locations[i].codec, locations[i].plain_length, fetched[i].stored, scratch,
+                           plain);
       }
       if (!status.ok() && StoreIsGone(status)) return;
       if (!status.ok()) {

@@ -24,8 +24,13 @@ namespace umbra::repo {
 class Verifier final : public PackVisitor {
  public:
   // `core` outlives it; `scope` and `progress` are as Repository::Verify describes them.
-  Verifier(Core& core, const VerifyScope& scope, std::function<void(const VerifyProgress&)> progress, std::stop_token stop)
-      : core_(core), scope_(scope), progress_(std::move(progress)), stop_(std::move(stop)), start_(core.clock.Monotonic()),
+  Verifier(Core& core, const VerifyScope& scope, std::function<void(const VerifyProgress&)> progress,
+           std::stop_token stop)
+      : core_(core),
+        scope_(scope),
+        progress_(std::move(progress)),
+        stop_(std::move(stop)),
+        start_(core.clock.Monotonic()),
         map_reader_(core.packs, core.index, core.hasher) {}
 
   absl::StatusOr<VerifyReport> Run();
@@ -64,7 +69,8 @@ class Verifier final : public PackVisitor {
   // Every id of a page is in the index and not known to be damaged.
   absl::Status VerifyPage(const Point& point, const DiskGeometry& geometry, const DiskRoot& disk, uint64_t page,
                           std::span<const ChunkId> ids, bool& clean);
-  // The ids of all pages, hashed in order; pages that can't be read are noted, and `intact` gets one byte for each page.
+  // The ids of all pages, hashed in order; pages that can't be read are noted, and `intact` gets one byte for each
+  // page.
   absl::StatusOr<std::string> HashMap(const Point& point, const DiskRoot& disk, const DiskGeometry& geometry,
                                       std::vector<uint8_t>& intact);
   absl::Status ReadPage(const Point& point, const DiskRoot& disk, const DiskGeometry& geometry, uint64_t page,
@@ -101,8 +107,8 @@ class Verifier final : public PackVisitor {
   absl::Status failure_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<ChunkId, Found, ChunkIdHash> damaged_ ABSL_GUARDED_BY(mu_);
   std::map<PackId, std::string> pack_problems_ ABSL_GUARDED_BY(mu_);
-  absl::flat_hash_set<ChunkId, ChunkIdHash> needed_;  // of what is damaged, what some point needs
-  std::set<PackId> needed_packs_;  // can't be listed, and hold the only copy of something
+  absl::flat_hash_set<ChunkId, ChunkIdHash> needed_;       // of what is damaged, what some point needs
+  std::set<PackId> needed_packs_;                          // can't be listed, and hold the only copy of something
   absl::flat_hash_set<ChunkId, ChunkIdHash> clean_pages_;  // points share pages: each is walked once
 };
 

@@ -17,9 +17,14 @@ class StorageFaults(EndToEndTest):
             repository["location"], number(repository, "chunkSizeBytes"))
         repository_files.flip_bit(pack, offset + stored // 2)
         self.check_verify(chunk_id)
+        self.assertEqual(self.health(points[0]), "HEALTH_DAMAGED")
+        self.world.restart_daemon()  # what was found yesterday is known today, without reading it again
+        self.check_known_damage(points)
         self.check_restore(chunk_id)
         # The guest still has these bytes, so the next backup brings the chunk again, and every older point is whole again.
         self.assert_succeeded(self.world.backup())
+        wait_for(lambda: self.health(points[0]) == "HEALTH_HEALED", 20, "the backup's end should show the old point as healed")
+        self.assertNotIn("damagedPlaceCount", self.stack.umbra("repository", "show").last["verification"])
         left = self.stack.umbra("repository", "verify", "--watch").last.get("damage", [])
         self.assertEqual([entry for entry in left if entry.get("recoveryPoint")], [], "only the useless old copy stays damaged")
         name = self.restored("db-healed")
@@ -27,6 +32,21 @@ class StorageFaults(EndToEndTest):
         repository_files.flip_bit(pack, offset + stored // 2)
         sound = self.stack.umbra("repository", "verify", "--watch")
         self.assertEqual(sound.status, 0, str(sound))
+
+    def health(self, point):
+        return self.stack.umbra("recovery-point", "show", point.split("/")[1]).last.get("health")
+
+    def check_known_damage(self, points):
+        shown = self.stack.umbra("repository", "show").last["verification"]
+        self.assertIn(points[0], shown["damagedRecoveryPoints"])
+        self.assertLessEqual(set(shown["damagedRecoveryPoints"]), set(points))
+        self.assertEqual(number(shown, "quarantinedPackCount"), 1)
+        point = self.stack.umbra("recovery-point", "show", points[0].split("/")[1]).last
+        self.assertEqual({(place["disk"], number(place, "offsetBytes")) for place in point["damage"]}, {("vda", at) for at in self.damaged_at})
+        self.assertTrue(all(number(place, "lengthBytes") > 0 for place in point["damage"]))
+        for level in ("stored", "full"):
+            verified = self.stack.umbra("repository", "verify", "--level", level, "--watch")
+            self.assertEqual(verified.status, 7, str(verified))
 
     def check_verify(self, chunk_id):
         verified = self.stack.umbra("repository", "verify", "--watch")

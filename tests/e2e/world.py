@@ -140,6 +140,11 @@ class World:
         self.lab.wait_agent(GUEST)
         self.wait_ready()
 
+    def restart_daemon(self):
+        self.stack.daemon.stop()
+        self.stack.start_daemon()
+        self.wait_ready()
+
     def restart_agent(self, *flags, env=None):
         self.stack.agent.stop()
         self.stack.start_agent(*flags, env=env)

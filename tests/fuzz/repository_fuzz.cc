@@ -71,17 +71,26 @@ void TestCommit(std::string_view input) {
   for (const auto& point : *points) Require(repo::IsUuidText(point.id), "an accepted commit names only uuids");
 }
 
+repo::PackDamage MarkSeed() { return {.whole = true, .chunks = {{96, 100}, {4096, 7}}}; }
+
+void TestMark(std::string_view input) {
+  const auto damage = repo::DecodeMark(repo::ToRawUuid(kUuid), repo::PackId{}, base::AsBytes(input));
+  if (!damage.ok()) return;
+  Require(damage->chunks.size() * 8 <= input.size(), "an accepted mark has room for what it names");
+}
+
 }  // namespace
 
 std::vector<std::string> Seeds() {
   const std::string point = repo::EncodePoint(repo::ToRawUuid(kUuid), PointSeed());
-  return {"0" + HeaderSeed(), "1" + PackSeed(), "2" + point, "3" + repo::EncodeCommit({{kUuid, point}})};
+  return {"0" + HeaderSeed(), "1" + PackSeed(), "2" + point, "3" + repo::EncodeCommit({{kUuid, point}}),
+          "4" + repo::EncodeMark(repo::ToRawUuid(kUuid), repo::PackId{}, MarkSeed())};
 }
 
 void TestOneInput(std::string_view input) {
   if (input.empty()) return;
   const std::string_view rest = input.substr(1);
-  switch (input[0] & 3) {
+  switch (input[0] & 7) {
     case 0:
       (void)repo::DecodeHeader(rest);
       break;
@@ -93,6 +102,9 @@ void TestOneInput(std::string_view input) {
       break;
     case 3:
       TestCommit(rest);
+      break;
+    case 4:
+      TestMark(rest);
       break;
   }
 }

@@ -166,6 +166,91 @@ TEST_F(ResourcesTest, RepositoriesWithFiguresInPages) {
   EXPECT_THAT(names, ElementsAre("repositories/archive", "repositories/main"));
 }
 
+TEST_F(ResourcesTest, DamageGrowthAndFiguresAreShown) {
+  AddOneVm();
+  AddPoint("p1");
+  AddPoint("p2", "h1", "main", absl::FromUnixSeconds(1'800'001'000));
+  const catalog::RepositoryId main("main");
+  const auto damage = [&](const std::string& point, int64_t offset, std::optional<absl::Time> healed) {
+    return catalog::Damage{main,  catalog::RecoveryPointId(point), "vda", offset, "c1", 4096, "CHUNK_DAMAGED", "wrong",
+                           clock_.Now(), healed};
+  };
+  UMBRA_CHECK(catalog_
+                  ->Write([&](catalog::Stores& s) -> absl::Status {
+                    RETURN_IF_ERROR(s.verify.AddDamage(damage("p1", 0, std::nullopt)));
+                    RETURN_IF_ERROR(s.verify.Heal(main, "c1", clock_.Now()));
+                    RETURN_IF_ERROR(s.verify.AddDamage(damage("p2", 8192, std::nullopt)));
+                    RETURN_IF_ERROR(s.verify.SetPointCheck({main, catalog::RecoveryPointId("p2"), clock_.Now(), false}));
+                    RETURN_IF_ERROR(s.figures.SetDay({main, 20000, {1, 10, 10, 100}}));
+                    return s.figures.SetDay({main, 20001, {2, 20, 20, 130}});
+                  })
+                  .ok());
+  const auto point = [&](const std::string& id) {
+    v1::GetRecoveryPointRequest request;
+    request.set_name("recoveryPoints/" + id);
+    v1::RecoveryPoint response;
+    EXPECT_EQ(Outcome(Call(points_, &v1::RecoveryPointService::Stub::GetRecoveryPoint, request, &response)), "OK");
+    return response;
+  };
+  const v1::RecoveryPoint healed = point("p1");
+  EXPECT_EQ(healed.health(), v1::RecoveryPoint::HEALTH_HEALED);
+  EXPECT_TRUE(healed.damage(0).has_healed_time());
+  EXPECT_FALSE(healed.has_verify_time());
+  EXPECT_EQ(healed.figures().logical_bytes(), 1 << 18);
+  const v1::RecoveryPoint damaged = point("p2");
+  EXPECT_EQ(damaged.health(), v1::RecoveryPoint::HEALTH_DAMAGED);
+  ASSERT_EQ(damaged.damage_size(), 1);
+  EXPECT_EQ(damaged.damage(0).offset_bytes(), 8192);
+  EXPECT_EQ(damaged.damage(0).length_bytes(), 4096);
+  EXPECT_TRUE(damaged.has_verify_time());
+
+  v1::GetRepositoryRequest get;
+  get.set_name("repositories/main");
+  v1::Repository repository;
+  ASSERT_EQ(Outcome(Call(repos_, &v1::RepositoryService::Stub::GetRepository, get, &repository)), "OK");
+  EXPECT_EQ(repository.verification().damaged_place_count(), 1);
+  EXPECT_THAT(repository.verification().damaged_recovery_points(), ElementsAre("recoveryPoints/p2"));
+  ASSERT_EQ(repository.days_size(), 2);
+  EXPECT_EQ(repository.days(0).date(), "2024-10-04");
+  EXPECT_FALSE(repository.days(0).has_growth_bytes());
+  EXPECT_EQ(repository.days(1).growth_bytes(), 30);
+
+  v1::GetVirtualMachineRequest of_vm;
+  of_vm.set_name("hosts/h1/virtualMachines/u1");
+  v1::VirtualMachine vm;
+  ASSERT_EQ(Outcome(Call(vms_, &v1::VirtualMachineService::Stub::GetVirtualMachine, of_vm, &vm)), "OK");
+  EXPECT_EQ(vm.figures().recovery_point_count(), 2);
+  EXPECT_EQ(vm.figures().logical_bytes(), 2 << 18);
+}
+
+TEST_F(ResourcesTest, VerificationsHaveALevelAndABudget) {
+  AddOneVm();
+  AddPoint("p1");
+  const auto ask = [&](const v1::VerifySpec& spec, v1::Job* job) {
+    v1::CreateJobRequest request;
+    *request.mutable_job()->mutable_verify() = spec;
+    return Outcome(Call(jobs_, &v1::JobService::Stub::CreateJob, request, job));
+  };
+  v1::VerifySpec spec;
+  v1::Job job;
+  ASSERT_EQ(ask(spec, &job), "OK");
+  EXPECT_EQ(job.verify().level(), v1::VerifySpec::LEVEL_FULL);
+  spec.set_level(v1::VerifySpec::LEVEL_STORED);
+  spec.mutable_time_budget()->set_seconds(600);
+  spec.set_byte_budget(1000);
+  ASSERT_EQ(ask(spec, &job), "OK");
+  EXPECT_EQ(job.verify().level(), v1::VerifySpec::LEVEL_STORED);
+  EXPECT_EQ(job.verify().time_budget().seconds(), 600);
+  EXPECT_EQ(job.verify().byte_budget(), 1000);
+  spec.set_recovery_point("recoveryPoints/p1");
+  EXPECT_EQ(ask(spec, &job), "INVALID_ARGUMENT INVALID_REQUEST");
+  spec.clear_level();
+  ASSERT_EQ(ask(spec, &job), "OK");
+  EXPECT_EQ(job.verify().level(), v1::VerifySpec::LEVEL_DISKS);
+  spec.set_byte_budget(-1);
+  EXPECT_EQ(ask(spec, &job), "INVALID_ARGUMENT INVALID_REQUEST");
+}
+
 TEST_F(ResourcesTest, RebuildRemovesRowsWithoutAPoint) {
   AddPoint("gone");
   v1::RebuildCatalogRequest request;

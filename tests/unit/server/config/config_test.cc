@@ -23,7 +23,7 @@ struct Fault {
 TEST(ParseConfig, NamesEveryFaultWithItsLine) {
   const std::string agents_known =
       "known: data_dir, api.socket, agents.listen, agents.enrolment_listen, agents.advertise, agents.heartbeat, "
-      "agents.lease, log.level, log.file, log.json";
+      "agents.lease, log.level, log.file, log.json, verify.interval, verify.within_days, verify.budget";
   const Fault kFaults[] = {
       {"data_dir = 5", "u.toml:1: data_dir: expected a text"},
       {"\n[agents]\nlisen = \"x\"", "u.toml:3: unknown key 'agents.lisen'; " + agents_known},
@@ -114,6 +114,21 @@ TEST(ReadCommandLine, FlagsOverrideTheFile) {
   EXPECT_EQ(line->config.repositories, (std::vector<RepositoryConfig>{{"fast", "/y"}, {"slow", "/x/z"}}));
   EXPECT_EQ(line->config.log.level, "debug");
   EXPECT_TRUE(line->config.log.json);
+}
+
+TEST(ReadCommandLine, AFolderCanBeCheckedWithoutConfiguration) {
+  const auto line = CommandLineOf({"--check-folder", "/mnt/copy"});
+  ASSERT_TRUE(line.ok()) << base::Describe(line.status());
+  EXPECT_EQ(line->check_folder, "/mnt/copy");
+}
+
+TEST(Verification, IsConfiguredByTheFile) {
+  const auto config = ParseConfig("[verify]\ninterval = \"12h\"\nwithin_days = 7\nbudget = \"20m\"\n", "u.toml");
+  ASSERT_TRUE(config.ok()) << base::Describe(config.status());
+  EXPECT_EQ(config->verify_interval, absl::Hours(12));
+  EXPECT_EQ(config->verify_within_days, 7u);
+  EXPECT_EQ(config->verify_budget, absl::Minutes(20));
+  EXPECT_FALSE(CompleteConfig(*ParseConfig("[verify]\nwithin_days = 0\n", "u.toml")).ok());
 }
 
 TEST(ReadCommandLine, HelpHasExamplesAndVersionIsPrinted) {

@@ -80,11 +80,13 @@ class FakeRepository final : public repo::Repository {
     for (const repo::ChunkId& id : ids) sound.push_back(unsound.contains(id.ToHex()) ? 0 : 1);
     return sound;
   }
+  std::vector<repo::QuarantinedPack> ListQuarantine() override { return quarantine; }
   absl::StatusOr<repo::RepositoryStats> Stats() override { return stats; }
 
   std::map<std::string, repo::Manifest> points;
   std::map<std::string, bool> damaged;
   std::vector<repo::PackInfo> packs;
+  std::vector<repo::QuarantinedPack> quarantine;
   std::set<std::string> unsound;  // chunk ids, hexadecimal
   repo::RepositoryStats stats;
   Verifier verifier;

@@ -25,7 +25,7 @@ class VerifyRunnerTest : public MaintenanceTest {
     return job->id;
   }
 
-  void Start() { runner_ = std::make_unique<VerifyRunner>(*engine_, *events_, *repositories_, clock_); }
+  void Start() { runner_ = std::make_unique<VerifyRunner>(*catalog_, *engine_, *events_, *repositories_, clock_); }
 
   catalog::Job Await(const catalog::JobId& id, JobState state) {
     const absl::Duration start = clock_.Monotonic();
@@ -241,7 +241,7 @@ TEST_F(RealRepositoryTest, FlippedBitIsNamedByChunkDiskAndOffset) {
   const std::string point = Store(*repositories.Default().repository, 5);
   FlipABit(dir_.File("r"));
 
-  const VerifyRunner runner(engine, events, repositories, clock_);
+  const VerifyRunner runner(*catalog, engine, events, repositories, clock_);
   catalog::Job job = *engine.Submit(catalog::VerifySpec{catalog::RepositoryId("main"), {}});
   while (!catalog::IsTerminal(job.state)) job = *engine.WaitForChange(job.id, job.revision, absl::Seconds(10));
   EXPECT_EQ(job.state, JobState::kFailed);

@@ -1,11 +1,14 @@
-// Proves that verification finds each kind of damage at the level that promises it, that what it found outlives a restart,
-// that the next backup heals it for good, also when the index is lost, and that budgets, order and cancelling work.
+// Proves that verification finds each kind of damage at the level that promises it, that what it found outlives a
+// restart, that the next backup heals it for good, also when the index is lost, and that budgets, order and cancelling
+// work.
 #include <gtest/gtest.h>
 
 #include <set>
 
+#include "storage/repo/blob_file.h"
 #include "storage/repo/format.h"
 #include "storage/repo/pack.h"
+#include "storage/repo/verify_stored.h"
 #include "tests/support/manual_clock.h"
 #include "tests/support/memory_blob_store.h"
 #include "tests/unit/storage/repo/model.h"
@@ -46,7 +49,8 @@ class SickStore final : public BlobStore {
         : real_(std::move(real)), name_(std::move(name)), sickness_(sickness) {}
     uint64_t size() const override { return real_->size(); }
     absl::Status ReadAt(uint64_t offset, base::MutableBytes out) override {
-      if (sickness_.Has(name_)) return base::Error(absl::StatusCode::kUnavailable, "IO_ERROR", "read {}: bad sector", name_);
+      if (sickness_.Has(name_))
+        return base::Error(absl::StatusCode::kUnavailable, "IO_ERROR", "read {}: bad sector", name_);
       return real_->ReadAt(offset, out);
     }
 
@@ -83,11 +87,13 @@ class VerifyTest : public RepositoryTest {
       const base::Bytes all = base::AsBytes(bytes);
       const auto trailer = DecodePackTrailer(all.last(kPackTrailerSize), bytes.size());
       if (!trailer.ok()) continue;
-      const auto slots = DecodePackFooter(all.first(kPackHeaderSize), all.subspan(trailer->footer_offset, trailer->footer_length),
-                                          all.last(kPackTrailerSize));
+      const auto slots =
+          DecodePackFooter(all.first(kPackHeaderSize), all.subspan(trailer->footer_offset, trailer->footer_length),
+                           all.last(kPackTrailerSize));
       if (!slots.ok()) continue;
       for (const PackSlot& slot : *slots) {
-        if (slot.id == id) found.push_back({DecodePackHeader(all)->create_time_us, {path, *trailer, slot, bytes.size()}});
+        if (slot.id == id)
+          found.push_back({DecodePackHeader(all)->create_time_us, {path, *trailer, slot, bytes.size()}});
       }
     }
     std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -174,8 +180,8 @@ TEST_F(VerifyTest, ABitThatFlipsBackLeavesTheQuarantine) {
   EXPECT_FALSE(Wanted(IdOf(3)));
 }
 
-// Its chunks are intact and can be restored with the index; without it they could not. The report names the pack as long as
-// something depends on it.
+// Its chunks are intact and can be restored with the index; without it they could not. The report names the pack as
+// long as something depends on it.
 class DamagedEnd : public VerifyTest, public ::testing::WithParamInterface<const char*> {};
 
 INSTANTIATE_TEST_SUITE_P(Ends, DamagedEnd, ::testing::Values("header", "footer", "trailer"),
@@ -404,13 +410,62 @@ TEST_F(VerifyTest, ResultsToldOfBeforeACancelStay) {
   EXPECT_TRUE(Wanted(IdOf(3)));
 }
 
+// ---- Without keys ----
+
+class StoredTest : public VerifyTest {
+ protected:
+  StoredReport VerifyFolder() {
+    repository_.reset();
+    const auto report = VerifyStoredFolder(fs_, kPath, {}, {});
+    EXPECT_TRUE(report.ok()) << report.status();
+    return report.ok() ? *report : StoredReport();
+  }
+};
+
+TEST_F(StoredTest, ASoundFolderIsFoundSoundAndLeftAsItIs) {
+  const std::string id = repository_->info().uuid;
+  const auto files = fs_.AllFiles(kPath);
+  EXPECT_EQ(ReasonOf(VerifyStoredFolder(fs_, kPath, {}, {}).status()), "REPOSITORY_LOCKED") << "it is in use";
+  EXPECT_EQ(ReasonOf(VerifyStoredFolder(fs_, "/nothing", {}, {}).status()), "REPOSITORY_INCOMPATIBLE");
+  const StoredReport report = VerifyFolder();
+  EXPECT_TRUE(report.ok());
+  EXPECT_EQ(report.repository_id, id);
+  EXPECT_EQ(report.chunk_count, 10u);
+  EXPECT_EQ(report.point_count, 1u);
+  EXPECT_GE(report.run_count, 1u);
+  EXPECT_GE(report.pack_count, 2u);
+  EXPECT_EQ(fs_.AllFiles(kPath), files);
+}
+
+TEST_F(StoredTest, EveryFlippedBitIsFoundAndItsFileNamed) {
+  repository_.reset();
+  for (const std::string& path : fs_.AllFiles(kPath)) {
+    if (path.ends_with("/lock")) continue;
+    const uint64_t bits = fs_.ReadFile(path)->size() * 8;
+    for (const uint64_t bit : {uint64_t{13}, bits / 3, bits / 2, bits - 1, bits - 300}) {
+      fs_.FlipBit(path, bit);
+      auto store = *FileBlobStore::Open(fs_, kPath);
+      const auto report = VerifyStored(*store, {}, {});
+      if (path.ends_with(kHeaderName)) {
+        EXPECT_EQ(ReasonOf(report.status()), "REPOSITORY_INCOMPATIBLE");
+      } else {
+        ASSERT_TRUE(report.ok()) << report.status();
+        ASSERT_EQ(report->problems.size(), 1u) << path << " bit " << bit;
+        EXPECT_TRUE(report->problems[0].starts_with(path.substr(sizeof("/repository")))) << report->problems[0];
+      }
+      fs_.FlipBit(path, bit);
+    }
+  }
+}
+
 // ---- Sectors that can't be read ----
 
 class SickStoreTest : public ::testing::Test {
  protected:
   void Reopen() {
     repository_.reset();
-    auto opened = Repository::OpenOrCreateIn(std::make_unique<SickStore>(store_, sickness_), clock_, random_, SmallOptions());
+    auto opened =
+        Repository::OpenOrCreateIn(std::make_unique<SickStore>(store_, sickness_), clock_, random_, SmallOptions());
     ASSERT_TRUE(opened.ok()) << opened.status();
     repository_ = *std::move(opened);
   }
