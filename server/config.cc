@@ -109,6 +109,7 @@ const std::vector<Key<RepositoryConfig>>& RepositoryKeys() {
   static const auto* keys = new std::vector<Key<RepositoryConfig>>{
       Plain("id", kText, &RepositoryConfig::id),
       Plain("path", kText, &RepositoryConfig::path),
+      Plain("key_file", kText, &RepositoryConfig::key_file),
       Plain("chunk_size_bytes", "a number of bytes", &RepositoryConfig::chunk_size_bytes),
   };
   return *keys;
@@ -258,6 +259,7 @@ constexpr char kExamples[] = R"(Examples:
   umbrad --data-dir /srv/umbra --log-level debug       everything below one folder, default ports
   umbrad --data-dir /tmp/u --agent-listen 127.0.0.1:0 --enrolment-listen 127.0.0.1:0
                                                        free ports; see /tmp/u/umbrad.addresses
+  umbrad --config umbrad.toml --recover-key main       after a lost machine: type the recovery key, then start as usual
   umbrad --config umbrad.toml --print-config           check a file, show what would be used
 
 SIGTERM or SIGINT stops gracefully; a second one ends at once.)";
@@ -270,6 +272,7 @@ struct Flags {
   std::string check_folder;
   bool log_json = false;
   bool print_config = false;
+  std::string recover_key;
 };
 
 void AddFlags(CLI::App& app, Flags& flags) {
@@ -294,6 +297,10 @@ void AddFlags(CLI::App& app, Flags& flags) {
                  "Check the stored bytes of the repository in this folder and exit: 0 sound, 7 damaged. Needs no keys, no\n"
                  "configuration and no catalog; for copies that no umbrad uses")
       ->type_name("DIR");
+  app.add_option("--recover-key", flags.recover_key,
+                 "Make the key file of this repository again: reads its recovery key or a passphrase from standard "
+                 "input, and exits")
+      ->type_name("ID");
   app.add_flag("--print-config", flags.print_config, "Print the configuration that would be used, and exit");
 }
 
@@ -314,7 +321,7 @@ absl::Status ApplyFlags(const Flags& flags, Config& config) {
     const size_t equals = text.find('=');
     if (equals == std::string::npos || equals + 1 == text.size())
       return Invalid("--repository: '{}' is not ID=DIR", text);
-    config.repositories.push_back({text.substr(0, equals), text.substr(equals + 1)});
+    config.repositories.push_back({text.substr(0, equals), text.substr(equals + 1), ""});
   }
   return absl::OkStatus();
 }
@@ -355,8 +362,12 @@ absl::StatusOr<Config> CompleteConfig(Config config) {
   while (config.data_dir.size() > 1 && config.data_dir.ends_with('/')) config.data_dir.pop_back();
   config.api_socket = Below(config.data_dir, config.api_socket.empty() ? "umbrad.sock" : config.api_socket);
   config.log.file = Below(config.data_dir, config.log.file);
-  if (config.repositories.empty()) config.repositories.push_back({"main", "repositories/main"});
-  for (RepositoryConfig& repository : config.repositories) repository.path = Below(config.data_dir, repository.path);
+  if (config.repositories.empty()) config.repositories.push_back({"main", "repositories/main", ""});
+  for (RepositoryConfig& repository : config.repositories) {
+    repository.path = Below(config.data_dir, repository.path);
+    if (repository.key_file.empty()) repository.key_file = fmt::format("keys/{}.key", repository.id);
+    repository.key_file = Below(config.data_dir, repository.key_file);
+  }
   RETURN_IF_ERROR(Check(config));
   return config;
 }
@@ -366,7 +377,7 @@ std::string PrintConfig(const Config& config) {
   for (const std::string& name : config.advertise) advertise.push_back(name);
   toml::array repositories;
   for (const RepositoryConfig& repository : config.repositories) {
-    toml::table entry{{"id", repository.id}, {"path", repository.path}};
+    toml::table entry{{"id", repository.id}, {"path", repository.path}, {"key_file", repository.key_file}};
     if (repository.chunk_size_bytes != 0) entry.insert("chunk_size_bytes", int64_t{repository.chunk_size_bytes});
     repositories.push_back(std::move(entry));
   }
@@ -411,6 +422,7 @@ absl::StatusOr<CommandLine> ReadCommandLine(base::Filesystem& filesystem, std::v
   if (!complete.ok()) return complete.status();
   line.config = *std::move(complete);
   if (flags.print_config) line.text = PrintConfig(line.config);
+  line.recover_key = flags.recover_key;
   return line;
 }
 

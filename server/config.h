@@ -17,6 +17,8 @@ namespace umbra::server {
 struct RepositoryConfig {
   std::string id;    // the {repository} of "repositories/{repository}"
   std::string path;  // folder; made when it isn't there
+  // Opens the repository; made with it. Empty: keys/ID.key in data_dir.
+  std::string key_file = {};
   // Only when the repository is made; a power of two from 64 KiB to 1 MiB. 0: the repository's own default.
   uint32_t chunk_size_bytes = 0;
 
@@ -66,6 +68,8 @@ struct CommandLine {
   std::string text;  // not empty: print it to standard output and exit with 0 instead of running
   // Not empty: check the stored bytes of the repository in this folder, without keys or catalog, and exit.
   std::string check_folder;
+  // Not empty: make the key file of this repository from the key on standard input, and exit.
+  std::string recover_key;
 };
 
 // `arguments` are those after the program's name. Reads the file that --config names.

@@ -3,14 +3,18 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "server/config.h"
+#include "server/repository_keys.h"
 #include "server/server.h"
 #include "storage/base/bytes.h"
 #include "storage/base/clock.h"
@@ -70,6 +74,45 @@ int CheckFolder(const std::string& folder) {
   return report->ok() ? 0 : kExitDamaged;
 }
 
+// One line of standard input; a terminal doesn't show it.
+std::string ReadSecret(const char* prompt) {
+  termios shown{};
+  const bool terminal = isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &shown) == 0;
+  if (terminal) {
+    fmt::print(stderr, "{}", prompt);
+    termios hidden = shown;
+    hidden.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
+  }
+  char line[2048] = {};
+  const std::string secret = fgets(line, sizeof line, stdin) == nullptr ? "" : line;
+  explicit_bzero(line, sizeof line);
+  if (terminal) {
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
+    fmt::print(stderr, "\n");
+  }
+  return secret;
+}
+
+int RecoverKey(const CommandLine& line) {
+  const auto& repositories = line.config.repositories;
+  const auto found = std::find_if(repositories.begin(), repositories.end(),
+                                  [&](const auto& repository) { return repository.id == line.recover_key; });
+  if (found == repositories.end()) {
+    fmt::print(stderr, "umbrad: there is no repository '{}' in the configuration\n", line.recover_key);
+    return kExitUsage;
+  }
+  umbra::base::PosixFilesystem filesystem;
+  umbra::base::SystemClock clock;
+  umbra::base::SystemRandom random;
+  const std::string typed = ReadSecret("Recovery key or passphrase: ");
+  const absl::Status done = umbra::server::RecoverKeyFile(*found, typed, filesystem, clock, random);
+  if (!done.ok()) return Complain(done, kExitFailed);
+  fmt::print(stderr, "umbrad: {} is written; start umbrad as usual, then: umbra repository rebuild-catalog {}\n",
+             found->key_file, found->id);
+  return 0;
+}
+
 int Run(const CommandLine& line, const sigset_t& signals) {
   if (!umbra::base::SetUpLogging(line.config.log)) {
     fmt::print(stderr, "umbrad: can't log to '{}'\n", line.config.log.file);
@@ -108,5 +151,6 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (!line->check_folder.empty()) return CheckFolder(line->check_folder);
+  if (!line->recover_key.empty()) return RecoverKey(*line);
   return Run(*line, signals);
 }

@@ -27,6 +27,7 @@
 #include "server/api/inventory_services.h"
 #include "server/api/job_service.h"
 #include "server/api/recovery_point_service.h"
+#include "server/api/repository_key_service.h"
 #include "server/api/repository_service.h"
 #include "server/auth/enrolment.h"
 #include "server/dispatch/dispatcher.h"
@@ -39,6 +40,7 @@
 #include "server/maintenance/repository_set.h"
 #include "server/maintenance/verify_runner.h"
 #include "server/maintenance/verify_schedule.h"
+#include "server/repository_keys.h"
 #include "server/unix_socket.h"
 #include "storage/base/crash_point.h"
 #include "storage/base/log.h"
@@ -163,6 +165,10 @@ absl::StatusOr<std::unique_ptr<repo::Repository>> OpenRepository(const Repositor
                                                                  base::Filesystem& filesystem, base::Clock& clock,
                                                                  base::Random& random) {
   repo::RepositoryOptions options;
+  options.key_label = fmt::format("umbrad on {}", MachineName());
+  auto key = ProvideKey(config, filesystem, random);
+  if (!key.ok()) return base::Annotate(key.status(), "repository {}", config.id);
+  options.key = *std::move(key);
   if (config.chunk_size_bytes != 0) options.chunk_size_bytes = config.chunk_size_bytes;
   // A disk that isn't mounted looks like an empty folder: a new repository there would hide the real one.
   auto repository = expect_points ? repo::Repository::Open(filesystem, clock, random, config.path, options)
@@ -337,6 +343,7 @@ absl::Status Server::Parts::StartApi() {
   services.push_back(std::make_unique<api::JobService>(*executor, *catalog, *engine, *repositories, watches));
   services.push_back(std::make_unique<api::RecoveryPointService>(*executor, *catalog));
   services.push_back(std::make_unique<api::RepositoryService>(*executor, *catalog, clock, *repositories));
+  services.push_back(std::make_unique<api::RepositoryKeyService>(*executor, random, *repositories));
   services.push_back(std::make_unique<api::EventService>(*executor, *catalog, *events, watches));
 
   RETURN_IF_ERROR(PrepareUnixSocket(filesystem, config.api_socket));

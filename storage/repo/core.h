@@ -10,6 +10,7 @@
 #include "storage/repo/chunk_index.h"
 #include "storage/repo/chunk_reader.h"
 #include "storage/repo/chunks_in_flight.h"
+#include "storage/repo/key_store.h"
 #include "storage/repo/point_store.h"
 #include "storage/repo/repository.h"
 
@@ -18,7 +19,8 @@ namespace umbra::repo {
 // Every member is constant after construction or thread-safe itself.
 struct Core {
   Core(std::unique_ptr<BlobStore> blob_store, std::unique_ptr<base::File> owner_lock, base::Clock& the_clock,
-       base::Random& the_random, const RepositoryInfo& the_info, const RepositoryOptions& the_options)
+       base::Random& the_random, const RepositoryInfo& the_info, const RepositoryOptions& the_options,
+       std::unique_ptr<KeyStore> the_key_store)
       : lock(std::move(owner_lock)),
         store(std::move(blob_store)),
         clock(the_clock),
@@ -26,10 +28,13 @@ struct Core {
         info(the_info),
         options(the_options),
         uuid(ToRawUuid(info.uuid)),
+        key_store(std::move(the_key_store)),
         hasher(info.id_suite, base::AsBytes(info.id_key)),
         index(*store, random, uuid, options.unindexed_chunks_max),
-        packs(*store, index),
-        points(*store, random, uuid) {}
+        packs(*store, index, keys(), uuid),
+        points(*store, random, keys(), uuid) {}
+
+  const DataKeys& keys() const { return key_store->data_keys(); }
 
   const std::unique_ptr<base::File> lock;  // null when the caller vouches for being alone
   const std::unique_ptr<BlobStore> store;
@@ -38,6 +43,7 @@ struct Core {
   const RepositoryInfo info;
   const RepositoryOptions options;
   const RawUuid uuid;
+  const std::unique_ptr<KeyStore> key_store;
   const ChunkHasher hasher;
   ChunkIndex index;
   ChunksInFlight in_flight;

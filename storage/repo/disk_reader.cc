@@ -75,7 +75,9 @@ absl::StatusOr<std::vector<DiskChunk>> StoredDiskReader::Next(uint64_t limit_byt
   std::vector<ChunkLocation> locations;
   uint64_t end = next_;
   absl::Status status = Collect(limit_bytes, chunks, locations, end);
-  const auto& fetched = data_reader_.Fetch(locations);
+  std::vector<ChunkId> ids;
+  for (const DiskChunk& chunk : chunks) ids.push_back(chunk.chunk.id);
+  const auto& fetched = data_reader_.Fetch(ids, locations);
   for (size_t i = 0; i < chunks.size(); ++i) {
     chunks[i].chunk.data = fetched[i].stored;
     if (fetched[i].status.ok()) continue;

@@ -6,81 +6,25 @@
 #include <map>
 
 #include "storage/base/status.h"
+#include "storage/repo/wire.h"
 
 namespace umbra::repo {
 namespace {
 
-constexpr std::string_view kPackMagic = "UMBRAPK1";
+constexpr std::string_view kPackMagic = "UMBRAPK2";
 constexpr std::string_view kIndexMagic = "UMBRAIX1";
-constexpr std::string_view kPointMagic = "UMBRAPT1";
+constexpr std::string_view kPointMagic = "UMBRAPT2";
 constexpr std::string_view kCommitMagic = "UMBRACM1";
 constexpr std::string_view kMarkMagic = "UMBRAQM1";
 constexpr std::string_view kEndMagic = "UMBRAEND";
 constexpr std::string_view kPackSuffix = ".pack";
 constexpr std::string_view kMarkSuffix = ".mark";
-
-// Appends little-endian fields.
-class ByteWriter {
- public:
-  template <typename T>
-  ByteWriter& Int(T value) {
-    for (size_t i = 0; i < sizeof(T); ++i) out_.push_back(static_cast<char>(static_cast<uint64_t>(value) >> (8 * i)));
-    return *this;
-  }
-  ByteWriter& Raw(base::Bytes bytes) { return Text(base::AsText(bytes)); }
-  ByteWriter& Text(std::string_view text) {
-    out_.append(text);
-    return *this;
-  }
-  ByteWriter& Zero(size_t count) {
-    out_.append(count, '\0');
-    return *this;
-  }
-  const std::string& str() const { return out_; }
-  std::string Take() { return std::move(out_); }
-
- private:
-  std::string out_;
-};
-
-// Reads little-endian fields. Beyond the end everything reads as zero and ok() is false.
-class ByteReader {
- public:
-  explicit ByteReader(base::Bytes in) : in_(in) {}
-
-  template <typename T>
-  T Int() {
-    const base::Bytes raw = Raw(sizeof(T));
-    uint64_t value = 0;
-    for (size_t i = 0; i < raw.size(); ++i) value |= std::to_integer<uint64_t>(raw[i]) << (8 * i);
-    return static_cast<T>(value);
-  }
-  // Empty when fewer bytes are left.
-  base::Bytes Raw(uint64_t count) {
-    if (count > in_.size()) {
-      ok_ = false;
-      in_ = {};
-      return {};
-    }
-    const base::Bytes part = in_.first(count);
-    in_ = in_.subspan(count);
-    return part;
-  }
-  template <size_t N>
-  std::array<std::byte, N> Array() {
-    std::array<std::byte, N> array{};
-    const base::Bytes raw = Raw(N);
-    if (!raw.empty()) std::memcpy(array.data(), raw.data(), N);
-    return array;
-  }
-  bool Magic(std::string_view magic) { return base::AsText(Raw(magic.size())) == magic; }
-  size_t left() const { return in_.size(); }
-  bool ok() const { return ok_; }
-
- private:
-  base::Bytes in_;
-  bool ok_ = true;
-};
+constexpr std::string_view kPackPurpose = "umbra pack v2";
+constexpr std::string_view kPointPurpose = "umbra point v2";
+constexpr uint32_t kObjectVersion = 2;  // of packs and points
+constexpr uint32_t kAeadSuite = 1;      // AES-256-GCM
+// A point up to its commitment.
+constexpr size_t kPointKeyedSize = 72;
 
 absl::Status BadPack(std::string_view what) {
   return base::Error(absl::StatusCode::kDataLoss, "CHUNK_DAMAGED", "pack is damaged: {}", what);
@@ -162,9 +106,9 @@ uint64_t CheckOf(const Hash& stored_hash) { return ByteReader(stored_hash).Int<u
 std::string EncodeHeader(const RepositoryInfo& info) {
   std::string text = fmt::format(
       "umbra-repository\nformat_version {}\ncompatible_version {}\nrepository_id {}\ncreate_time_us {}\n"
-      "chunk_size_bytes {}\nmap_page_entries {}\nid_suite {}\naead_suite 0\nkey_slot id 0 {}\n",
+      "chunk_size_bytes {}\nmap_page_entries {}\nid_suite {}\naead_suite {}\n",
       info.format_version, kCompatibleVersion, info.uuid, absl::ToUnixMicros(info.create_time), info.chunk_size_bytes,
-      info.map_page_entries, static_cast<uint32_t>(info.id_suite), base::ToHex(base::AsBytes(info.id_key)));
+      info.map_page_entries, static_cast<uint32_t>(info.id_suite), kAeadSuite);
   text += fmt::format("checksum {}\n", base::ToHex(HashOf(base::AsBytes(text))));
   return text;
 }
@@ -184,11 +128,7 @@ absl::StatusOr<std::map<std::string, std::string, std::less<>>> HeaderFields(std
     rest.remove_prefix(line.size() + 1);
     const size_t space = line.find(' ');
     if (space == std::string_view::npos) continue;
-    if (line.starts_with("key_slot id 0 ")) {
-      fields["id_key"] = line.substr(std::string_view("key_slot id 0 ").size());
-    } else {
-      fields[std::string(line.substr(0, space))] = line.substr(space + 1);
-    }
+    fields[std::string(line.substr(0, space))] = line.substr(space + 1);
   }
   return fields;
 }
@@ -210,7 +150,7 @@ absl::StatusOr<RepositoryInfo> DecodeHeader(std::string_view text) {
     return BadHeader(fmt::format("it needs version {}, this program knows {}", compatible, kFormatVersion));
   }
   RepositoryInfo info;
-  uint32_t suite = 0, aead = 1;
+  uint32_t suite = 0, aead = 0;
   int64_t created = 0;
   info.uuid = fields["repository_id"];
   const bool numbers = ParseNumber(fields["format_version"], info.format_version) && ParseNumber(fields["id_suite"], suite) &&
@@ -222,22 +162,63 @@ absl::StatusOr<RepositoryInfo> DecodeHeader(std::string_view text) {
                              (info.chunk_size_bytes & (info.chunk_size_bytes - 1)) == 0;
   const bool page_ok = info.map_page_entries >= 1 && info.map_page_entries * kChunkIdSize <= kMaxChunkSizeBytes;
   if (!chunk_size_ok || !page_ok) return BadHeader("chunk size or page size is out of range");
-  const auto key = base::FromHex(fields["id_key"]);
-  if (aead != 0 || !ToIdSuite(suite).has_value() || !key.has_value() || key->size() != kIdKeySize) {
-    return BadHeader("it uses an id suite, encryption or key slot that this program doesn't know");
+  if (aead == 0)
+    return BadHeader("it was made without encryption, by an early version; such repositories aren't used any more");
+  if (aead != kAeadSuite || !ToIdSuite(suite).has_value()) {
+    return BadHeader("it uses an id suite or an encryption that this program doesn't know");
   }
   info.id_suite = *ToIdSuite(suite);
-  info.id_key = *key;
   info.create_time = absl::FromUnixMicros(created);
   return info;
 }
 
 std::string EncodePackHeader(const PackHeader& header) {
   ByteWriter out;
-  out.Text(kPackMagic).Int<uint32_t>(1).Int<uint32_t>(kPackHeaderSize).Raw(header.repository).Raw(header.pack);
-  out.Zero(32).Int(header.create_time_us).Int<uint32_t>(0).Int<uint32_t>(0);
+  out.Text(kPackMagic).Int(kObjectVersion).Int<uint32_t>(kPackHeaderSize).Raw(header.repository).Raw(header.pack);
+  out.Raw(header.salt).Int(header.create_time_us).Int(kAeadSuite).Int(header.epoch);
+  UMBRA_CHECK(out.str().size() == kPackKeyedSize);
+  out.Raw(header.commitment);
   UMBRA_CHECK(out.str().size() == kPackHeaderSize);
   return out.Take();
+}
+
+namespace {
+
+absl::StatusOr<ObjectKey> ObjectKeyOf(const DataKeys& keys, const PackHeader& header) {
+  const std::string encoded = EncodePackHeader(header);
+  return keys.KeyOf(header.epoch, header.salt, kPackPurpose, base::AsBytes(encoded).first(kPackKeyedSize));
+}
+
+}  // namespace
+
+KeyedPack NewPack(const DataKeys& keys, base::Random& random, const RawUuid& repository, int64_t create_time_us) {
+  KeyedPack pack;
+  pack.header.repository = repository;
+  pack.header.create_time_us = create_time_us;
+  random.Fill(pack.header.pack);
+  random.Fill(pack.header.salt);
+  pack.header.epoch = keys.epoch();
+  const auto derived = ObjectKeyOf(keys, pack.header);
+  UMBRA_CHECK(derived.ok());
+  pack.key = derived->key;
+  pack.header.commitment = derived->commitment;
+  return pack;
+}
+
+absl::StatusOr<Key> KeyOfPack(const DataKeys& keys, const PackHeader& header) {
+  const auto derived = ObjectKeyOf(keys, header);
+  if (!derived.ok()) return BadPack(base::MessageOf(derived.status()));
+  if (SecretEquals(derived->commitment, header.commitment)) return derived->key;
+  return BadPack("its header wasn't made with this repository's keys");
+}
+
+ChunkAad AadOf(const ChunkId& id, uint32_t plain_length, Codec codec) {
+  ChunkAad aad{};
+  std::memcpy(aad.data(), id.bytes.data(), kChunkIdSize);
+  for (size_t i = 0; i < 4; ++i) aad[kChunkIdSize + i] = static_cast<std::byte>(plain_length >> (8 * i));
+  for (size_t i = 0; i < 2; ++i)
+    aad[kChunkIdSize + 4 + i] = static_cast<std::byte>(static_cast<uint32_t>(codec) >> (8 * i));
+  return aad;
 }
 
 std::string EncodePackEnd(std::string_view header, const std::vector<PackSlot>& slots, uint64_t footer_offset) {
@@ -246,6 +227,7 @@ std::string EncodePackEnd(std::string_view header, const std::vector<PackSlot>& 
     footer.Raw(slot.id.bytes).Raw(slot.stored_hash).Int(slot.offset).Int(slot.stored_length).Int(slot.plain_length);
     footer.Int(static_cast<uint16_t>(slot.codec)).Int<uint16_t>(0);
   }
+  footer.Text(header);
   ByteWriter trailer;
   trailer.Int(static_cast<uint32_t>(slots.size())).Int<uint32_t>(0).Int(footer_offset);
   trailer.Int<uint64_t>(footer.str().size());
@@ -260,15 +242,17 @@ absl::StatusOr<PackHeader> DecodePackHeader(base::Bytes bytes) {
   if (!in.Magic(kPackMagic)) return BadPack("its header has another magic number");
   const auto version = in.Int<uint32_t>();
   const auto size = in.Int<uint32_t>();
-  if (version != 1 || size != kPackHeaderSize) return BadPack(fmt::format("header version {} is unknown", version));
+  if (version != kObjectVersion || size != kPackHeaderSize)
+    return BadPack(fmt::format("header version {} is unknown", version));
   PackHeader header;
   header.repository = in.Array<16>();
   header.pack = in.Array<16>();
-  in.Raw(32);
+  header.salt = in.Array<32>();
   header.create_time_us = in.Int<int64_t>();
   const auto aead = in.Int<uint32_t>();
-  in.Int<uint32_t>();
-  if (!in.ok() || aead != 0) return BadPack("its header is cut or encrypted");
+  header.epoch = in.Int<uint32_t>();
+  header.commitment = in.Array<32>();
+  if (!in.ok() || aead != kAeadSuite) return BadPack("its header is cut, or its encryption unknown");
   return header;
 }
 
@@ -308,12 +292,17 @@ absl::StatusOr<std::vector<PackSlot>> DecodePackFooter(base::Bytes header, base:
     const auto bases = in.Int<uint16_t>();
     if (!codec.has_value() || bases != 0) return BadPack("it has a chunk in an unknown codec");
     slot.codec = *codec;
-    if (slot.offset < kPackHeaderSize || uint64_t{slot.offset} + slot.stored_length > chunks_end) {
+    if (slot.stored_length < kTagSize || slot.stored_length > kMaxChunkSizeBytes + kTagSize) {
+      return BadPack("a chunk has a length that no chunk has");
+    }
+    if (slot.offset < kPackHeaderSize ||
+        uint64_t{slot.offset} + slot.stored_length > chunks_end) {
       return BadPack("a chunk lies outside of it");
     }
     slots.push_back(slot);
   }
-  if (!in.ok() || in.left() != 0) return BadPack("its footer has another length than it says");
+  if (!in.ok() || in.left() != kPackHeaderSize) return BadPack("its footer has another length than it says");
+  if (base::AsText(in.Raw(kPackHeaderSize)) != base::AsText(header)) return BadPack("its header and the copy of it differ");
   return slots;
 }
 
@@ -393,18 +382,35 @@ absl::StatusOr<std::vector<IndexPack>> DecodeIndexPacks(base::Bytes table, base:
   return packs;
 }
 
-std::string EncodePoint(const RawUuid& repository, const Point& point) {
+std::string EncodePointBody(const Point& point) {
   const std::string manifest = point.manifest.SerializeAsString();
   ByteWriter out;
-  out.Text(kPointMagic).Int<uint32_t>(1).Int<uint32_t>(0).Raw(repository);
   out.Int<uint64_t>(manifest.size()).Text(manifest).Int(static_cast<uint32_t>(point.disks.size()));
   for (const DiskRoot& disk : point.disks) {
     out.Int(static_cast<uint32_t>(disk.name.size())).Text(disk.name).Int(disk.capacity_bytes);
     out.Int<uint64_t>(disk.pages.size());
     for (const ChunkId& page : disk.pages) out.Raw(page.bytes);
   }
-  out.Raw(HashOf(base::AsBytes(out.str())));
   return out.Take();
+}
+
+std::string EncodePoint(const DataKeys& keys, base::Random& random, const RawUuid& repository, const Point& point) {
+  const std::string body = EncodePointBody(point);
+  Salt salt;
+  random.Fill(salt);
+  const uint32_t epoch = keys.epoch();
+  ByteWriter head;
+  head.Text(kPointMagic).Int(kObjectVersion).Int(epoch).Raw(repository).Raw(salt).Int<uint64_t>(body.size());
+  UMBRA_CHECK(head.str().size() == kPointKeyedSize);
+  const auto derived = keys.KeyOf(epoch, salt, kPointPurpose, base::AsBytes(head.str()));
+  UMBRA_CHECK(derived.ok());
+  std::string sealed(body.size() + kTagSize, '\0');
+  Sealer sealer;
+  sealer.SetKey(derived->key);
+  sealer.Seal(0, {}, base::AsBytes(body), reinterpret_cast<std::byte*>(sealed.data()));
+  head.Raw(derived->commitment).Text(sealed);
+  head.Raw(HashOf(base::AsBytes(head.str())));
+  return head.Take();
 }
 
 namespace {
@@ -430,13 +436,8 @@ bool DecodeDiskRoot(ByteReader& in, DiskRoot& disk) {
 
 }  // namespace
 
-absl::StatusOr<Point> DecodePoint(const RawUuid& repository, std::string_view bytes) {
-  const base::Bytes body = WithoutHash(bytes);
-  if (body.empty()) return BadPoint("its hash is wrong");
+absl::StatusOr<Point> DecodePointBody(base::Bytes body) {
   ByteReader in(body);
-  if (!in.Magic(kPointMagic) || in.Int<uint32_t>() != 1) return BadPoint("its magic number or version is unknown");
-  in.Int<uint32_t>();
-  if (in.Array<16>() != repository) return BadPoint("it belongs to another repository");
   Point point;
   const base::Bytes manifest = in.Raw(in.Int<uint64_t>());
   if (!in.ok() || !point.manifest.ParseFromArray(manifest.data(), static_cast<int>(manifest.size()))) {
@@ -448,6 +449,29 @@ absl::StatusOr<Point> DecodePoint(const RawUuid& repository, std::string_view by
   }
   if (!in.ok() || in.left() != 0) return BadPoint("it has another length than it says");
   return point;
+}
+
+absl::StatusOr<Point> DecodePoint(const DataKeys& keys, const RawUuid& repository, std::string_view bytes) {
+  const base::Bytes whole = WithoutHash(bytes);
+  if (whole.empty()) return BadPoint("its hash is wrong");
+  ByteReader in(whole);
+  if (!in.Magic(kPointMagic) || in.Int<uint32_t>() != kObjectVersion)
+    return BadPoint("its magic number or version is unknown");
+  const auto epoch = in.Int<uint32_t>();
+  if (in.Array<16>() != repository) return BadPoint("it belongs to another repository");
+  const auto salt = in.Array<32>();
+  const auto length = in.Int<uint64_t>();
+  const auto commitment = in.Array<32>();
+  if (!in.ok() || in.left() < kTagSize || in.left() - kTagSize != length)
+    return BadPoint("it has another length than it says");
+  const auto derived = keys.KeyOf(epoch, salt, kPointPurpose, whole.first(kPointKeyedSize));
+  if (!derived.ok()) return BadPoint(base::MessageOf(derived.status()));
+  if (!SecretEquals(derived->commitment, commitment)) return BadPoint("it wasn't made with this repository's keys");
+  Opener opener;
+  opener.SetKey(derived->key);
+  std::vector<std::byte> body(length);
+  if (!opener.Open(0, {}, in.Raw(in.left()), body.data())) return BadPoint("its encryption's tag is wrong");
+  return DecodePointBody(body);
 }
 
 std::string EncodeCommit(const std::vector<EncodedPoint>& points) {

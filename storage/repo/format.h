@@ -12,18 +12,21 @@
 
 #include "absl/status/statusor.h"
 #include "storage/base/bytes.h"
+#include "storage/base/random.h"
 #include "storage/repo/chunk.h"
 #include "storage/repo/repository.h"
+#include "storage/repo/seal.h"
 
 namespace umbra::repo {
 
-inline constexpr uint32_t kFormatVersion = 1;
-inline constexpr uint32_t kCompatibleVersion = 1;
+inline constexpr uint32_t kFormatVersion = 2;
+inline constexpr uint32_t kCompatibleVersion = 2;
 inline constexpr uint32_t kMapPageEntries = 1024;
 
 // --- names (section 1) ---
 inline constexpr char kHeaderName[] = "umbra-repository";
 inline constexpr char kLockName[] = "lock";
+inline constexpr char kKeyPrefix[] = "keys/";
 inline constexpr char kPackPrefix[] = "packs/";
 inline constexpr char kPointPrefix[] = "points/";
 inline constexpr char kCommitPrefix[] = "commits/";
@@ -33,6 +36,7 @@ inline constexpr char kQuarantinePrefix[] = "quarantine/";
 using RawUuid = std::array<std::byte, 16>;
 using PackId = std::array<std::byte, 16>;
 using Hash = std::array<std::byte, 32>;
+using Salt = std::array<std::byte, 32>;
 
 std::string PackName(const PackId& id);
 // False when `name` isn't the name of a pack.
@@ -49,21 +53,25 @@ Hash HashOf(base::Bytes a, base::Bytes b = {}, base::Bytes c = {});
 uint64_t CheckOf(const Hash& stored_hash);
 
 // --- header (section 2) ---
+// Without the key of the ids, which is in the ring (key_format.h).
 std::string EncodeHeader(const RepositoryInfo& info);
-// FAILED_PRECONDITION / REPOSITORY_INCOMPATIBLE when damaged, made by a newer version, or in need of what we can't do.
+// FAILED_PRECONDITION / REPOSITORY_INCOMPATIBLE when damaged, made by a newer version or by one without encryption, or
+// in need of what we can't do.
 absl::StatusOr<RepositoryInfo> DecodeHeader(std::string_view text);
 
 // The repository's id alone, for which no key is needed. FAILED_PRECONDITION / REPOSITORY_INCOMPATIBLE when damaged.
 absl::StatusOr<std::string> RepositoryIdOf(std::string_view text);
 
 // --- packs (section 4) ---
-inline constexpr size_t kPackHeaderSize = 96;
+inline constexpr size_t kPackHeaderSize = 128;
+// The part of the header that the pack's key is derived from; the commitment follows.
+inline constexpr size_t kPackKeyedSize = 96;
 inline constexpr size_t kPackTrailerSize = 64;
 inline constexpr size_t kPackSlotSize = 80;  // without base ids
 // More than a pack can hold in its 4 GiB of offsets; a footer that claims more is damaged.
 inline constexpr uint64_t kPackFooterSizeMax = 256 * base::kMiB;
 
-// A chunk in a pack.
+// A chunk in a pack. The stored bytes are encrypted, with their tag.
 struct PackSlot {
   ChunkId id;
   Hash stored_hash;
@@ -77,10 +85,28 @@ struct PackHeader {
   RawUuid repository;
   PackId pack;
   int64_t create_time_us = 0;
+  Salt salt{};
+  uint32_t epoch = 0;
+  Hash commitment{};
 };
 
+// A pack's header and the key that goes with it.
+struct KeyedPack {
+  PackHeader header;
+  Key key;
+};
+// A new pack of `repository`, with fresh id, salt and key.
+KeyedPack NewPack(const DataKeys& keys, base::Random& random, const RawUuid& repository, int64_t create_time_us);
+// The key of the pack that has this header. DATA_LOSS / CHUNK_DAMAGED when the header isn't one that was made with our
+// keys.
+absl::StatusOr<Key> KeyOfPack(const DataKeys& keys, const PackHeader& header);
+
+// What the tag of a chunk covers beside its bytes.
+using ChunkAad = std::array<std::byte, kChunkIdSize + 8>;
+ChunkAad AadOf(const ChunkId& id, uint32_t plain_length, Codec codec);
+
 std::string EncodePackHeader(const PackHeader& header);
-// Footer and trailer, for a pack whose first bytes are `header` and whose chunks end at `footer_offset`.
+// Footer (with a copy of the header at its end) and trailer, for a pack whose first bytes are `header` and whose chunks end at `footer_offset`.
 std::string EncodePackEnd(std::string_view header, const std::vector<PackSlot>& slots, uint64_t footer_offset);
 
 struct PackTrailer {
@@ -149,9 +175,13 @@ struct Point {
   std::vector<DiskRoot> disks;  // in the order of manifest.disks()
 };
 
-std::string EncodePoint(const RawUuid& repository, const Point& point);
+// Encrypted under a key of its own, with a salt from `random`.
+std::string EncodePoint(const DataKeys& keys, base::Random& random, const RawUuid& repository, const Point& point);
 // DATA_LOSS / MANIFEST_DAMAGED.
-absl::StatusOr<Point> DecodePoint(const RawUuid& repository, std::string_view bytes);
+absl::StatusOr<Point> DecodePoint(const DataKeys& keys, const RawUuid& repository, std::string_view bytes);
+// What is inside a point, not encrypted. DATA_LOSS / MANIFEST_DAMAGED.
+std::string EncodePointBody(const Point& point);
+absl::StatusOr<Point> DecodePointBody(base::Bytes body);
 
 struct EncodedPoint {
   std::string id;

@@ -18,26 +18,29 @@ absl::Status Damaged(std::string_view what) {
 
 }  // namespace
 
-PackWriter::PackWriter(const PackHeader& header, std::unique_ptr<BlobWriter> blob)
-    : header_(header), blob_(std::move(blob)), behind_(*blob_), buffer_(kBufferSize) {}
+PackWriter::PackWriter(const KeyedPack& pack, std::unique_ptr<BlobWriter> blob)
+    : header_(pack.header), blob_(std::move(blob)), behind_(*blob_), buffer_(kBufferSize) {
+  sealer_.SetKey(pack.key);
+}
 
-absl::StatusOr<std::unique_ptr<PackWriter>> PackWriter::Create(BlobStore& store, const PackHeader& header) {
-  ASSIGN_OR_RETURN(auto blob, store.Create(PackName(header.pack)));
-  std::unique_ptr<PackWriter> writer(new PackWriter(header, std::move(blob)));
-  RETURN_IF_ERROR(writer->Add(base::AsBytes(EncodePackHeader(header))));
+absl::StatusOr<std::unique_ptr<PackWriter>> PackWriter::Create(BlobStore& store, const KeyedPack& pack) {
+  ASSIGN_OR_RETURN(auto blob, store.Create(PackName(pack.header.pack)));
+  std::unique_ptr<PackWriter> writer(new PackWriter(pack, std::move(blob)));
+  RETURN_IF_ERROR(writer->Add(base::AsBytes(EncodePackHeader(pack.header))));
   return writer;
 }
 
-absl::Status PackWriter::Append(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored,
-                                const Hash& stored_hash) {
+absl::Status PackWriter::Append(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes data) {
+  sealed_.resize(data.size() + kTagSize);
+  sealer_.Seal(size_, AadOf(id, plain_length, codec), data, sealed_.data());
   PackSlot& slot = slots_.emplace_back();
   slot.id = id;
-  slot.stored_hash = stored_hash;
+  slot.stored_hash = HashOf(sealed_);
   slot.offset = static_cast<uint32_t>(size_);
-  slot.stored_length = static_cast<uint32_t>(stored.size());
+  slot.stored_length = static_cast<uint32_t>(sealed_.size());
   slot.plain_length = plain_length;
   slot.codec = codec;
-  return Add(stored);
+  return Add(sealed_);
 }
 
 absl::Status PackWriter::Add(base::Bytes data) {
@@ -79,6 +82,7 @@ absl::StatusOr<PackContents> ReadPackContents(BlobReader& blob, const PackId& id
   RETURN_IF_ERROR(blob.ReadAt(end.footer_offset, footer));
   PackContents contents;
   ASSIGN_OR_RETURN(contents.slots, DecodePackFooter(header, footer, trailer));
+  contents.header = decoded;
   contents.pack = {id, blob.size(), decoded.create_time_us};
   return contents;
 }

@@ -17,12 +17,11 @@ namespace umbra::repo {
 // One thread at a time.
 class PackWriter {
  public:
-  static absl::StatusOr<std::unique_ptr<PackWriter>> Create(BlobStore& store, const PackHeader& header);
+  static absl::StatusOr<std::unique_ptr<PackWriter>> Create(BlobStore& store, const KeyedPack& pack);
 
-  // Buffers; the store gets about one MiB at a time, in aligned pieces, from a thread of its own. So an I/O error may
-  // be that of an earlier chunk.
-  absl::Status Append(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored,
-                      const Hash& stored_hash);
+  // Encrypts `data` (the chunk in its codec); the store gets about one MiB at a time, in aligned pieces, from a thread
+  // of its own. So an I/O error may be that of an earlier chunk. The caller vouches that `data` is chunk `id`.
+  absl::Status Append(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes data);
 
   // Bytes so far, without the footer.
   uint64_t size_bytes() const { return size_; }
@@ -32,11 +31,13 @@ class PackWriter {
   absl::StatusOr<IndexPack> Seal();
 
  private:
-  PackWriter(const PackHeader& header, std::unique_ptr<BlobWriter> blob);
+  PackWriter(const KeyedPack& pack, std::unique_ptr<BlobWriter> blob);
   absl::Status Add(base::Bytes data);
 
   const PackHeader header_;
   const std::unique_ptr<BlobWriter> blob_;
+  Sealer sealer_;
+  std::vector<std::byte> sealed_;
   std::vector<PackSlot> slots_;
   WriteBehind behind_;
   base::AlignedBuffer buffer_;
@@ -45,11 +46,13 @@ class PackWriter {
 };
 
 struct PackContents {
+  PackHeader header;
   IndexPack pack;
   std::vector<PackSlot> slots;
 };
 
-// Reads header and footer. DATA_LOSS / CHUNK_DAMAGED when they are wrong, or of another pack or repository.
+// Reads header and footer; needs no keys. DATA_LOSS / CHUNK_DAMAGED when they are wrong, or of another pack or
+// repository.
 absl::StatusOr<PackContents> ReadPackContents(BlobReader& blob, const PackId& id, const RawUuid& repository);
 
 }  // namespace umbra::repo

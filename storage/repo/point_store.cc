@@ -46,7 +46,7 @@ absl::Status PointStore::Publish(const std::vector<Point>& points) {
       return base::Error(absl::StatusCode::kAlreadyExists, "UPLOAD_INVALID", "recovery point {} exists already", id);
     }
     if (!absl::IsNotFound(there.status())) return there.status();
-    encoded.push_back({id, EncodePoint(repository_, point)});
+    encoded.push_back({id, EncodePoint(keys_, random_, repository_, point)});
   }
   std::string commit;
   absl::Status status;
@@ -97,7 +97,7 @@ absl::StatusOr<Point> PointStore::Read(const std::string& id) {
   auto bytes = store_.Get(PointName(id), kPointSizeMax);
   if (absl::IsNotFound(bytes.status())) return NoPoint(id);
   RETURN_IF_ERROR(bytes.status());
-  auto point = DecodePoint(repository_, *bytes);
+  auto point = DecodePoint(keys_, repository_, *bytes);
   if (point.ok() && point->manifest.recovery_point_id() != id) {
     return base::Error(absl::StatusCode::kDataLoss, "MANIFEST_DAMAGED", "{} holds another recovery point",
                        PointName(id));

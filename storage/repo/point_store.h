@@ -15,8 +15,8 @@ namespace umbra::repo {
 // Thread-safe.
 class PointStore {
  public:
-  PointStore(BlobStore& store, base::Random& random, const RawUuid& repository)
-      : store_(store), random_(random), repository_(repository) {}
+  PointStore(BlobStore& store, base::Random& random, const DataKeys& keys, const RawUuid& repository)
+      : store_(store), random_(random), keys_(keys), repository_(repository) {}
 
   // Finishes commits that a crash cut short. Call once, first.
   absl::Status FinishCommits();
@@ -38,6 +38,7 @@ class PointStore {
 
   BlobStore& store_;
   base::Random& random_;
+  const DataKeys& keys_;
   const RawUuid repository_;
 };
 

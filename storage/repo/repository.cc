@@ -16,6 +16,7 @@ namespace umbra::repo {
 namespace {
 
 constexpr uint64_t kHeaderSizeMax = 64 * base::kKiB;
+constexpr char kKeyFolder[] = "keys";
 
 absl::Status Incompatible(std::string message) {
   return base::MakeError(absl::StatusCode::kFailedPrecondition, "REPOSITORY_INCOMPATIBLE", std::move(message));
@@ -34,6 +35,13 @@ class StoredRepository final : public Repository {
   const RepositoryInfo& info() const override { return core_->info; }
   const ChunkHasher& hasher() const override { return core_->hasher; }
   std::unique_ptr<UploadSession> BeginSession() override { return std::make_unique<PackingSession>(*core_); }
+
+  absl::StatusOr<KeyList> ListKeys() override { return core_->key_store->List(); }
+  absl::StatusOr<KeyInfo> AddKey(const KeySecret& secret, const std::string& label) override {
+    return core_->key_store->Add(secret, label);
+  }
+  absl::Status RemoveKey(const std::string& id) override { return core_->key_store->Remove(id); }
+  absl::StatusOr<KeyList> RotateKeys() override { return core_->key_store->Rotate(); }
 
   absl::StatusOr<RecoveryPointList> ListRecoveryPoints() override;
   absl::StatusOr<Manifest> ReadManifest(const std::string& recovery_point_id) override;
@@ -171,6 +179,12 @@ absl::StatusOr<RepositoryStats> StoredRepository::Stats() {
   return stats;
 }
 
+KeyStore::Place PlaceOf(BlobStore& store, base::Clock& clock, base::Random& random, const RepositoryOptions& options,
+                        const std::string& uuid, const std::string& header) {
+  return {store, clock, random, ToRawUuid(uuid), HashOf(base::AsBytes(header)), options.passphrase_cost};
+}
+
+// Keys first: where there is no header, there is no repository.
 absl::Status WriteHeader(BlobStore& store, base::Clock& clock, base::Random& random, const RepositoryOptions& options) {
   const uint32_t chunk_size = options.chunk_size_bytes;
   if (chunk_size < kMinChunkSizeBytes || chunk_size > kMaxChunkSizeBytes || (chunk_size & (chunk_size - 1)) != 0) {
@@ -183,10 +197,10 @@ absl::Status WriteHeader(BlobStore& store, base::Clock& clock, base::Random& ran
   info.chunk_size_bytes = chunk_size;
   info.map_page_entries = kMapPageEntries;
   info.id_suite = options.id_suite;
-  info.id_key.resize(kIdKeySize);
-  random.Fill(std::as_writable_bytes(std::span(info.id_key.data(), info.id_key.size())));
   info.create_time = clock.Now();
   const std::string header = EncodeHeader(info);
+  RETURN_IF_ERROR(
+      KeyStore::Create(PlaceOf(store, clock, random, options, info.uuid, header), options.key, options.key_label));
   return base::Annotate(store.PutIfAbsent(kHeaderName, base::AsBytes(header)), "write repository header");
 }
 
@@ -196,8 +210,11 @@ absl::StatusOr<std::unique_ptr<Repository>> OpenStore(std::unique_ptr<BlobStore>
   auto header = store->Get(kHeaderName, kHeaderSizeMax);
   if (header.status().code() == absl::StatusCode::kNotFound) return Incompatible("this is no repository: it has no header");
   RETURN_IF_ERROR(header.status());
-  ASSIGN_OR_RETURN(const RepositoryInfo info, DecodeHeader(*header));
-  auto core = std::make_unique<Core>(std::move(store), std::move(lock), clock, random, info, options);
+  ASSIGN_OR_RETURN(RepositoryInfo info, DecodeHeader(*header));
+  auto keys = KeyStore::Open(PlaceOf(*store, clock, random, options, info.uuid, *header), options.key);
+  if (!keys.ok()) return base::Annotate(keys.status(), "open repository {}", info.uuid);
+  info.id_key = base::AsText((*keys)->id_key().bytes);
+  auto core = std::make_unique<Core>(std::move(store), std::move(lock), clock, random, info, options, *std::move(keys));
   auto repository = std::make_unique<StoredRepository>(std::move(core));
   RETURN_IF_ERROR(base::Annotate(repository->Load(), "open repository {}", info.uuid));
   return repository;
@@ -215,7 +232,19 @@ absl::StatusOr<std::unique_ptr<base::File>> LockFolder(base::Filesystem& fs, con
 absl::Status RequireEmpty(base::Filesystem& fs, const std::string& path) {
   ASSIGN_OR_RETURN(const auto names, fs.List(path));
   for (const std::string& name : names) {
-    if (name == kLockName || name == "tmp" || name == "lost+found") continue;
+    if (name == kLockName || name == "tmp" || name == "lost+found" || name == kKeyFolder) continue;
+    return base::Error(absl::StatusCode::kAlreadyExists, "TARGET_EXISTS", "{} isn't empty: it holds {}", path, name);
+  }
+  return absl::OkStatus();
+}
+
+// The folder of keys holds nothing but what a cut-short Create leaves: it will be deleted.
+absl::Status RequireOwnKeys(BlobStore& store, const std::string& path) {
+  ASSIGN_OR_RETURN(const auto names, store.List(kKeyPrefix));
+  for (const std::string& name : names) {
+    SlotId slot;
+    uint32_t epoch = 0;
+    if (ParseSlotName(name, slot) || ParseRingName(name, epoch)) continue;
     return base::Error(absl::StatusCode::kAlreadyExists, "TARGET_EXISTS", "{} isn't empty: it holds {}", path, name);
   }
   return absl::OkStatus();
@@ -240,7 +269,7 @@ enum class When { kMustExist, kMustNotExist, kEither };
 
 absl::StatusOr<std::unique_ptr<Repository>> OpenFolder(base::Filesystem& fs, base::Clock& clock, base::Random& random,
                                                        const std::string& path, const RepositoryOptions& options, When when) {
-  ASSIGN_OR_RETURN(const bool exists, fs.Exists(path + "/" + kHeaderName));
+  ASSIGN_OR_RETURN(const bool exists, Repository::Exists(fs, path));
   if (!exists && when == When::kMustExist) return Incompatible(fmt::format("there is no repository in {}", path));
   if (exists && when == When::kMustNotExist) {
     return base::Error(absl::StatusCode::kAlreadyExists, "TARGET_EXISTS", "there is a repository in {} already", path);
@@ -251,11 +280,18 @@ absl::StatusOr<std::unique_ptr<Repository>> OpenFolder(base::Filesystem& fs, bas
   }
   ASSIGN_OR_RETURN(auto lock, LockFolder(fs, path));
   ASSIGN_OR_RETURN(std::unique_ptr<BlobStore> store, FileBlobStore::Open(fs, path));
-  if (!exists) RETURN_IF_ERROR(WriteHeader(*store, clock, random, options));
+  if (!exists) {
+    RETURN_IF_ERROR(RequireOwnKeys(*store, path));
+    RETURN_IF_ERROR(WriteHeader(*store, clock, random, options));
+  }
   return OpenStore(std::move(store), std::move(lock), clock, random, options);
 }
 
 }  // namespace
+
+absl::StatusOr<bool> Repository::Exists(base::Filesystem& fs, const std::string& path) {
+  return fs.Exists(path + "/" + kHeaderName);
+}
 
 absl::StatusOr<std::unique_ptr<Repository>> Repository::Create(base::Filesystem& fs, base::Clock& clock, base::Random& random,
                                                                const std::string& path, const RepositoryOptions& options) {

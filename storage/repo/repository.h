@@ -21,6 +21,7 @@
 #include "storage/base/random.h"
 #include "storage/repo/blob_store.h"
 #include "storage/repo/chunk.h"
+#include "storage/repo/keys.h"
 #include "umbra/store/v1/store.pb.h"
 
 namespace umbra::repo {
@@ -31,6 +32,11 @@ struct RepositoryOptions {
   // Only when a repository is made; an existing one keeps its own.
   uint32_t chunk_size_bytes = kDefaultChunkSizeBytes;
   IdSuite id_suite = IdSuite::kBlake3Keyed;
+  std::string key_label = "key file";  // of the first key
+
+  // Opens the repository; the first key of one that is made. Every repository is encrypted.
+  KeySecret key;
+  Argon2Cost passphrase_cost = kDefaultArgon2Cost;  // of passphrases that are added
 
   // A pack is sealed at this size. Smaller: more files and syncs. Larger: more is sent again after a cut.
   uint64_t pack_size_bytes = 32 * base::kMiB;
@@ -45,7 +51,8 @@ struct RepositoryInfo {
   uint32_t chunk_size_bytes = 0;
   uint32_t map_page_entries = 0;
   IdSuite id_suite = IdSuite::kBlake3Keyed;
-  std::string id_key;  // kIdKeySize bytes; only for agents that make chunks for this repository
+  std::string id_key;  // kIdKeySize bytes; only for agents that make chunks for this repository; not in the header but
+                       // in the ring
   absl::Time create_time;
 };
 
@@ -240,6 +247,8 @@ class Repository {
   // `fs`, `clock`, `random` outlive the repository; `path` is its folder.
   // FAILED_PRECONDITION / REPOSITORY_LOCKED        another process (or object) has it open.
   // FAILED_PRECONDITION / REPOSITORY_INCOMPATIBLE  no repository, made by a newer version, or its header is damaged.
+  // FAILED_PRECONDITION / KEY_MISSING, KEY_WRONG   options.key is empty, or opens nothing.
+  // DATA_LOSS / KEYS_DAMAGED                       no intact key opens it, or somebody changed keys or header.
   // ALREADY_EXISTS / TARGET_EXISTS                 (Create) the folder holds something else, or a repository.
   static absl::StatusOr<std::unique_ptr<Repository>> Create(base::Filesystem& fs, base::Clock& clock, base::Random& random,
                                                             const std::string& path, const RepositoryOptions& options = {});
@@ -252,6 +261,8 @@ class Repository {
   // The same over any store; the caller sees to it that nobody else uses it. Makes the repository when the store is empty.
   static absl::StatusOr<std::unique_ptr<Repository>> OpenOrCreateIn(std::unique_ptr<BlobStore> store, base::Clock& clock,
                                                                     base::Random& random, const RepositoryOptions& options = {});
+  // There is a repository in the folder, intact or not.
+  static absl::StatusOr<bool> Exists(base::Filesystem& fs, const std::string& path);
   virtual ~Repository() = default;
 
   virtual const RepositoryInfo& info() const = 0;
@@ -259,6 +270,16 @@ class Repository {
   virtual const ChunkHasher& hasher() const = 0;
 
   virtual std::unique_ptr<UploadSession> BeginSession() = 0;
+
+  // Keys that open the repository. Data is never touched; each change is durable when OK.
+  virtual absl::StatusOr<KeyList> ListKeys() = 0;
+  // INVALID_ARGUMENT / KEY_INVALID when the label is no label.
+  virtual absl::StatusOr<KeyInfo> AddKey(const KeySecret& secret, const std::string& label) = 0;
+  // NOT_FOUND / KEY_NOT_FOUND; FAILED_PRECONDITION / KEY_LAST, KEY_IN_USE.
+  virtual absl::Status RemoveKey(const std::string& id) = 0;
+  // Everything written from now on is encrypted with a new key, which keys that were removed don't open. Returns the
+  // keys; those that were passed over say why.
+  virtual absl::StatusOr<KeyList> RotateKeys() = 0;
 
   virtual absl::StatusOr<RecoveryPointList> ListRecoveryPoints() = 0;
   // NOT_FOUND / RECOVERY_POINT_NOT_FOUND; DATA_LOSS / MANIFEST_DAMAGED.

@@ -171,8 +171,7 @@ absl::StatusOr<uint64_t> PackingSession::Put(const ChunkView& chunk) {
 }
 
 absl::StatusOr<uint64_t> PackingSession::Store(const ChunkId& id, Codec codec, uint32_t plain_length,
-                                               base::Bytes stored) {
-  const Hash hash = HashOf(stored);
+                                               base::Bytes data) {
   absl::MutexLock lock(&mu_);
   const auto may_append = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return to_seal_.size() < kSealQueueMax || !failure_.ok();
@@ -188,23 +187,21 @@ absl::StatusOr<uint64_t> PackingSession::Store(const ChunkId& id, Codec codec, u
   if (!location.ok() || known) core_.in_flight.Release(id, owner_id_);
   RETURN_IF_ERROR(location.status());
   if (known) return 0;
-  if (const auto appended = AppendLocked(id, codec, plain_length, stored, hash); !appended.ok()) {
+  if (const auto appended = AppendLocked(id, codec, plain_length, data); !appended.ok()) {
     core_.in_flight.Release(id, owner_id_);
     return FailLocked(appended);
   }
-  return stored.size();
+  return data.size() + kTagSize;
 }
 
-absl::Status PackingSession::AppendLocked(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored,
-                                          const Hash& hash) {
+// Encrypts under the lock, at some 3 GB/s with the hash of what is stored: a tenth of what the caller did before,
+// outside of it.
+absl::Status PackingSession::AppendLocked(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes data) {
   if (open_pack_ == nullptr) {
-    PackHeader header;
-    header.repository = core_.uuid;
-    header.create_time_us = absl::ToUnixMicros(core_.clock.Now());
-    core_.random.Fill(header.pack);
-    ASSIGN_OR_RETURN(open_pack_, PackWriter::Create(*core_.store, header));
+    const KeyedPack pack = NewPack(core_.keys(), core_.random, core_.uuid, absl::ToUnixMicros(core_.clock.Now()));
+    ASSIGN_OR_RETURN(open_pack_, PackWriter::Create(*core_.store, pack));
   }
-  RETURN_IF_ERROR(open_pack_->Append(id, codec, plain_length, stored, hash));
+  RETURN_IF_ERROR(open_pack_->Append(id, codec, plain_length, data));
   if (open_pack_->size_bytes() >= core_.options.pack_size_bytes) QueueSealLocked();
   return absl::OkStatus();
 }

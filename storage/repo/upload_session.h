@@ -65,11 +65,11 @@ class PackingSession final : public UploadSession, private ChunksInFlight::Owner
   // the seal of another session's pack.
   absl::StatusOr<uint32_t> SafeLength(const ChunkId& id);
   // Stores a checked chunk or page, unless another thread was faster. Returns the bytes stored.
-  absl::StatusOr<uint64_t> Store(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored);
+  absl::StatusOr<uint64_t> Store(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes data);
   absl::StatusOr<ChunkId> StorePage(std::span<const ChunkId> ids);
   absl::Status FinishDiskMap(const DiskKey& key, DiskMap map);
 
-  absl::Status AppendLocked(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes stored, const Hash& hash)
+  absl::Status AppendLocked(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes data)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status FailLocked(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void QueueSealLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -217,8 +217,19 @@ absl::Status Verifier::Check(const ScannedPack& pack, const PackSlot& slot, base
   const bool right = pack.from_footer ? hash == slot.stored_hash : CheckOf(hash) == CheckOf(slot.stored_hash);
   if (!right) return Damaged(fmt::format("the bytes at {} of {} are wrong", slot.offset, PackName(pack.id)));
   if (scope_.level == VerifyLevel::kStored) return absl::OkStatus();
+  const auto open = core_.packs.OpenKeyed(pack.number);
+  RETURN_IF_ERROR(open.status());
+  RETURN_IF_ERROR((*open)->key.status());
+  // The thread's own: what is stored is not to be changed, and what is decompressed goes to `scratch`.
+  thread_local Opener opener;
+  thread_local std::vector<std::byte> data;
+  data.resize(std::max<size_t>(stored.size(), kTagSize) - kTagSize);
+  opener.SetKey(*(*open)->key);
+  if (!opener.Open(slot.offset, AadOf(slot.id, slot.plain_length, slot.codec), stored, data.data())) {
+    return Damaged(fmt::format("the tag of the bytes at {} of {} is wrong", slot.offset, PackName(pack.id)));
+  }
   base::Bytes plain;
-  const absl::Status opened = OpenChunk(core_.hasher, slot.id, slot.codec, slot.plain_length, stored, scratch, plain);
+  const absl::Status opened = OpenChunk(core_.hasher, slot.id, slot.codec, slot.plain_length, data, scratch, plain);
   return opened.ok() ? opened : Damaged(base::MessageOf(opened));
 }
 
@@ -500,7 +511,9 @@ absl::Status Verifier::ReadPage(const Point& point, const DiskRoot& disk, const 
   std::vector<ChunkLocation> locations;
   std::vector<size_t> places;
   const auto check_batch = [&] {
-    const auto& fetched = reader.Fetch(locations);
+    std::vector<ChunkId> batch_ids;
+    for (const size_t place : places) batch_ids.push_back(ids[place]);
+    const auto& fetched = reader.Fetch(batch_ids, locations);
     for (size_t i = 0; i < locations.size(); ++i) {
       const ChunkId& id = ids[places[i]];
       base::Bytes plain;

@@ -8,6 +8,7 @@
 #include "storage/base/status.h"
 #include "storage/repo/blob_file.h"
 #include "storage/repo/index_run.h"
+#include "storage/repo/key_format.h"
 #include "storage/repo/pack.h"
 #include "storage/repo/pack_scan.h"
 
@@ -150,6 +151,7 @@ absl::StatusOr<StoredReport> StoredVerifier::Run() {
   const auto own_hash = [](const std::string&, base::Bytes bytes) { return CheckOwnHash(bytes); };
   uint64_t points = 0;
   RETURN_IF_ERROR(CheckObjects(kPointPrefix, kPointSizeMax, own_hash, &points));
+  RETURN_IF_ERROR(CheckObjects(kKeyPrefix, kRingSizeMax, own_hash, nullptr));
   RETURN_IF_ERROR(CheckObjects(kCommitPrefix, kPointSizeMax, own_hash, nullptr));
   RETURN_IF_ERROR(CheckObjects(kQuarantinePrefix, kMarkSizeMax, own_hash, nullptr));
   absl::MutexLock lock(&mu_);

@@ -1,5 +1,6 @@
 // Target: everything that a repository reads back from disk. The first byte chooses the decoder.
 #include "storage/repo/format.h"
+#include "storage/repo/key_format.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace umbra::fuzz {
@@ -13,7 +14,6 @@ std::string HeaderSeed() {
   info.format_version = repo::kFormatVersion;
   info.chunk_size_bytes = repo::kDefaultChunkSizeBytes;
   info.map_page_entries = repo::kMapPageEntries;
-  info.id_key = std::string(repo::kIdKeySize, 'k');
   return repo::EncodeHeader(info);
 }
 
@@ -37,9 +37,10 @@ std::string PackSeed() {
   const std::string head = repo::EncodePackHeader(header);
   repo::PackSlot slot;
   slot.offset = repo::kPackHeaderSize;
-  slot.stored_length = 4;
+  slot.stored_length = 4 + repo::kTagSize;
   slot.plain_length = 4;
-  return head + "data" + repo::EncodePackEnd(head, {slot}, repo::kPackHeaderSize + 4);
+  const std::string chunk(slot.stored_length, 'c');
+  return head + chunk + repo::EncodePackEnd(head, {slot}, repo::kPackHeaderSize + chunk.size());
 }
 
 void TestPack(std::string_view input) {
@@ -59,10 +60,24 @@ void TestPack(std::string_view input) {
   }
 }
 
+repo::DataKeys& Keys() {
+  static auto* const keys = [] {
+    auto* made = new repo::DataKeys;
+    made->Add(1, repo::Key());
+    return made;
+  }();
+  return *keys;
+}
+
+std::string SealedPointSeed() {
+  base::SeededRandom random(1);
+  return repo::EncodePoint(Keys(), random, repo::ToRawUuid(kUuid), PointSeed());
+}
+
+// The tag stops nearly everything at the door, so what is behind it has an entrance of its own.
 void TestPoint(std::string_view input) {
-  const auto point = repo::DecodePoint(repo::ToRawUuid(kUuid), input);
-  if (!point.ok()) return;
-  Require(point->disks.size() == static_cast<size_t>(point->manifest.disks_size()), "an accepted point has a root per disk");
+  (void)repo::DecodePoint(Keys(), repo::ToRawUuid(kUuid), input);
+  (void)repo::DecodePointBody(base::AsBytes(input));
 }
 
 void TestCommit(std::string_view input) {
@@ -79,12 +94,57 @@ void TestMark(std::string_view input) {
   Require(damage->chunks.size() * 8 <= input.size(), "an accepted mark has room for what it names");
 }
 
+std::string SlotSeed() {
+  repo::KeySlot slot;
+  slot.repository = repo::ToRawUuid(kUuid);
+  slot.argon2 = {1, 8};
+  slot.epoch = 1;
+  slot.label = "office";
+  return repo::EncodeSlot(slot);
+}
+
+std::string RingSeed() {
+  repo::RingBody body;
+  body.earlier_roots.emplace_back(1, repo::Key());
+  return repo::EncodeRing({repo::ToRawUuid(kUuid), 1, 2, {{}, {}}}, body, repo::Key());
+}
+
+void TestSlot(std::string_view input) {
+  const auto slot = repo::DecodeSlot(repo::ToRawUuid(kUuid), input);
+  if (!slot.ok()) return;
+  Require(slot->argon2.memory_kib <= base::kMiB, "an accepted slot doesn't make a guess cost more than a GiB");
+  Require(repo::EncodeSlot(*slot) == input, "an accepted slot has one form");
+}
+
+void TestRing(std::string_view input) {
+  const auto ring = repo::DecodeRing(repo::ToRawUuid(kUuid), input);
+  if (ring.ok()) (void)repo::OpenRing(*ring, repo::Key());
+  (void)repo::DecodeRingBody(base::AsBytes(input));
+}
+
+// What people type, and the file that they may have edited.
+void TestTyped(std::string_view input) {
+  const auto recovery = repo::ParseRecoveryKey(input);
+  if (recovery.ok())
+    Require(repo::ParseRecoveryKey(repo::PrintRecoveryKey(*recovery)).ok(), "a printed key can be typed");
+  (void)repo::ParseKeyFile(input);
+}
+
 }  // namespace
 
 std::vector<std::string> Seeds() {
-  const std::string point = repo::EncodePoint(repo::ToRawUuid(kUuid), PointSeed());
-  return {"0" + HeaderSeed(), "1" + PackSeed(), "2" + point, "3" + repo::EncodeCommit({{kUuid, point}}),
-          "4" + repo::EncodeMark(repo::ToRawUuid(kUuid), repo::PackId{}, MarkSeed())};
+  const std::string point = SealedPointSeed();
+  base::SeededRandom random(2);
+  return {"0" + HeaderSeed(),
+          "1" + PackSeed(),
+          "2" + point,
+          "2" + repo::EncodePointBody(PointSeed()),
+          "3" + repo::EncodeCommit({{kUuid, point}}),
+          "4" + SlotSeed(),
+          "5" + RingSeed(),
+          "6" + repo::PrintRecoveryKey(repo::NewRecoverySecret(random)),
+          "6" + repo::PrintKeyFile(repo::NewKeyFileSecret(random), "a file"),
+          "7" + repo::EncodeMark(repo::ToRawUuid(kUuid), repo::PackId{}, MarkSeed())};
 }
 
 void TestOneInput(std::string_view input) {
@@ -104,7 +164,16 @@ void TestOneInput(std::string_view input) {
       TestCommit(rest);
       break;
     case 4:
+      TestSlot(rest);
+      break;
+    case 5:
+      TestRing(rest);
+      break;
+    case 7:
       TestMark(rest);
+      break;
+    default:
+      TestTyped(rest);
       break;
   }
 }

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "server/repository_keys.h"
 #include "storage/base/status.h"
 #include "storage/repo/repository.h"
 #include "storage/tls/certificate_authority.h"
@@ -239,7 +240,7 @@ TEST_F(ServerTest, HealthAndReflectionOnTheLocalApiOnly) {
   EXPECT_EQ(health, "\x08\x01");  // SERVING
   ASSERT_TRUE(RawCall(Api(), kReflect, kListServices, &services).ok());
   for (const char* name : {"HostService", "VirtualMachineService", "WriterService", "JobService",
-                           "RecoveryPointService", "RepositoryService", "EventService"}) {
+                           "RecoveryPointService", "RepositoryService", "RepositoryKeyService", "EventService"}) {
     EXPECT_THAT(services, HasSubstr(std::string("umbra.v1.") + name));
   }
   EXPECT_THAT(services, Not(HasSubstr("agent.v1")));
@@ -366,15 +367,28 @@ TEST_F(ServerTest, StopsInTimeWithWatchersAndAgentsConnected) {
 
 class StoredPointTest : public ServerTest {
  protected:
-  // A recovery point of an empty 1 MiB disk that only the repository knows.
+  // The key file that the daemon will use.
+  repo::RepositoryOptions OptionsWithKey() {
+    repo::RepositoryOptions options;
+    options.key = *ProvideKey(config_.repositories[0], files_, random_);
+    return options;
+  }
+
+  // A recovery point of a 1 MiB disk, with data in its first chunk, that only the repository knows.
   void StorePoint() {
     ASSERT_TRUE(files_.MakeDirectories(config_.data_dir + "/repositories").ok());
-    auto repository = *repo::Repository::OpenOrCreate(files_, clock_, random_, config_.repositories[0].path);
+    auto repository =
+        *repo::Repository::OpenOrCreate(files_, clock_, random_, config_.repositories[0].path, OptionsWithKey());
     auto session = repository->BeginSession();
     const uint64_t chunks = (1 << 20) / repository->info().chunk_size_bytes;
+    const std::string data = FirstChunk(*repository);
+    std::vector<repo::ChunkId> ids(chunks);
+    ids[0] = repository->hasher().Id(base::AsBytes(data));
+    const auto length = static_cast<uint32_t>(data.size());
+    ASSERT_TRUE(session->Put({ids[0], length, repo::Codec::kRaw, base::AsBytes(data)}).ok());
     {
       auto map = *session->AddDiskMap("u1", "vda", 1 << 20);
-      ASSERT_TRUE(map->Append(std::vector<repo::ChunkId>(chunks)).ok());
+      ASSERT_TRUE(map->Append(ids).ok());
       ASSERT_TRUE(map->Finish().ok());
     }
     repo::Manifest manifest;
@@ -385,6 +399,36 @@ class StoredPointTest : public ServerTest {
     disk->set_name("vda");
     disk->set_capacity_bytes(1 << 20);
     ASSERT_TRUE(session->Commit({manifest}).ok());
+  }
+
+  static std::string FirstChunk(const repo::Repository& repository) {
+    std::string data(repository.info().chunk_size_bytes, 'x');
+    for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i % 251);
+    return data;
+  }
+
+  // The one point of the repository, as opened with `key`, has the disk that StorePoint stored.
+  void ExpectRestores(const repo::KeySecret& key) {
+    repo::RepositoryOptions options;
+    options.key = key;
+    auto repository = repo::Repository::Open(files_, clock_, random_, config_.repositories[0].path, options);
+    ASSERT_TRUE(repository.ok()) << base::Describe(repository.status());
+    const auto list = *(*repository)->ListRecoveryPoints();
+    ASSERT_EQ(list.points.size(), 1u);
+    auto disk = *(*repository)->OpenDisk(list.points[0].recovery_point_id(), "vda");
+    const auto chunks = disk->Next(1 << 20);
+    ASSERT_TRUE(chunks.ok()) << base::Describe(chunks.status());
+    ASSERT_EQ(chunks->size(), 1u);
+    EXPECT_EQ(base::AsText((*chunks)[0].chunk.data), FirstChunk(**repository));
+  }
+
+  // An umbrad on a new machine, with the same repository.
+  void LoseTheMachine() {
+    server_.reset();
+    std::filesystem::remove_all(dir_.File("lost"));
+    std::filesystem::rename(config_.data_dir, dir_.File("lost"));
+    ASSERT_TRUE(files_.MakeDirectories(config_.data_dir).ok());
+    std::filesystem::rename(dir_.File("lost/repositories"), config_.data_dir + "/repositories");
   }
 
   int PointCount() {
@@ -411,6 +455,59 @@ TEST_F(StoredPointTest, LostCatalogIsRebuilt) {
   }
   Start();
   EXPECT_EQ(PointCount(), 1);
+}
+
+TEST_F(StoredPointTest, TheKeyFileIsMadeWithTheRepositoryAndKept) {
+  Start();
+  const std::string path = config_.repositories[0].key_file;
+  EXPECT_EQ(path, config_.data_dir + "/keys/main.key");
+  struct stat status {};
+  ASSERT_EQ(stat(path.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0600u);
+  ASSERT_EQ(stat(base::DirectoryOf(path).c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0700u);
+  const std::string before = *files_.ReadFile(path);
+  server_.reset();
+  Start();
+  EXPECT_EQ(*files_.ReadFile(path), before);
+  server_.reset();
+  // Never a new key beside a repository: it would open nothing, and look right.
+  std::filesystem::remove(path);
+  EXPECT_EQ(ReasonOfStart(), "KEY_MISSING");
+  EXPECT_FALSE(std::filesystem::exists(path));
+  ASSERT_TRUE(files_.WriteFileAtomic(path, repo::PrintKeyFile(repo::NewKeyFileSecret(random_), "another")).ok());
+  EXPECT_EQ(ReasonOfStart(), "KEY_WRONG");
+  ASSERT_TRUE(files_.WriteFileAtomic(path, "what is this?").ok());
+  EXPECT_EQ(ReasonOfStart(), "KEY_INVALID");
+}
+
+TEST_F(StoredPointTest, ALostMachineComesBackFromTheRepositoryAndOneKey) {
+  StorePoint();
+  const RepositoryConfig& config = config_.repositories[0];
+  const repo::KeySecret recovery = repo::NewRecoverySecret(random_);
+  const std::string passphrase = "correct horse battery";
+  {
+    auto repository = *repo::Repository::Open(files_, clock_, random_, config.path, OptionsWithKey());
+    ASSERT_TRUE(repository->AddKey(recovery, "").ok());
+    ASSERT_TRUE(repository->AddKey(*repo::PassphraseSecret(passphrase), "").ok());
+  }
+  for (const std::string& typed : {repo::PrintRecoveryKey(recovery) + "\n", passphrase}) {
+    Start();
+    EXPECT_EQ(PointCount(), 1);
+    LoseTheMachine();
+    EXPECT_EQ(ReasonOfStart(), "KEY_MISSING");
+    const auto recover = [&](const std::string& text) {
+      return base::ReasonOf(RecoverKeyFile(config, text, files_, clock_, random_));
+    };
+    EXPECT_EQ(recover("never the passphrase"), "KEY_WRONG");
+    EXPECT_EQ(recover("short"), "KEY_INVALID");
+    EXPECT_EQ(recover(typed), "");
+    EXPECT_EQ(recover(typed), "TARGET_EXISTS");
+    Start();
+    EXPECT_EQ(PointCount(), 1) << "the catalog is rebuilt";
+    server_.reset();
+    ExpectRestores(OptionsWithKey().key);
+  }
 }
 
 TEST_F(StoredPointTest, VanishedRepositoryIsNotReplacedByAnEmptyOne) {

@@ -1,4 +1,5 @@
 #include "tests/unit/server/agent_api/agent_port.h"
+#include "tests/support/repository_key.h"
 
 #include <gtest/gtest.h>
 
@@ -60,7 +61,7 @@ void Daemon::OpenStorage() {
   enrolment = std::make_unique<auth::Enrolment>(*catalog, clock, random, *authority);
   std::vector<maintenance::OpenRepository> open;
   open.push_back({catalog::RepositoryId("main"), dir.File("repo"),
-                  *repo::Repository::OpenOrCreate(files, clock, random, dir.File("repo"))});
+                  *repo::Repository::OpenOrCreate(files, clock, random, dir.File("repo"), testing::WithTestKey())});
   repositories = std::make_unique<maintenance::RepositorySet>(std::move(open));
 }
 

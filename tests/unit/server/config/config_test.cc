@@ -35,7 +35,7 @@ TEST(ParseConfig, NamesEveryFaultWithItsLine) {
       {"[repository]\nid = \"a\"", "u.toml:1: repository: expected sections [[repository]]"},
       {"[[repository]]\nid = \"a\"", "u.toml:1: repository: needs both 'id' and 'path'"},
       {"[[repository]]\nid = \"a\"\npath = \"p\"\nsize = 1",
-       "u.toml:4: unknown key 'size'; known: id, path, chunk_size_bytes"},
+       "u.toml:4: unknown key 'size'; known: id, path, key_file, chunk_size_bytes"},
       {"[[repository]]\nid = \"a\"\npath = \"p\"\nchunk_size_bytes = -1",
        "u.toml:4: chunk_size_bytes: expected a number of bytes"},
   };
@@ -83,7 +83,8 @@ TEST(CompleteConfig, EverythingDefaultsBelowTheDataFolder) {
   ASSERT_TRUE(complete.ok()) << base::Describe(complete.status());
   EXPECT_EQ(complete->data_dir, "/d");
   EXPECT_EQ(complete->api_socket, "/d/umbrad.sock");
-  EXPECT_EQ(complete->repositories, (std::vector<RepositoryConfig>{{"main", "/d/repositories/main"}}));
+  EXPECT_EQ(complete->repositories,
+            (std::vector<RepositoryConfig>{{"main", "/d/repositories/main", "/d/keys/main.key"}}));
   EXPECT_EQ(complete->log.file, "");
 }
 
@@ -111,7 +112,8 @@ TEST(ReadCommandLine, FlagsOverrideTheFile) {
   EXPECT_EQ(line->config.agent_listen, "127.0.0.1:0");
   EXPECT_EQ(line->config.enrolment_listen, "0.0.0.0:7441");
   EXPECT_EQ(line->config.advertise, (std::vector<std::string>{"n1", "n2"}));
-  EXPECT_EQ(line->config.repositories, (std::vector<RepositoryConfig>{{"fast", "/y"}, {"slow", "/x/z"}}));
+  EXPECT_EQ(line->config.repositories,
+            (std::vector<RepositoryConfig>{{"fast", "/y", "/x/keys/fast.key"}, {"slow", "/x/z", "/x/keys/slow.key"}}));
   EXPECT_EQ(line->config.log.level, "debug");
   EXPECT_TRUE(line->config.log.json);
 }

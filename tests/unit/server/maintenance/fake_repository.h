@@ -44,6 +44,12 @@ class FakeRepository final : public repo::Repository {
   const repo::RepositoryInfo& info() const override { return info_; }
   const repo::ChunkHasher& hasher() const override { return hasher_; }
   std::unique_ptr<repo::UploadSession> BeginSession() override { return nullptr; }
+  absl::StatusOr<repo::KeyList> ListKeys() override { return repo::KeyList(); }
+  absl::StatusOr<repo::KeyInfo> AddKey(const repo::KeySecret&, const std::string&) override {
+    return absl::UnimplementedError("a fake has no keys");
+  }
+  absl::Status RemoveKey(const std::string&) override { return absl::UnimplementedError("a fake has no keys"); }
+  absl::StatusOr<repo::KeyList> RotateKeys() override { return absl::UnimplementedError("a fake has no keys"); }
   absl::StatusOr<repo::RecoveryPointList> ListRecoveryPoints() override {
     repo::RecoveryPointList list;
     for (const auto& [id, manifest] : points) {

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <thread>
 
+#include "tests/support/repository_key.h"
 #include "tests/unit/server/maintenance/fixture.h"
 
 namespace umbra::maintenance {
@@ -236,7 +237,7 @@ TEST_F(RealRepositoryTest, FlippedBitIsNamedByChunkDiskAndOffset) {
   jobs::JobEngine engine(*catalog, clock_, random_);
   std::vector<OpenRepository> all;
   all.push_back({catalog::RepositoryId("main"), dir_.File("r"),
-                 *repo::Repository::OpenOrCreate(files_, clock_, random_, dir_.File("r"))});
+                 *repo::Repository::OpenOrCreate(files_, clock_, random_, dir_.File("r"), testing::WithTestKey())});
   const RepositorySet repositories(std::move(all));
   const std::string point = Store(*repositories.Default().repository, 5);
   FlipABit(dir_.File("r"));

@@ -142,6 +142,16 @@ TEST_F(Damage, ADamagedMapPageNamesTheDiskAndItsRange) {
   EXPECT_EQ(CompareDisk(*repository_, point_, "vda", vm_.at("vda")), absl::OkStatus());
 }
 
+TEST_F(Damage, ADamagedPackHeaderIsReportedAndCostsNoChunk) {
+  const std::string pack = FlipInChunk(IdOf(3));
+  fs_.FlipBit(pack, 48 * 8);  // the salt
+  Reopen();
+  EXPECT_EQ(ReasonOf(CompareVm(*repository_, point_, vm_)), "CHUNK_DAMAGED") << "the flipped chunk itself";
+  const VerifyReport report = Verify();
+  EXPECT_EQ(report.damaged.size(), 2u) << "nothing but this chunk, at its two places";
+  EXPECT_FALSE(report.problems.empty()) << "the pack is named";
+}
+
 TEST_F(Damage, AMissingPackNamesEveryPlaceThatNeedsIt) {
   const std::string pack = FlipInChunk(IdOf(3));
   ASSERT_TRUE(fs_.Remove(pack).ok());
@@ -202,6 +212,7 @@ TEST_F(Damage, NoFlippedBitAnywhereGoesUnnoticed) {
     std::vector<uint64_t> chosen;
     for (uint64_t i = 0; i < 12; ++i) chosen.insert(chosen.end(), {(i * 131) % bits, bits - 1 - (i * 131) % bits, bits / 13 * i});
     const bool is_index = path.find("/index/") != std::string::npos;
+    const bool is_ring = path.ends_with(".ring");  // healed from its other copy
     const std::string original = *fs_.ReadFile(path);
     for (const uint64_t bit : chosen) {
       if (is_index) {  // a run that was dropped comes back, and what replaced it goes
@@ -213,17 +224,23 @@ TEST_F(Damage, NoFlippedBitAnywhereGoesUnnoticed) {
       if (opened.ok()) {
         const auto report = (*opened)->Verify({}, {}, {});
         ASSERT_TRUE(report.ok()) << report.status();
-        EXPECT_EQ(report->ok(), is_index) << path << " bit " << bit;
+        EXPECT_EQ(report->ok(), is_index || is_ring) << path << " bit " << bit;
         const absl::Status read = CompareVm(**opened, point_, vm_);
         EXPECT_TRUE(read.ok() || read.code() == absl::StatusCode::kDataLoss) << path << " bit " << bit << ": " << read;
         if (is_index) {
           EXPECT_TRUE(read.ok()) << read;
         }
       } else {
-        EXPECT_EQ(ReasonOf(opened.status()), "REPOSITORY_INCOMPATIBLE") << path << " bit " << bit;
+        const bool is_slot = path.ends_with(".slot");
+        EXPECT_EQ(ReasonOf(opened.status()), is_slot ? "KEYS_DAMAGED" : "REPOSITORY_INCOMPATIBLE")
+            << path << " bit " << bit;
       }
       opened = absl::CancelledError();
-      if (!is_index) fs_.FlipBit(path, bit);
+      if (is_ring) {
+        EXPECT_EQ(*fs_.ReadFile(path), original) << "healed";
+      } else if (!is_index) {
+        fs_.FlipBit(path, bit);
+      }
     }
   }
 }

@@ -304,7 +304,7 @@ TEST(FullDisk, OpensAndRestoresWithoutASingleByteFree) {
   FaultFilesystem fs(real);
   base::SystemClock clock;
   base::SeededRandom random(1);
-  auto repository = Repository::Open(fs, clock, random, kPath);
+  auto repository = Repository::Open(fs, clock, random, kPath, SmallOptions());
   ASSERT_TRUE(repository.ok());
   fs.FailAt(1, Fault::kNoSpace, true);
   size_t read = 0;

@@ -15,11 +15,10 @@ constexpr char kUuid[] = "01234567-89ab-4def-8123-456789abcdef";
 RepositoryInfo Info() {
   RepositoryInfo info;
   info.uuid = kUuid;
-  info.format_version = 1;
+  info.format_version = 2;
   info.chunk_size_bytes = 131072;
   info.map_page_entries = 1024;
   info.id_suite = IdSuite::kBlake3Keyed;
-  info.id_key = std::string(32, 'k');
   info.create_time = absl::FromUnixMicros(1767225600123456);
   return info;
 }
@@ -34,6 +33,20 @@ Point SomePoint() {
   point.disks.push_back({"vda", 1 << 30, {page, kZeroChunkId}});
   point.disks.push_back({"vdb", 12345, {}});
   return point;
+}
+
+const DataKeys& Keys() {
+  static const auto* keys = [] {
+    auto* made = new DataKeys;
+    made->Add(1, Key());
+    return made;
+  }();
+  return *keys;
+}
+
+std::string Encoded(std::string_view repository) {
+  base::SeededRandom random(1);
+  return EncodePoint(Keys(), random, ToRawUuid(repository), SomePoint());
 }
 
 // Calls `decode` with every bit of `bytes` flipped in turn and with every shorter length: it must return false.
@@ -55,16 +68,16 @@ TEST(Header, RoundTrip) {
   EXPECT_EQ(info->chunk_size_bytes, 131072u);
   EXPECT_EQ(info->map_page_entries, 1024u);
   EXPECT_EQ(info->id_suite, IdSuite::kBlake3Keyed);
-  EXPECT_EQ(info->id_key, std::string(32, 'k'));
+  EXPECT_EQ(info->id_key, "") << "the header holds no secret";
   EXPECT_EQ(info->create_time, absl::FromUnixMicros(1767225600123456));
 }
 
 TEST(Header, IsTheDocumentedText) {
   const std::string text = EncodeHeader(Info());
   EXPECT_TRUE(text.starts_with(
-      "umbra-repository\nformat_version 1\ncompatible_version 1\nrepository_id 01234567-89ab-4def-8123-456789abcdef\n"
-      "create_time_us 1767225600123456\nchunk_size_bytes 131072\nmap_page_entries 1024\nid_suite 1\naead_suite 0\n"
-      "key_slot id 0 6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b\nchecksum "))
+      "umbra-repository\nformat_version 2\ncompatible_version 2\nrepository_id 01234567-89ab-4def-8123-456789abcdef\n"
+      "create_time_us 1767225600123456\nchunk_size_bytes 131072\nmap_page_entries 1024\nid_suite 1\naead_suite 1\n"
+      "checksum "))
       << text;
 }
 
@@ -81,22 +94,31 @@ std::string HeaderWith(std::string_view line, std::string_view replacement) {
 }
 
 TEST(Header, RefusesWhatItDoesNotKnow) {
-  for (const auto& [line, replacement] : {std::pair("compatible_version 1", "compatible_version 2"),
-                                          std::pair("aead_suite 0", "aead_suite 1"),
-                                          std::pair("id_suite 1", "id_suite 9"),
-                                          std::pair("key_slot id 0", "key_slot id 1"),
-                                          std::pair("chunk_size_bytes 131072", "chunk_size_bytes 131073"),
-                                          std::pair("chunk_size_bytes 131072", "chunk_size_bytes 32768"),
-                                          std::pair("map_page_entries 1024", "map_page_entries 0"),
-                                          std::pair("repository_id 0", "repository_id x")}) {
+  for (const auto& [line, replacement] :
+       {std::pair("compatible_version 2", "compatible_version 3"), std::pair("aead_suite 1", "aead_suite 2"),
+        std::pair("id_suite 1", "id_suite 9"), std::pair("chunk_size_bytes 131072", "chunk_size_bytes 131073"),
+        std::pair("chunk_size_bytes 131072", "chunk_size_bytes 32768"),
+        std::pair("map_page_entries 1024", "map_page_entries 0"), std::pair("repository_id 0", "repository_id x")}) {
     const auto info = DecodeHeader(HeaderWith(line, replacement));
     EXPECT_EQ(base::ReasonOf(info.status()), "REPOSITORY_INCOMPATIBLE") << replacement;
   }
 }
 
 TEST(Header, TakesNewerOnesThatSayTheyAreCompatible) {
-  EXPECT_TRUE(DecodeHeader(HeaderWith("format_version 1", "format_version 7")).ok());
-  EXPECT_TRUE(DecodeHeader(HeaderWith("aead_suite 0", "aead_suite 0\nsomething new")).ok());
+  EXPECT_TRUE(DecodeHeader(HeaderWith("format_version 2", "format_version 7")).ok());
+  EXPECT_TRUE(DecodeHeader(HeaderWith("aead_suite 1", "aead_suite 1\nsomething new")).ok());
+}
+
+// What programs before encryption wrote, byte for byte.
+TEST(Header, OneWithoutEncryptionIsRefusedAndSaysWhy) {
+  std::string text =
+      "umbra-repository\nformat_version 1\ncompatible_version 1\nrepository_id 01234567-89ab-4def-8123-456789abcdef\n"
+      "create_time_us 1767225600123456\nchunk_size_bytes 131072\nmap_page_entries 1024\nid_suite 1\naead_suite 0\n"
+      "key_slot id 0 6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b\n";
+  text += fmt::format("checksum {}\n", base::ToHex(HashOf(AsBytes(text))));
+  const auto info = DecodeHeader(text);
+  EXPECT_EQ(base::ReasonOf(info.status()), "REPOSITORY_INCOMPATIBLE");
+  EXPECT_NE(base::MessageOf(info.status()).find("without encryption"), std::string::npos) << info.status();
 }
 
 TEST(Names, OnlyWellFormedOnes) {
@@ -123,7 +145,7 @@ TEST(Pack, RoundTripAndDamage) {
   header.create_time_us = 42;
   PackSlot slot;
   slot.offset = kPackHeaderSize;
-  slot.stored_length = 10;
+  slot.stored_length = kTagSize + 4;
   slot.plain_length = 20;
   slot.codec = Codec::kZstd;
   const std::string head = EncodePackHeader(header);
@@ -170,7 +192,7 @@ TEST(IndexBlock, RoundTripAndDamage) {
 }
 
 TEST(Point, RoundTrip) {
-  const auto point = DecodePoint(ToRawUuid(kUuid), EncodePoint(ToRawUuid(kUuid), SomePoint()));
+  const auto point = DecodePoint(Keys(), ToRawUuid(kUuid), Encoded(kUuid));
   ASSERT_TRUE(point.ok()) << point.status();
   EXPECT_EQ(point->manifest.vm_display_name(), "db1");
   ASSERT_EQ(point->disks.size(), 2u);
@@ -179,23 +201,30 @@ TEST(Point, RoundTrip) {
 }
 
 TEST(Point, DamageIsNoticed) {
-  ExpectEveryDamageIsNoticed(EncodePoint(ToRawUuid(kUuid), SomePoint()),
-                             [](const std::string& bytes) { return DecodePoint(ToRawUuid(kUuid), bytes).ok(); });
+  ExpectEveryDamageIsNoticed(
+      Encoded(kUuid), [](const std::string& bytes) { return DecodePoint(Keys(), ToRawUuid(kUuid), bytes).ok(); });
 }
 
 TEST(Point, OfAnotherRepositoryIsRefused) {
-  const std::string bytes = EncodePoint(ToRawUuid("ffffffff-89ab-4def-8123-456789abcdef"), SomePoint());
-  EXPECT_EQ(base::ReasonOf(DecodePoint(ToRawUuid(kUuid), bytes).status()), "MANIFEST_DAMAGED");
+  const std::string bytes = Encoded("ffffffff-89ab-4def-8123-456789abcdef");
+  EXPECT_EQ(base::ReasonOf(DecodePoint(Keys(), ToRawUuid(kUuid), bytes).status()), "MANIFEST_DAMAGED");
 }
 
 // A point whose hash is right but whose lengths lie: nothing may be read beyond the end, nothing huge allocated.
 TEST(Point, LyingLengthsAreRefused) {
-  const std::string good = EncodePoint(ToRawUuid(kUuid), SomePoint());
-  for (size_t at = 0; at + 8 + 32 <= good.size(); ++at) {
-    std::string body = good.substr(0, good.size() - 32);
+  const std::string sealed = Encoded(kUuid);
+  for (size_t at = 0; at + 8 + 32 <= sealed.size(); ++at) {
+    std::string body = sealed.substr(0, sealed.size() - 32);
     std::memset(body.data() + at, 0xff, 8);
     const Hash hash = HashOf(AsBytes(body));
-    (void)DecodePoint(ToRawUuid(kUuid), body + std::string(base::AsText(hash)));
+    EXPECT_FALSE(DecodePoint(Keys(), ToRawUuid(kUuid), body + std::string(base::AsText(hash))).ok()) << at;
+  }
+  const std::string good = EncodePointBody(SomePoint());
+  ASSERT_TRUE(DecodePointBody(AsBytes(good)).ok());
+  for (size_t at = 0; at + 8 <= good.size(); ++at) {
+    std::string body = good;
+    std::memset(body.data() + at, 0xff, 8);
+    (void)DecodePointBody(AsBytes(body));
   }
 }
 

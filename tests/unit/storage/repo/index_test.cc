@@ -15,6 +15,8 @@ class ChunkIndexTest : public ::testing::Test {
  protected:
   static constexpr uint64_t kUnindexedMax = 1000;
 
+  ChunkIndexTest() { keys_.Add(1, Key()); }
+
   std::unique_ptr<ChunkIndex> OpenIndex() {
     auto index = std::make_unique<ChunkIndex>(store_, random_, repository_, kUnindexedMax);
     const absl::Status loaded = index->Load();
@@ -30,14 +32,10 @@ class ChunkIndexTest : public ::testing::Test {
 
   // Writes a real pack of these chunks (one byte each) and hands it to the index.
   IndexPack AddPack(ChunkIndex& index, const std::vector<ChunkId>& ids) {
-    PackHeader header;
-    header.repository = repository_;
-    header.create_time_us = ++time_;
-    random_.Fill(header.pack);
-    auto writer = *PackWriter::Create(store_, header);
+    auto writer = *PackWriter::Create(store_, NewPack(keys_, random_, repository_, ++time_));
     for (const ChunkId& id : ids) {
       const std::byte byte{1};
-      EXPECT_TRUE(writer->Append(id, Codec::kRaw, 1, {&byte, 1}, HashOf({&byte, 1})).ok());
+      EXPECT_TRUE(writer->Append(id, Codec::kRaw, 1, {&byte, 1}).ok());
     }
     const IndexPack pack = *writer->Seal();
     index.AddPack(pack, writer->slots());
@@ -72,6 +70,7 @@ class ChunkIndexTest : public ::testing::Test {
   base::SeededRandom random_{7};
   RawUuid repository_{};
   int64_t time_ = 0;
+  DataKeys keys_;
 };
 
 TEST_F(ChunkIndexTest, FindsChunksBeforeAndAfterFlushAndReopening) {

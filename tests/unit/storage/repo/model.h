@@ -16,6 +16,7 @@
 #include "storage/base/status.h"
 #include "storage/repo/repository.h"
 #include "tests/support/memory_filesystem.h"
+#include "tests/support/repository_key.h"
 
 namespace umbra::repo {
 
@@ -26,7 +27,7 @@ inline RepositoryOptions SmallOptions() {
   RepositoryOptions options;
   options.chunk_size_bytes = kTestChunkSize;
   options.pack_size_bytes = 4 * kTestChunkSize;
-  return options;
+  return testing::WithTestKey(options);
 }
 
 // `length` bytes that only depend on `seed`: half of the seeds give text that compresses, the others noise. 0 gives

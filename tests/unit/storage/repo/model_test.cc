@@ -122,8 +122,7 @@ class Model {
   int AnyContent() { return static_cast<int>(Below(kContents)); }
 
   void Open() {
-    RepositoryOptions options;
-    options.chunk_size_bytes = kTestChunkSize;
+    RepositoryOptions options = SmallOptions();
     options.pack_size_bytes = kTestChunkSize / (1 + Below(16));
     options.unindexed_chunks_max = 1 + Below(200);
     auto opened = Repository::OpenOrCreate(*fs_, clock_, random_, kPath, options);
@@ -385,7 +384,7 @@ class Model {
     const auto copy = fs_->AfterPowerCut();
     const auto packs = copy->AllFiles(std::string(kPath) + "/packs");
     if (packs.empty() || points_.empty()) return;
-    auto opened = Repository::Open(*copy, clock_, random_, kPath);
+    auto opened = Repository::Open(*copy, clock_, random_, kPath, SmallOptions());
     ASSERT_TRUE(opened.ok()) << opened.status();
     const std::string& victim = packs[Below(packs.size())];
     copy->FlipBit(victim, Below(8 * copy->ReadFile(victim)->size()));

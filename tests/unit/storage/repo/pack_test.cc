@@ -51,31 +51,40 @@ TEST(PackWriter, WritesAlignedPiecesThatReadBack) {
   for (const size_t chunks : {0, 1, 7, 40, 61}) {
     SCOPED_TRACE(chunks);
     NotingStore store;
-    PackHeader header;
-    random.Fill(header.pack);
-    auto writer = *PackWriter::Create(store, header);
+    DataKeys keys;
+    keys.Add(1, Key());
+    const KeyedPack pack = NewPack(keys, random, RawUuid{}, 42);
+    auto writer = *PackWriter::Create(store, pack);
     std::vector<std::string> stored;
     for (size_t i = 0; i < chunks; ++i) {
-      std::string& data = stored.emplace_back(1 + static_cast<size_t>(random.Fraction() * 131072), '\0');
+      std::string& data = stored.emplace_back(64 + static_cast<size_t>(random.Fraction() * 131072), '\0');
       random.Fill(std::as_writable_bytes(std::span(data.data(), data.size())));
       ChunkId id;
       random.Fill(id.bytes);
       const base::Bytes bytes = base::AsBytes(data);
-      ASSERT_TRUE(writer->Append(id, Codec::kRaw, static_cast<uint32_t>(data.size()), bytes, HashOf(bytes)).ok());
+      ASSERT_TRUE(writer->Append(id, Codec::kRaw, static_cast<uint32_t>(data.size()), bytes).ok());
     }
     const IndexPack sealed = *writer->Seal();
     ASSERT_FALSE(store.aligned.empty());
     for (size_t i = 0; i + 1 < store.aligned.size(); ++i) EXPECT_TRUE(store.aligned[i]) << "piece " << i;
 
-    auto blob = *store.Open(PackName(header.pack));
+    auto blob = *store.Open(PackName(pack.header.pack));
     EXPECT_EQ(blob->size(), sealed.size_bytes);
-    const auto contents = ReadPackContents(*blob, header.pack, header.repository);
+    const auto contents = ReadPackContents(*blob, pack.header.pack, pack.header.repository);
     ASSERT_TRUE(contents.ok()) << base::Describe(contents.status());
     ASSERT_EQ(contents->slots.size(), chunks);
+    const auto key = KeyOfPack(keys, contents->header);
+    ASSERT_TRUE(key.ok()) << base::Describe(key.status());
+    Opener opener;
+    opener.SetKey(*key);
     for (size_t i = 0; i < chunks; ++i) {
-      std::string data(contents->slots[i].stored_length, '\0');
-      ASSERT_TRUE(blob->ReadAt(contents->slots[i].offset, std::as_writable_bytes(std::span(data.data(), data.size()))).ok());
-      EXPECT_EQ(data, stored[i]);
+      const PackSlot& slot = contents->slots[i];
+      std::vector<std::byte> data(slot.stored_length);
+      ASSERT_TRUE(blob->ReadAt(slot.offset, data).ok());
+      EXPECT_EQ(HashOf(data), slot.stored_hash);
+      EXPECT_EQ(base::AsText(data).find(stored[i].substr(0, 64)), std::string::npos) << "not in clear";
+      ASSERT_TRUE(opener.Open(slot.offset, AadOf(slot.id, slot.plain_length, slot.codec), data, data.data()));
+      EXPECT_EQ(base::AsText(data).substr(0, data.size() - kTagSize), stored[i]);
     }
   }
 }

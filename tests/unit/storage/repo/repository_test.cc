@@ -273,10 +273,10 @@ TEST_F(Everyday, ReadersSeek) {
 }
 
 TEST_F(Everyday, OnlyOneOwner) {
-  const auto second = Repository::Open(fs_, clock_, random_, kPath);
+  const auto second = Repository::Open(fs_, clock_, random_, kPath, SmallOptions());
   EXPECT_EQ(ReasonOf(second.status()), "REPOSITORY_LOCKED");
   repository_.reset();
-  EXPECT_TRUE(Repository::Open(fs_, clock_, random_, kPath).ok());
+  EXPECT_TRUE(Repository::Open(fs_, clock_, random_, kPath, SmallOptions()).ok());
 }
 
 TEST_F(Everyday, OpenAndCreateAreStrict) {
@@ -285,8 +285,8 @@ TEST_F(Everyday, OpenAndCreateAreStrict) {
   ASSERT_TRUE(fs_.MakeDirectories("/photos").ok());
   ASSERT_TRUE(fs_.WriteFileAtomic("/photos/cat.jpg", "meow").ok());
   EXPECT_EQ(ReasonOf(Repository::OpenOrCreate(fs_, clock_, random_, "/photos").status()), "TARGET_EXISTS");
-  EXPECT_TRUE(Repository::Create(fs_, clock_, random_, "/new/deep").ok());
-  RepositoryOptions odd;
+  EXPECT_TRUE(Repository::Create(fs_, clock_, random_, "/new/deep", SmallOptions()).ok());
+  RepositoryOptions odd = SmallOptions();
   odd.chunk_size_bytes = 100000;
   EXPECT_EQ(ReasonOf(Repository::Create(fs_, clock_, random_, "/odd", odd).status()), "INVALID_REQUEST");
 }
@@ -294,7 +294,8 @@ TEST_F(Everyday, OpenAndCreateAreStrict) {
 TEST_F(Everyday, ADamagedHeaderIsRefused) {
   repository_.reset();
   fs_.FlipBit("/repository/umbra-repository", 400);
-  EXPECT_EQ(ReasonOf(Repository::Open(fs_, clock_, random_, kPath).status()), "REPOSITORY_INCOMPATIBLE");
+  EXPECT_EQ(ReasonOf(Repository::Open(fs_, clock_, random_, kPath, SmallOptions()).status()),
+            "REPOSITORY_INCOMPATIBLE");
 }
 
 // Sessions of several threads each, readers and verifications at once, on a real disk.

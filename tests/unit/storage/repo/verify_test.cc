@@ -7,6 +7,7 @@
 
 #include "storage/repo/blob_file.h"
 #include "storage/repo/format.h"
+#include "storage/repo/key_store.h"
 #include "storage/repo/pack.h"
 #include "storage/repo/verify_stored.h"
 #include "tests/support/manual_clock.h"
@@ -323,11 +324,15 @@ TEST_F(VerifyTest, TheDisksLevelReadsEveryDiskOfEveryPoint) {
 TEST_F(VerifyTest, ADiskWithAnotherHashThanTheBackupReadIsNamed) {
   const std::string path = "/repository/" + PointName(point_);
   const RawUuid uuid = ToRawUuid(repository_->info().uuid);
-  Point point = *DecodePoint(uuid, *fs_.ReadFile(path));
+  const auto store = *FileBlobStore::Open(fs_, "/repository");
+  const Hash header = HashOf(base::AsBytes(*fs_.ReadFile("/repository/umbra-repository")));
+  const auto key_store = *KeyStore::Open({*store, clock_, random_, uuid, header, {}}, testing::TestKey());
+  const DataKeys& keys = key_store->data_keys();
+  Point point = *DecodePoint(keys, uuid, *fs_.ReadFile(path));
   for (int i = 0; i < point.manifest.disks_size(); ++i) {
     if (point.manifest.disks(i).name() == "vdb") point.manifest.mutable_disks(i)->set_map_hash(std::string(32, 'x'));
   }
-  ASSERT_TRUE(fs_.WriteFileAtomic(path, EncodePoint(uuid, point)).ok());
+  ASSERT_TRUE(fs_.WriteFileAtomic(path, EncodePoint(keys, random_, uuid, point)).ok());
   EXPECT_TRUE(Verify().ok()) << "nothing is wrong with the packs";
   VerifyScope disks;
   disks.level = VerifyLevel::kDisks;
