@@ -94,6 +94,12 @@ absl::StatusOr<catalog::RepositoryId> ParseRepositoryName(std::string_view name,
   return ParseOne<catalog::RepositoryId>(name, field, "repositories", "repositories/{repository}");
 }
 
+absl::StatusOr<RepositoryKeyName> ParseRepositoryKeyName(std::string_view name, std::string_view field) {
+  ASSIGN_OR_RETURN(std::vector<std::string> ids,
+                   Parse(name, field, {"repositories", "keys"}, "repositories/{repository}/keys/{key}"));
+  return RepositoryKeyName{catalog::RepositoryId(std::move(ids[0])), std::move(ids[1])};
+}
+
 absl::StatusOr<catalog::VmKey> ParseVmName(std::string_view name, std::string_view field) {
   ASSIGN_OR_RETURN(std::vector<std::string> ids,
                    Parse(name, field, {"hosts", "virtualMachines"}, "hosts/{host}/virtualMachines/{uuid}"));

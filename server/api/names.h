@@ -26,6 +26,13 @@ absl::StatusOr<std::optional<catalog::HostId>> ParseHostNameOrAll(std::string_vi
 absl::StatusOr<catalog::JobId> ParseJobName(std::string_view name, std::string_view field);
 absl::StatusOr<catalog::RecoveryPointId> ParseRecoveryPointName(std::string_view name, std::string_view field);
 absl::StatusOr<catalog::RepositoryId> ParseRepositoryName(std::string_view name, std::string_view field);
+
+struct RepositoryKeyName {
+  catalog::RepositoryId repository;
+  std::string key;
+};
+absl::StatusOr<RepositoryKeyName> ParseRepositoryKeyName(std::string_view name, std::string_view field);
+
 absl::StatusOr<catalog::VmKey> ParseVmName(std::string_view name, std::string_view field);
 
 }  // namespace umbra::api

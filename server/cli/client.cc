@@ -63,6 +63,7 @@ Client::Client(const std::string& socket_path) {
   jobs = v1::JobService::NewStub(channel);
   points = v1::RecoveryPointService::NewStub(channel);
   repositories = v1::RepositoryService::NewStub(channel);
+  keys = v1::RepositoryKeyService::NewStub(channel);
   events = v1::EventService::NewStub(channel);
 }
 

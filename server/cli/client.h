@@ -12,6 +12,7 @@
 #include "umbra/v1/job.grpc.pb.h"
 #include "umbra/v1/recovery_point.grpc.pb.h"
 #include "umbra/v1/repository.grpc.pb.h"
+#include "umbra/v1/repository_key.grpc.pb.h"
 #include "umbra/v1/virtual_machine.grpc.pb.h"
 #include "umbra/v1/writer.grpc.pb.h"
 
@@ -48,6 +49,7 @@ class Client {
   std::unique_ptr<v1::JobService::Stub> jobs;
   std::unique_ptr<v1::RecoveryPointService::Stub> points;
   std::unique_ptr<v1::RepositoryService::Stub> repositories;
+  std::unique_ptr<v1::RepositoryKeyService::Stub> keys;
   std::unique_ptr<v1::EventService::Stub> events;
 };
 

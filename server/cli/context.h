@@ -32,7 +32,11 @@ void AddVmCommands(CLI::App& app, Context& context);
 void AddJobCommands(CLI::App& app, Context& context);       // job, backup
 void AddRecoveryCommands(CLI::App& app, Context& context);  // recovery-point, restore
 void AddRepositoryCommands(CLI::App& app, Context& context);  // repository, event
+void AddRepositoryKeyCommands(CLI::App& repository, Context& context);  // repository key
 void AddCompletionCommand(CLI::App& app);
+
+// The named repository, or the only one, as a resource name.
+std::string RepositoryName(Context& context, const std::string& text);
 
 }  // namespace umbra::cli
 

@@ -16,7 +16,8 @@ namespace {
 
 std::string Size(int64_t bytes) { return base::FormatSize(static_cast<uint64_t>(bytes)); }
 
-// The named repository, or the only one.
+}  // namespace
+
 std::string RepositoryName(Context& context, const std::string& text) {
   if (!text.empty()) return "repositories/" + LastSegment(text);
   std::vector<std::string> names;
@@ -25,6 +26,8 @@ std::string RepositoryName(Context& context, const std::string& text) {
   if (names.size() == 1) return names[0];
   throw ExitError{kExitUsage, "there are several repositories, name one: " + JoinText(names, ", "), "INVALID_REQUEST"};
 }
+
+namespace {
 
 void ListRepositories(Context& context) {
   Table table({"REPOSITORY", "LOCATION", "POINTS", "LOGICAL", "STORED", "FREE"});
@@ -200,6 +203,8 @@ void AddRepositoryCommands(CLI::App& app, Context& context) {
       repository->add_subcommand("rebuild-catalog", "Rebuilds the catalog's recovery points from what the repository holds");
   rebuild->add_option("REPOSITORY", name, "Name; may be left out when there is only one");
   rebuild->callback([&] { RebuildCatalog(context, name); });
+
+  AddRepositoryKeyCommands(*repository, context);
 
   static std::string resource;
   static int64_t after = -1;

@@ -20,8 +20,10 @@
 #include "server/api/inventory_services.h"
 #include "server/api/job_service.h"
 #include "server/api/recovery_point_service.h"
+#include "server/api/repository_key_service.h"
 #include "server/api/repository_service.h"
 #include "storage/base/status.h"
+#include "tests/support/repository_key.h"
 #include "tests/support/temp_dir.h"
 
 namespace umbra::api {
@@ -51,8 +53,9 @@ class ApiTest : public ::testing::Test {
     enrolment_ = std::make_unique<auth::Enrolment>(*catalog_, clock_, random_, *authority_);
     std::vector<maintenance::OpenRepository> repositories;
     for (const std::string id : {"main", "archive"}) {
-      repositories.push_back({catalog::RepositoryId(id), dir_.File(id),
-                              *repo::Repository::OpenOrCreate(files_, clock_, random_, dir_.File(id))});
+      repositories.push_back(
+          {catalog::RepositoryId(id), dir_.File(id),
+           *repo::Repository::OpenOrCreate(files_, clock_, random_, dir_.File(id), testing::WithTestKey())});
     }
     repositories_ = std::make_unique<maintenance::RepositorySet>(std::move(repositories));
     StartServer();
@@ -173,6 +176,7 @@ class ApiTest : public ::testing::Test {
   std::unique_ptr<v1::JobService::Stub> jobs_;
   std::unique_ptr<v1::RecoveryPointService::Stub> points_;
   std::unique_ptr<v1::RepositoryService::Stub> repos_;
+  std::unique_ptr<v1::RepositoryKeyService::Stub> keys_;
   std::unique_ptr<v1::EventService::Stub> log_;
 
  private:
@@ -184,6 +188,7 @@ class ApiTest : public ::testing::Test {
     services_.push_back(std::make_unique<JobService>(executor_, *catalog_, *engine_, *repositories_, streams_));
     services_.push_back(std::make_unique<RecoveryPointService>(executor_, *catalog_));
     services_.push_back(std::make_unique<RepositoryService>(executor_, *catalog_, clock_, *repositories_));
+    services_.push_back(std::make_unique<RepositoryKeyService>(executor_, random_, *repositories_));
     services_.push_back(std::make_unique<EventService>(executor_, *catalog_, *events_, streams_));
     grpc::ServerBuilder builder;
     const std::string address = "unix:" + dir_.File("s");
@@ -198,6 +203,7 @@ class ApiTest : public ::testing::Test {
     jobs_ = v1::JobService::NewStub(channel);
     points_ = v1::RecoveryPointService::NewStub(channel);
     repos_ = v1::RepositoryService::NewStub(channel);
+    keys_ = v1::RepositoryKeyService::NewStub(channel);
     log_ = v1::EventService::NewStub(channel);
   }
 };
