@@ -8,6 +8,8 @@ namespace umbra::transfer {
 namespace {
 
 constexpr double kLineBytesPerSecond = 125e6;
+// Uploads come in bursts and wait for their answers: to keep the line full, more than it holds has to be under way.
+constexpr double kFill = 1.6;
 constexpr absl::Duration kRoundTripMax = absl::Milliseconds(200);
 // Plain bytes that one question is about (64 chunks of 128 KiB).
 constexpr double kAskedBytes = 8.0 * base::kMiB;
@@ -31,7 +33,7 @@ absl::StatusOr<absl::Duration> MeasureRoundTrip(ChunkStoreClient& store, const s
 
 BackupSettings SettingsForLink(const BackupSettings& usual, absl::Duration round_trip) {
   const double under_way = absl::ToDoubleSeconds(std::min(round_trip, kRoundTripMax)) * kLineBytesPerSecond;
-  const int more = static_cast<int>(under_way / static_cast<double>(usual.upload_batch_bytes));
+  const int more = static_cast<int>(kFill * under_way / static_cast<double>(usual.upload_batch_bytes));
   BackupSettings settings = usual;
   settings.uploaders += more;
   settings.askers += static_cast<int>(under_way / kAskedBytes);

@@ -19,7 +19,8 @@ constexpr char kSession[] = "session";
 constexpr char kVm[] = "vm1";
 constexpr char kDisk[] = "vda";
 
-// A repository in memory with one session. Made anew now and then, so that it doesn't grow for ever.
+// A repository in memory with one session. Made anew now and then (never while something of it is in use), so that it
+// doesn't grow for ever.
 class Daemon {
  public:
   Daemon() {
@@ -54,12 +55,7 @@ class Daemon {
 };
 
 std::unique_ptr<Daemon>& TheDaemon() {
-  static std::unique_ptr<Daemon> daemon;
-  static int inputs = 0;
-  if (daemon == nullptr || ++inputs % 2000 == 0) {
-    daemon.reset();  // the session first, and its repository, before the next one
-    daemon = std::make_unique<Daemon>();
-  }
+  static std::unique_ptr<Daemon> daemon = std::make_unique<Daemon>();
   return daemon;
 }
 
@@ -233,6 +229,8 @@ std::vector<std::string> Seeds() {
 
 void TestOneInput(std::string_view input) {
   if (input.empty()) return;
+  static int inputs = 0;
+  if (++inputs % 500 == 0) TheDaemon() = std::make_unique<Daemon>();
   const std::string_view rest = input.substr(1);
   switch (input[0] & 3) {
     case 0:
