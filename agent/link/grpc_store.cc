@@ -3,10 +3,14 @@
 #include <grpcpp/client_context.h>
 #include <grpcpp/support/sync_stream.h>
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <utility>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "agent/link/rpc.h"
 #include "storage/base/status.h"
 #include "umbra/store/v1/store.grpc.pb.h"
@@ -21,6 +25,10 @@ constexpr absl::Duration kCallTimeout = absl::Minutes(2);
 // Makes packs, index, maps and manifests durable: disks may be slow.
 constexpr absl::Duration kCommitTimeout = absl::Minutes(15);
 constexpr absl::Duration kAbortTimeout = absl::Seconds(5);
+// One TCP connection carries about a socket buffer (some 4 MiB) in a round trip: on a long line it takes several to fill it. An
+// upload takes the first connection that has room, so that on a short line there are only one or two.
+constexpr int kUploadsPerConnection = 2;
+constexpr size_t kUploadConnectionsMax = 8;
 // Ids in one message of PutDiskMap: the limit of the protocol.
 constexpr size_t kMapIdsMax = 65536;
 constexpr size_t kIdSize = 32;
@@ -72,10 +80,61 @@ class GrpcDiskStream final : public transfer::DiskStream {
   bool finished_ = false;
 };
 
+struct UploadConnection {
+  std::unique_ptr<StoreService::Stub> stub;
+  int uploads = 0;  // under way; guarded by its owner's lock
+};
+
+// Connections for uploads, made when they are needed. The short calls have one of their own: they needn't wait behind
+// what is in its socket's buffer.
+class UploadConnections {
+ public:
+  UploadConnections(const Identity& identity, const std::string& address) : identity_(identity), address_(address) {}
+
+  // The connection of an upload, as long as that takes.
+  class Lease {
+   public:
+    explicit Lease(UploadConnections& all) : all_(all), connection_(all.Take()) {}
+    ~Lease() {
+      absl::MutexLock lock(&all_.mu_);
+      --connection_.uploads;
+    }
+    Lease(const Lease&) = delete;
+    StoreService::Stub& stub() { return *connection_.stub; }
+
+   private:
+    UploadConnections& all_;
+    UploadConnection& connection_;
+  };
+
+ private:
+  UploadConnection& Take() {
+    absl::MutexLock lock(&mu_);
+    const auto fewer = [](const auto& a, const auto& b) { return a->uploads < b->uploads; };
+    auto chosen = std::ranges::find_if(connections_, [](const auto& c) { return c->uploads < kUploadsPerConnection; });
+    if (chosen == connections_.end() && connections_.size() < kUploadConnectionsMax) {
+      connections_.push_back(std::make_unique<UploadConnection>(UploadConnection{StoreService::NewStub(MakeChannel(identity_, address_))}));
+      chosen = std::prev(connections_.end());
+    } else if (chosen == connections_.end()) {
+      chosen = std::ranges::min_element(connections_, fewer);
+    }
+    ++(*chosen)->uploads;
+    return **chosen;
+  }
+
+  const Identity identity_;
+  const std::string address_;
+  absl::Mutex mu_;
+  std::vector<std::unique_ptr<UploadConnection>> connections_ ABSL_GUARDED_BY(mu_);
+};
+
 class GrpcStore final : public transfer::ChunkStoreClient {
  public:
   GrpcStore(const Identity& identity, const std::string& address, base::Clock& clock, transfer::Cancellation& cancellation)
-      : stub_(StoreService::NewStub(MakeChannel(identity, address))), clock_(clock), cancellation_(cancellation) {}
+      : stub_(StoreService::NewStub(MakeChannel(identity, address))),
+        uploads_(identity, address),
+        clock_(clock),
+        cancellation_(cancellation) {}
 
   absl::StatusOr<store::v1::OpenSessionResponse> OpenSession(const store::v1::OpenSessionRequest& request) override {
     return Unary<store::v1::OpenSessionResponse>(&StoreService::Stub::OpenSession, request, kCallTimeout);
@@ -86,9 +145,10 @@ class GrpcStore final : public transfer::ChunkStoreClient {
   }
 
   absl::StatusOr<store::v1::UploadResponse> Upload(const store::v1::UploadRequest& batch) override {
+    UploadConnections::Lease connection(uploads_);
     Call call(clock_, cancellation_, kCallTimeout);
     store::v1::UploadResponse response;
-    const auto writer = stub_->Upload(call.context(), &response);
+    const auto writer = connection.stub().Upload(call.context(), &response);
     writer->WriteLast(batch, grpc::WriteOptions());
     RETURN_IF_ERROR(call.Result(writer->Finish()));
     return response;
@@ -146,6 +206,7 @@ class GrpcStore final : public transfer::ChunkStoreClient {
   }
 
   const std::unique_ptr<StoreService::Stub> stub_;
+  UploadConnections uploads_;
   base::Clock& clock_;
   transfer::Cancellation& cancellation_;
 };

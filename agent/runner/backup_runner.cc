@@ -6,6 +6,7 @@
 
 #include "agent/runner/convert.h"
 #include "agent/transfer/backoff.h"
+#include "agent/transfer/link_settings.h"
 #include "storage/base/crash_point.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
@@ -163,8 +164,11 @@ absl::Status BackupRunner::Transfer() {
   }
   reporter_.SetPhase(v1::Job::PHASE_TRANSFERRING);
   HealthWatch watch(*this);
+  ASSIGN_OR_RETURN(const absl::Duration round_trip,
+                   transfer::MeasureRoundTrip(store_, session_.session_id(), context_.clock));
+  const transfer::BackupSettings settings = transfer::SettingsForLink(context_.settings.backup, round_trip);
   ASSIGN_OR_RETURN(const std::unique_ptr<transfer::BackupPipeline> pipeline,
-                   transfer::BackupPipeline::Create(store_, session_, reporter_.meter(), cancellation_, context_.settings.backup));
+                   transfer::BackupPipeline::Create(store_, session_, reporter_.meter(), cancellation_, settings));
   for (size_t vm = 0; vm < snapshots_.size(); ++vm) {
     const absl::Status status = TransferVm(*pipeline, vm);
     if (status.ok()) continue;

@@ -16,6 +16,8 @@ namespace {
 // (16+ ms), few enough that several batches fit the memory budget.
 constexpr size_t kAskBatchMax = 64;
 constexpr size_t kSlotsMin = 8;
+// Finished batches that wait for an uploader: as soon as one is free there is something to send.
+constexpr int kBatchesAhead = 3;
 // A batch that compresses extremely well is sent before it gets long to check at the other end.
 constexpr uint64_t kUploadPlainMax = 16 * base::kMiB;
 
@@ -70,7 +72,7 @@ BackupPipeline::BackupPipeline(ChunkStoreClient& store, std::string session_id, 
   const size_t slot_count = std::max<size_t>(kSlotsMin, settings_.memory_bytes / chunk_size_);
   memory_ = std::make_unique_for_overwrite<std::byte[]>(slot_count * chunk_size_);
   slots_.resize(slot_count);
-  batches_.resize(2 * static_cast<size_t>(settings_.uploaders));
+  batches_.resize(static_cast<size_t>(settings_.uploaders + std::min(settings_.uploaders, kBatchesAhead)));
   ask_batch_max_ = std::min(kAskBatchMax, slot_count / 4);
   {
     absl::MutexLock lock(&mu_);

@@ -40,7 +40,7 @@ struct BackupSettings {
   uint64_t memory_bytes = 64 * base::kMiB;          // plain chunks between reader and upload; at least 8 chunks
   int workers = 2;                                  // hash and compress: the CPU part
   int askers = 2;                                   // Negotiate calls in flight
-  int uploaders = 3;                                // Upload calls in flight; each may hold one more finished batch
+  int uploaders = 3;                                // Upload calls in flight; a few more batches wait
   uint64_t upload_batch_bytes = 1536 * base::kKiB;  // plus at most one chunk it stays below the 4 MiB of a message
   std::function<base::ThreadTimes()> thread_times = base::ReadThreadTimes;  // called by the workers
 };

@@ -9,6 +9,7 @@ import tempfile
 import first_vm
 import vss
 import vss_engine
+import wan
 
 
 def run_vss(folder, build, cache):
@@ -17,7 +18,7 @@ def run_vss(folder, build, cache):
     yield from vss.run(folder, build, cache)
 
 
-BENCHMARKS = {"first-vm": first_vm.run, "vss": run_vss}
+BENCHMARKS = {"first-vm": first_vm.run, "vss": run_vss, "wan": wan.run}
 COLUMNS = ("name", "value", "unit", "against", "ratio", "goal", "ok")
 
 

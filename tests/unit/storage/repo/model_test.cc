@@ -11,24 +11,13 @@
 #include <set>
 
 #include "storage/repo/format.h"
+#include "tests/support/sanitized.h"
 #include "tests/unit/storage/repo/model.h"
 
 namespace umbra::repo {
 namespace {
 
 constexpr char kPath[] = "/repository";
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
-#else
-constexpr bool kSanitized = false;
-#endif
 
 uint64_t Setting(const char* name, uint64_t otherwise) {
   const char* text = std::getenv(name);
@@ -421,7 +410,7 @@ class Model {
 
 TEST(Model, DoesWhatAPlainMapWouldDo) {
   const uint64_t seed = Setting("UMBRA_MODEL_SEED", std::random_device()());
-  const uint64_t operations = Setting("UMBRA_MODEL_OPERATIONS", kSanitized ? 40'000 : 1'000'000);
+  const uint64_t operations = Setting("UMBRA_MODEL_OPERATIONS", testing::kSanitized ? 40'000 : 1'000'000);
   std::printf("UMBRA_MODEL_SEED=%llu, %llu operations\n", static_cast<unsigned long long>(seed),
               static_cast<unsigned long long>(operations));
   std::fflush(stdout);
