@@ -422,18 +422,48 @@ absl::Status ChunkIndex::WriteMerged(const Runs& merged, uint64_t sequence, std:
   return writer.Finish(packs.packs());
 }
 
-std::vector<std::string> ChunkIndex::CheckRuns() const {
-  std::vector<std::string> problems;
+std::vector<ChunkIndex::DamagedRun> ChunkIndex::CheckRuns() const {
+  std::vector<DamagedRun> damaged;
   const auto all = runs();
   for (const auto& run : *all) {
     for (uint64_t block = 0; block < run->run->block_count(); block += kMergeReadBlocks) {
       const auto entries = run->run->ReadEntries(block, std::min(kMergeReadBlocks, run->run->block_count() - block));
       if (entries.ok()) continue;
-      problems.push_back(fmt::format("{}: {}", run->run->name(), base::MessageOf(entries.status())));
+      damaged.push_back({run->run->name(), entries.status()});
       break;
     }
   }
-  return problems;
+  return damaged;
+}
+
+absl::Status ChunkIndex::RebuildRun(const std::string& name) {
+  const auto all = runs();
+  const auto found = std::ranges::find_if(*all, [&](const auto& run) { return run->run->name() == name; });
+  if (found == all->end()) return absl::OkStatus();  // merged or rebuilt meanwhile
+  const std::shared_ptr<const OpenRun> damaged = *found;
+  const std::vector<uint32_t> present = PresentPacks();
+  for (const uint32_t number : damaged->packs) {
+    if (!std::ranges::binary_search(present, number)) continue;
+    const auto contents = ReadContents(pack(number).id);
+    if (contents.ok()) {
+      AddPack(contents->pack, contents->slots);
+    } else if (contents.status().code() != absl::StatusCode::kDataLoss) {
+      return contents.status();
+    }
+  }
+  RETURN_IF_ERROR(Flush());
+  {
+    absl::MutexLock writing(&write_mu_);
+    absl::MutexLock lock(&mu_);
+    Runs left;
+    for (const auto& run : *runs_) {
+      if (run != damaged) left.push_back(run);
+    }
+    runs_ = std::make_shared<const Runs>(std::move(left));
+  }
+  base::Log("repo")->warn("index run rebuilt run={} packs={}", name, damaged->packs.size());
+  const absl::Status deleted = store_.Delete(name);
+  return absl::IsNotFound(deleted) ? absl::OkStatus() : deleted;
 }
 
 std::vector<uint32_t> ChunkIndex::PresentPacks() const {

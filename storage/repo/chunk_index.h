@@ -72,7 +72,14 @@ class ChunkIndex {
   absl::Status MergeRuns();
 
   // Reads every run again and says what is wrong with them; empty when nothing is.
-  std::vector<std::string> CheckRuns() const;
+  struct DamagedRun {
+    std::string name;
+    absl::Status status;
+  };
+  std::vector<DamagedRun> CheckRuns() const;
+  // Replaces this run by what the footers of its packs say; look-ups go on meanwhile. A pack that can't be read loses what
+  // only the run knew. On error the run is still there.
+  absl::Status RebuildRun(const std::string& name);
 
   // Packs that are there, by their number, and those that can't be read, by their name.
   std::vector<uint32_t> PresentPacks() const;

@@ -129,11 +129,27 @@ absl::Status Verifier::VerifyPacks() {
     for (const uint32_t pack : packs) done_.total_bytes += core_.index.pack(pack).size_bytes;
     done_.total_bytes = std::min(done_.total_bytes, scope_.byte_budget);
   }
-  for (std::string& run : core_.index.CheckRuns()) AddProblem(std::move(run));
+  RETURN_IF_ERROR(VerifyRuns());
   PackScan(*this).Run(packs);
   RETURN_IF_ERROR(Stopped());
   RETURN_IF_ERROR(VerifyMaps());
   return SumUpPacks();
+}
+
+// A run is a cache: what is damaged in it is made again from the packs, and no harm is done.
+absl::Status Verifier::VerifyRuns() {
+  for (const ChunkIndex::DamagedRun& run : core_.index.CheckRuns()) {
+    if (StoreIsGone(run.status)) return Stopped();
+    const absl::Status rebuilt = core_.index.RebuildRun(run.name);
+    const std::string what = fmt::format("{}: {}", run.name, base::MessageOf(run.status));
+    if (!rebuilt.ok()) {
+      AddProblem(fmt::format("{}; it can't be rebuilt now: {}", what, base::MessageOf(rebuilt)));
+      continue;
+    }
+    absl::MutexLock lock(&mu_);
+    report_.healed.push_back(what + "; it was made again from its packs");
+  }
+  return absl::OkStatus();
 }
 
 bool Verifier::GoesOn(bool at_once) {

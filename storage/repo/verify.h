@@ -51,6 +51,7 @@ class Verifier final : public PackVisitor {
 
   // Every pack in scope, then every point against what the packs hold.
   absl::Status VerifyPacks();
+  absl::Status VerifyRuns();
   // Every disk of these points.
   absl::Status VerifyDisks(const std::vector<std::string>& points);
   absl::Status VerifyDisk(const Point& point, size_t disk);

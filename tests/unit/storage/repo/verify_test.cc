@@ -279,6 +279,24 @@ TEST_F(VerifyTest, AMergeOfRunsKeepsTheSoundCopy) {
   EXPECT_EQ(CompareVm(*repository_, point_, vm_), absl::OkStatus());
 }
 
+TEST_F(VerifyTest, ADamagedIndexRunIsMadeAgainWhileTheRepositoryIsOpen) {
+  const std::string other = Backup(*repository_, "vm2", {{"vda", ModelDisk::OfChunks({11, 13, 15})}})->recovery_point_id();
+  const auto runs = fs_.AllFiles("/repository/index");
+  ASSERT_FALSE(runs.empty());
+  for (const std::string& run : runs) fs_.FlipBit(run, 999);
+  EXPECT_EQ(ReasonOf(CompareVm(*repository_, point_, vm_)), "INDEX_DAMAGED");
+  const VerifyReport report = Verify();
+  EXPECT_TRUE(report.ok()) << Everything(report);
+  EXPECT_EQ(report.healed.size(), runs.size());
+  for (const bool reopen : {false, true}) {
+    if (reopen) Reopen();
+    EXPECT_EQ(CompareVm(*repository_, point_, vm_), absl::OkStatus());
+    EXPECT_EQ(CompareVm(*repository_, other, {{"vda", ModelDisk::OfChunks({11, 13, 15})}}), absl::OkStatus());
+    EXPECT_TRUE(Verify().healed.empty());
+    for (const std::string& run : runs) EXPECT_FALSE(*fs_.Exists(run)) << run;
+  }
+}
+
 // ---- Levels ----
 
 TEST_F(VerifyTest, TheStoredLevelDecompressesNothingAndFindsWhatIsRotten) {
