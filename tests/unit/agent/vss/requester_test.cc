@@ -494,7 +494,9 @@ TEST_F(RequesterTest, BothEndsOfADependencyTakePart) {
     auto backup = Backup();
     EXPECT_TRUE(backup.Gather().ok());
     const absl::Status selected = backup.Select(choices);
-    if (!selected.ok()) EXPECT_THAT(base::MessageOf(selected), ::testing::HasSubstr("A depends on component B"));
+    if (!selected.ok()) {
+      EXPECT_THAT(base::MessageOf(selected), ::testing::HasSubstr("A depends on component B"));
+    }
     return base::ReasonOf(selected);
   };
   EXPECT_EQ(select({{kA, ""}}), "INVALID_REQUEST");
