@@ -37,6 +37,7 @@ std::map<std::string, Field> FieldsOf(Config& c) {
           {"hypervisor.scratch_folder", &c.scratch_folder},
           {"hypervisor.inventory_seconds", &c.inventory_seconds},
           {"hypervisor.simulated_vms", &c.simulated_vms},
+          {"hypervisor.saves_at_once", &c.saves_at_once},
           {"cluster.kind", &c.cluster},
           {"file_set_copies", &c.file_set_copies},
           {"transfer.memory_mib", &c.transfer_memory_mib},
@@ -267,6 +268,7 @@ absl::StatusOr<Config> CompleteConfig(Config config) {
   RETURN_IF_ERROR(CheckAddress("daemon", config.daemon));
   RETURN_IF_ERROR(CheckAddress("agent_address", config.agent_address));
   RETURN_IF_ERROR(CheckRange("hypervisor.inventory_seconds", config.inventory_seconds, 1, 3600));
+  RETURN_IF_ERROR(CheckRange("hypervisor.saves_at_once", config.saves_at_once, 1, 64));
   RETURN_IF_ERROR(CheckRange("transfer.memory_mib", config.transfer_memory_mib, 8, 4096));
   RETURN_IF_ERROR(CheckRange("transfer.workers", config.transfer_workers, 1, 64));
   RETURN_IF_ERROR(CheckRange("transfer.upload_streams", config.upload_streams, 1, 8));

@@ -177,7 +177,8 @@ absl::Status Run(System& system, const Config& config) {
                                                            .commands = &system.commands,
                                                            .copier = &system.copier,
                                                            .copies_folder = config.file_set_copies,
-                                                           .intents_folder = config.data_dir + "/file-set-intents"}}));
+                                                           .intents_folder = config.data_dir + "/file-set-intents"},
+                                             .saves_at_once = static_cast<size_t>(config.saves_at_once)}));
   const runner::RunnerSettings settings = SettingsOf(config);
   runner::Healer healer(*host, *hypervisor, system.files, system.clock, settings.restore_ledger_folder);
   healer.Start();

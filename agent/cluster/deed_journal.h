@@ -2,8 +2,8 @@
 // of journal::IntentJournal, which holds what is done to virtual machines: those are healed first, since the cluster
 // may look again only when they are as they were.
 //
-// One small file per deed: durable before the cluster is asked, gone when the deed has ended. While this process works
-// on an entry it is live, and healing leaves it alone.
+// An entry is durable before the cluster is asked, and gone when the deed has ended; while this process works on it, it is
+// live, and healing leaves it alone (storage/base/durable_entries.h).
 //
 // Threads: thread-safe. Errors: those of base::Filesystem.
 #ifndef UMBRA_AGENT_CLUSTER_DEED_JOURNAL_H_
@@ -12,12 +12,10 @@
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "agent/cluster/cluster_service.h"
+#include "storage/base/durable_entries.h"
 #include "storage/base/filesystem.h"
 
 namespace umbra::cluster {
@@ -43,27 +41,24 @@ class DeedJournal {
   // `folder` is made by Open.
   DeedJournal(base::Filesystem& filesystem, std::string folder);
 
-  absl::Status Open();
+  absl::Status Open() { return entries_.Open(); }
   // Durable on OK, and live. Replaces the entry of the same owner tag, virtual machine and kind of deed.
   // INVALID_ARGUMENT / INVALID_REQUEST: a part that can't be kept in a line, or a name that is none.
   absl::Status Record(const JournalEntry& entry);
   // Durable on OK. OK when it isn't there. No longer live, also on an error.
   absl::Status Remove(const JournalEntry& entry);
   // Leaves the file for healing. No longer live.
-  void Abandon(const JournalEntry& entry);
+  void Abandon(const JournalEntry& entry) { entries_.Abandon(NameOf(entry)); }
 
   absl::StatusOr<JournalList> List();
   // Without those that are live.
   absl::StatusOr<JournalList> ListLeft();
-  bool IsLive(const JournalEntry& entry) const;
+  bool IsLive(const JournalEntry& entry) const { return entries_.IsLive(NameOf(entry)); }
 
  private:
   static std::string NameOf(const JournalEntry& entry);
 
-  base::Filesystem& filesystem_;
-  const std::string folder_;
-  mutable absl::Mutex mu_;
-  absl::flat_hash_set<std::string> live_ ABSL_GUARDED_BY(mu_);  // file names
+  base::DurableEntries entries_;
 };
 
 }  // namespace umbra::cluster

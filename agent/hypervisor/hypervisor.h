@@ -60,16 +60,41 @@ struct GuestFilesystem {
   bool can_freeze = true;                // the type supports freezing
 };
 
+// A disk that the guest attached by itself, past the hypervisor, such as by iSCSI.
+struct GuestDisk {
+  std::string name;  // as the guest calls it, such as "/dev/sdb"
+  std::string bus;   // as the guest's agent calls it, such as "iscsi"
+};
+
 struct GuestAgentInfo {
   GuestAgentState state = GuestAgentState::kUnknown;
   std::string version;
   std::vector<GuestFilesystem> filesystems;  // empty when not running or not reported
+  std::vector<GuestDisk> own_disks;          // as far as the agent tells
 };
 
 // A network adapter and what it was plugged into.
 struct NetworkAdapter {
   std::string mac;
   std::string network;  // virtual switch: name of a network or of a bridge; empty when disconnected
+};
+
+// Where the disks' content of a checkpoint lies.
+enum class CheckpointKind {
+  kInternal,  // inside the images of the disks; a view of them doesn't show it
+  kExternal,  // in image files beneath those of the disks, which the VM doesn't write any more
+};
+
+// A state of the VM that a person or another program kept, to go back to it. What drivers make for a backup is none.
+struct OwnCheckpoint {
+  std::string name;    // unique in the VM
+  std::string parent;  // name; empty: a root
+  CheckpointKind kind = CheckpointKind::kInternal;
+  bool has_memory = false;
+  absl::Time create_time;
+  bool current = false;  // the disks go on from this one; one of them at most
+
+  friend bool operator==(const OwnCheckpoint&, const OwnCheckpoint&) = default;
 };
 
 struct VmInfo {
@@ -80,6 +105,7 @@ struct VmInfo {
   std::vector<Disk> disks;               // all, the excluded ones too
   std::vector<NetworkAdapter> adapters;
   std::string snapshot_folder;           // where the hypervisor puts snapshot files of this VM; empty: beside each disk
+  std::vector<OwnCheckpoint> checkpoints = {};  // parents before their children
 };
 
 // A stretch of a disk. Ranges of one answer are ordered, don't overlap and cover what was asked.
@@ -205,10 +231,19 @@ struct DefineOptions {
   bool unchanged = false;
 };
 
+// What isn't as it was, and a person should know.
+struct Warning {
+  std::string reason;  // stable, of error_reasons.proto
+  std::string message;
+
+  friend bool operator==(const Warning&, const Warning&) = default;
+};
+
 struct DefinedVm {
   std::string uuid;
   std::string name;
-  std::vector<std::string> warnings;  // e.g. an adapter that was left disconnected because its network is gone
+  // ADAPTER_DISCONNECTED, DISK_LEFT_OUT, DEVICE_LEFT_OUT, ENCRYPTION_NOT_RESTORED.
+  std::vector<Warning> warnings;
 };
 
 struct CleanUpReport {
@@ -224,7 +259,8 @@ class Hypervisor {
 
   virtual absl::StatusOr<std::vector<VmInfo>> ListVms() = 0;
   virtual absl::StatusOr<VmInfo> GetVm(const std::string& uuid) = 0;
-  // The hypervisor's own description of the VM, enough to define it again; with secrets. Kept with a recovery point.
+  // The hypervisor's own description of the VM and of its checkpoints, enough to define them again; with secrets. Kept with
+  // a recovery point.
   virtual absl::StatusOr<std::string> Configuration(const std::string& uuid) = 0;
 
   // --- the guest's agent ---
@@ -317,6 +353,8 @@ class Hypervisor {
   virtual absl::StatusOr<std::unique_ptr<BlockWriter>> CreateDisk(const NewDisk& disk) = 0;
 
   // Registers a VM from a saved configuration, off. Adapters whose network is gone are left disconnected, with a warning.
+  // One that keeps its identity has those of its checkpoints again whose content is still there: an external one whose files
+  // are as they were, and when `unchanged` all of them. Ask GetVm which.
   // ALREADY_EXISTS / VM_EXISTS when name or uuid is taken.
   virtual absl::StatusOr<DefinedVm> DefineVm(const DefineOptions& options) = 0;
 

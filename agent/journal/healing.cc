@@ -79,7 +79,23 @@ absl::Status FinishRestore(hypervisor::Hypervisor& hypervisor, base::Filesystem&
   ASSIGN_OR_RETURN(const hypervisor::DefinedVm defined, hypervisor.DefineVm(define));
   report.actions.push_back(fmt::format("finished the restore of {} ({}): all its disks are those of the recovery point; it is "
                                        "registered, off", defined.name, defined.uuid));
-  for (const std::string& warning : defined.warnings) report.actions.push_back("of that restore: " + warning);
+  for (const hypervisor::Warning& warning : defined.warnings) {
+    report.actions.push_back("of that restore: " + warning.message);
+  }
+  return absl::OkStatus();
+}
+
+// Its memory went when it was deleted: it boots from its old disks, as after a power cut.
+absl::Status StartAgain(hypervisor::Hypervisor& hypervisor, const std::string& vm_uuid, HealReport& report) {
+  const auto vm = hypervisor.GetVm(vm_uuid);
+  if (absl::IsNotFound(vm.status())) return absl::OkStatus();
+  RETURN_IF_ERROR(vm.status());
+  if (vm->state != hypervisor::VmState::kOff) return absl::OkStatus();
+  const absl::Status started = hypervisor.Start(vm_uuid);
+  if (absl::IsUnavailable(started)) return started;
+  report.actions.push_back(started.ok() ? fmt::format("started {} ({}) again, which ran before its restore", vm->name, vm_uuid)
+                                        : fmt::format("{} ({}) ran before its restore and could not be started again, so it is "
+                                                      "off: {}", vm->name, vm_uuid, base::Describe(started)));
   return absl::OkStatus();
 }
 
@@ -88,14 +104,15 @@ absl::Status HealRestore(hypervisor::Hypervisor& hypervisor, base::Filesystem& f
   const auto vm = hypervisor.GetVm(intent.vm_uuid);
   if (!vm.ok() && !absl::IsNotFound(vm.status())) return vm.status();
   if (intent.restore.renaming) return FinishRestore(hypervisor, files, intent, vm.ok(), report);
-  if (vm.ok() || intent.restore.former_configuration.empty()) return absl::OkStatus();
-  hypervisor::DefineOptions define;
-  define.configuration = intent.restore.former_configuration;
-  define.unchanged = true;
-  ASSIGN_OR_RETURN(const hypervisor::DefinedVm defined, hypervisor.DefineVm(define));
-  report.actions.push_back(fmt::format("registered {} ({}) again as it was before its restore, with its old disks, off",
-                                       defined.name, defined.uuid));
-  return absl::OkStatus();
+  if (!vm.ok() && !intent.restore.former_configuration.empty()) {
+    hypervisor::DefineOptions define;
+    define.configuration = intent.restore.former_configuration;
+    define.unchanged = true;
+    ASSIGN_OR_RETURN(const hypervisor::DefinedVm defined, hypervisor.DefineVm(define));
+    report.actions.push_back(fmt::format("registered {} ({}) again as it was before its restore, with its old disks",
+                                         defined.name, defined.uuid));
+  }
+  return intent.restore.ran ? StartAgain(hypervisor, intent.vm_uuid, report) : absl::OkStatus();
 }
 
 // One round over everybody; what is healed leaves `patients`.

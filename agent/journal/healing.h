@@ -37,7 +37,8 @@ struct HealReport {
 // Heals every intent of the journal that isn't live. Thaws and resumes first, of all virtual machines, then cleans up. A
 // virtual machine that is gone or off needs neither; one that was paused before it was saved stays paused. A restore in
 // place whose files had begun to take their names is finished; of any other the virtual machine is registered again as it
-// was, with its old disks, off. The actions say so. Safe to repeat.
+// was, with its old disks, and started when it ran, whoever turned it off meanwhile. The actions say so, and why one that
+// ran could not be started. Safe to repeat.
 // Blocks up to `patience` plus one call of the hypervisor. Errors: the journal can't be read.
 absl::StatusOr<HealReport> Heal(hypervisor::Hypervisor& hypervisor, IntentJournal& journal, base::Clock& clock,
                                 const HealOptions& options = {});

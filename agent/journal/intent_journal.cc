@@ -12,7 +12,7 @@ namespace umbra::journal {
 namespace {
 
 constexpr std::string_view kHeader = "umbra intent 1";
-constexpr std::string_view kSuffix = ".intent";
+constexpr char kSuffix[] = ".intent";
 // An intent has a few short lines, and that of a restore two configurations; a larger file isn't one.
 constexpr uint64_t kIntentBytesMax = 4 * base::kMiB;
 
@@ -32,8 +32,9 @@ std::optional<std::string> FromHex(const std::optional<std::string>& hex) {
 }
 
 std::string PrintRestore(const RestoreIntent& restore) {
-  std::string text = fmt::format("renaming={}\nformer={}\nconfiguration={}\n", restore.renaming ? "yes" : "no",
-                                 Hex(restore.former_configuration), Hex(restore.configuration));
+  std::string text =
+      fmt::format("renaming={}\nran={}\nformer={}\nconfiguration={}\n", restore.renaming ? "yes" : "no",
+                  restore.ran ? "yes" : "no", Hex(restore.former_configuration), Hex(restore.configuration));
   for (const RestoredDisk& disk : restore.disks) {
     text += fmt::format("disk={}\nwritten={}\npath={}\n", Hex(disk.name), Hex(disk.written_path), Hex(disk.path));
   }
@@ -52,25 +53,17 @@ std::string Print(const Intent& intent) {
   return text;
 }
 
-// Takes "`prefix`value\n" off the front of `text`.
-std::optional<std::string> TakeLine(std::string_view prefix, std::string_view* text) {
-  const size_t end = text->find('\n');
-  if (end == std::string_view::npos || text->substr(0, prefix.size()) != prefix) return std::nullopt;
-  std::string value(text->substr(prefix.size(), end - prefix.size()));
-  text->remove_prefix(end + 1);
-  return value;
-}
-
 std::optional<RestoreIntent> ParseRestore(std::string_view* text) {
-  const auto renaming = TakeLine("renaming=", text);
-  const auto former = FromHex(TakeLine("former=", text));
-  const auto configuration = FromHex(TakeLine("configuration=", text));
+  const auto renaming = base::TakeLine("renaming=", text);
+  const auto ran = base::TakeLine("ran=", text);  // older agents didn't write it
+  const auto former = FromHex(base::TakeLine("former=", text));
+  const auto configuration = FromHex(base::TakeLine("configuration=", text));
   if ((renaming != "yes" && renaming != "no") || !former || !configuration) return std::nullopt;
-  RestoreIntent restore{*former, *configuration, {}, renaming == "yes"};
+  RestoreIntent restore{*former, *configuration, {}, renaming == "yes", ran == "yes"};
   while (!text->empty()) {
-    const auto name = FromHex(TakeLine("disk=", text));
-    const auto written = FromHex(TakeLine("written=", text));
-    const auto path = FromHex(TakeLine("path=", text));
+    const auto name = FromHex(base::TakeLine("disk=", text));
+    const auto written = FromHex(base::TakeLine("written=", text));
+    const auto path = FromHex(base::TakeLine("path=", text));
     if (!name || !written || !path) return std::nullopt;
     restore.disks.push_back({*name, *written, *path});
   }
@@ -78,11 +71,11 @@ std::optional<RestoreIntent> ParseRestore(std::string_view* text) {
 }
 
 std::optional<Intent> Parse(std::string_view text) {
-  if (TakeLine(kHeader, &text) != "") return std::nullopt;
-  const auto kind = TakeLine("kind=", &text);
-  const auto vm = TakeLine("vm=", &text);
-  const auto owner_tag = TakeLine("owner_tag=", &text);
-  const auto scratch_folder = TakeLine("scratch_folder=", &text);
+  if (base::TakeLine(kHeader, &text) != "") return std::nullopt;
+  const auto kind = base::TakeLine("kind=", &text);
+  const auto vm = base::TakeLine("vm=", &text);
+  const auto owner_tag = base::TakeLine("owner_tag=", &text);
+  const auto scratch_folder = base::TakeLine("scratch_folder=", &text);
   if (!kind || !vm || !owner_tag || !scratch_folder) return std::nullopt;
   Intent intent{IntentKind::kPointInTime, *vm, *owner_tag, *scratch_folder};
   bool known = false;
@@ -92,7 +85,7 @@ std::optional<Intent> Parse(std::string_view text) {
     known = true;
   }
   if (intent.kind == IntentKind::kSave) {
-    const auto resume = TakeLine("resume=", &text);
+    const auto resume = base::TakeLine("resume=", &text);
     if (resume != "yes" && resume != "no") return std::nullopt;
     intent.resume = resume == "yes";
   }
@@ -104,72 +97,39 @@ std::optional<Intent> Parse(std::string_view text) {
   return known && text.empty() ? std::optional(intent) : std::nullopt;
 }
 
-bool IsPlain(std::string_view text) {
-  return text.find_first_of("\n/") == std::string_view::npos && !text.empty();
-}
-
 }  // namespace
 
 IntentJournal::IntentJournal(base::Filesystem& filesystem, std::string folder)
-    : filesystem_(filesystem), folder_(std::move(folder)) {}
+    : entries_(filesystem, std::move(folder), kSuffix, kIntentBytesMax) {}
 
 std::string IntentJournal::NameOf(const Intent& intent) {
   std::string_view kind;
   if (intent.kind == IntentKind::kSave) kind = ".save";
   if (intent.kind == IntentKind::kRestore) kind = ".restore";
-  return fmt::format("{}.{}{}{}", intent.owner_tag, intent.vm_uuid, kind, kSuffix);
-}
-
-absl::Status IntentJournal::Open() {
-  return filesystem_.MakeDirectories(folder_);
+  return fmt::format("{}.{}{}", intent.owner_tag, intent.vm_uuid, kind);
 }
 
 absl::Status IntentJournal::Record(const Intent& intent) {
-  if (!IsPlain(intent.owner_tag) || !IsPlain(intent.vm_uuid) || intent.scratch_folder.find('\n') != std::string::npos) {
+  if (intent.owner_tag.empty() || intent.vm_uuid.empty() || intent.scratch_folder.find('\n') != std::string::npos) {
     return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "intent of {} for {}", intent.owner_tag,
                        intent.vm_uuid);
   }
-  {
-    absl::MutexLock lock(&mu_);
-    live_.insert(NameOf(intent));
-  }
-  const absl::Status written = filesystem_.WriteFileAtomic(folder_ + "/" + NameOf(intent), Print(intent));
-  if (!written.ok()) Abandon(intent);
-  return base::Annotate(written, "record the intent");
+  return base::Annotate(entries_.Record(NameOf(intent), Print(intent)), "record the intent");
 }
 
 absl::Status IntentJournal::Remove(const Intent& intent) {
-  Abandon(intent);
-  const std::string path = folder_ + "/" + NameOf(intent);
-  const absl::Status removed = filesystem_.Remove(path);
-  if (absl::IsNotFound(removed)) return absl::OkStatus();
-  RETURN_IF_ERROR(base::Annotate(removed, "remove the intent"));
-  return base::Annotate(filesystem_.SyncDirectory(folder_), "remove the intent");
-}
-
-void IntentJournal::Abandon(const Intent& intent) {
-  absl::MutexLock lock(&mu_);
-  live_.erase(NameOf(intent));
-}
-
-bool IntentJournal::IsLive(const Intent& intent) const {
-  absl::MutexLock lock(&mu_);
-  return live_.contains(NameOf(intent));
+  return base::Annotate(entries_.Remove(NameOf(intent)), "remove the intent");
 }
 
 absl::StatusOr<IntentList> IntentJournal::List() {
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, filesystem_.List(folder_));
-  IntentList list;
-  for (const std::string& name : names) {
-    if (!std::string_view(name).ends_with(kSuffix)) continue;  // a write that was never finished has begun nothing
-    const std::string path = folder_ + "/" + name;
-    const auto text = filesystem_.ReadFile(path, kIntentBytesMax);
-    if (absl::IsNotFound(text.status())) continue;  // removed meanwhile
-    const auto intent = text.ok() ? Parse(*text) : std::nullopt;
+  ASSIGN_OR_RETURN(base::DurableEntries::Listing listing, entries_.List());
+  IntentList list{{}, std::move(listing.unreadable)};
+  for (const auto& [name, text] : listing.entries) {
+    const auto intent = Parse(text);
     if (intent.has_value() && NameOf(*intent) == name) {
       list.intents.push_back(*intent);
     } else {
-      list.damaged.push_back(path);
+      list.damaged.push_back(entries_.PathOf(name));
     }
   }
   return list;

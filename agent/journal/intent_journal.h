@@ -1,8 +1,7 @@
 // A write-ahead list of what the agent is about to do to virtual machines, so that a restarted agent can put it back.
 //
-// An intent is one small file. It is durable before the deed begins, and goes when the deed has been undone or ended
-// cleanly; whatever is found at the start of the agent belongs to a predecessor that died. While this process works on
-// an intent it is "live", and healing leaves it alone.
+// An intent is durable before the deed begins, and goes when the deed has been undone or ended cleanly; while this process
+// works on it, it is live, and healing leaves it alone (storage/base/durable_entries.h).
 //
 // Threads: thread-safe. Errors: those of base::Filesystem.
 #ifndef UMBRA_AGENT_JOURNAL_INTENT_JOURNAL_H_
@@ -12,11 +11,9 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "storage/base/durable_entries.h"
 #include "storage/base/filesystem.h"
 
 namespace umbra::journal {
@@ -46,6 +43,8 @@ struct RestoreIntent {
   // Every byte of every disk is verified and durable, and files take their names: from here on a restore is finished, not
   // undone.
   bool renaming = false;
+  // It ran when it was deleted, so it runs again when the restore is undone.
+  bool ran = false;
 
   friend bool operator==(const RestoreIntent&, const RestoreIntent&) = default;
 };
@@ -72,26 +71,23 @@ class IntentJournal {
   // `folder` is made by Open.
   IntentJournal(base::Filesystem& filesystem, std::string folder);
 
-  absl::Status Open();
+  absl::Status Open() { return entries_.Open(); }
   // Durable on OK, and live. An intent of the same owner tag and virtual machine is replaced
   // (kSave and kRestore stand beside the others).
   absl::Status Record(const Intent& intent);
   // Durable on OK. OK when it isn't there. No longer live, also on an error.
   absl::Status Remove(const Intent& intent);
   // Leaves the file for healing: what the intent names couldn't be put back. No longer live.
-  void Abandon(const Intent& intent);
+  void Abandon(const Intent& intent) { entries_.Abandon(NameOf(intent)); }
 
   absl::StatusOr<IntentList> List();
-  base::Filesystem& filesystem() { return filesystem_; }
-  bool IsLive(const Intent& intent) const;
+  base::Filesystem& filesystem() { return entries_.filesystem(); }
+  bool IsLive(const Intent& intent) const { return entries_.IsLive(NameOf(intent)); }
 
  private:
   static std::string NameOf(const Intent& intent);
 
-  base::Filesystem& filesystem_;
-  const std::string folder_;
-  mutable absl::Mutex mu_;
-  absl::flat_hash_set<std::string> live_ ABSL_GUARDED_BY(mu_);  // file names
+  base::DurableEntries entries_;
 };
 
 }  // namespace umbra::journal

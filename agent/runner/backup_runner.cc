@@ -1,12 +1,13 @@
 #include "agent/runner/backup_runner.h"
 
 #include <algorithm>
+#include <optional>
 #include <thread>
 #include <utility>
 
 #include "agent/runner/convert.h"
-#include "agent/transfer/backoff.h"
 #include "agent/transfer/link_settings.h"
+#include "agent/vss/retry_policy.h"
 #include "storage/base/crash_point.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
@@ -17,8 +18,9 @@ namespace {
 // A full scratch folder may have paused the guest, so it is looked for this often, also while the link is slow and
 // nobody reads.
 constexpr absl::Duration kHealthPeriod = absl::Seconds(1);
-// Another backup's way from Prepare to Snapshot takes seconds; after this long something is wrong with it.
-constexpr absl::Duration kSnapshotSetPatience = absl::Minutes(2);
+// Another backup's way from Prepare to Snapshot takes seconds; after two minutes of asking again something is wrong with it.
+// (Microsoft's advice of ten minutes is for failures, and nothing has failed here.)
+constexpr vss::RetryAdvice kSnapshotSetAdvice = {absl::Seconds(2), 60};
 constexpr size_t kOwnerTagIdMax = 32;
 
 // Unique to the attempt, within what an owner tag may hold ([a-z0-9-], 40 characters): a uuid without its dashes fits.
@@ -102,16 +104,17 @@ absl::Status BackupRunner::OpenSession() {
 absl::Status BackupRunner::Prepare() {
   RETURN_IF_ERROR(cancellation_.Check());
   reporter_.SetPhase(v1::Job::PHASE_PREPARING);
-  transfer::Backoff backoff(context_.random, {});
-  const absl::Duration give_up = context_.clock.Monotonic() + kSnapshotSetPatience;
+  vss::RetryPolicy policy(kSnapshotSetAdvice);
   while (true) {
     absl::Status status;
     {
       absl::MutexLock lock(&backup_mu_);
       status = backup_->Prepare();
     }
-    if (base::ReasonOf(status) != "VSS_SNAPSHOT_SET_IN_PROGRESS" || context_.clock.Monotonic() > give_up) return status;
-    RETURN_IF_ERROR(cancellation_.Wait(context_.clock, backoff.Next()));
+    if (base::ReasonOf(status) != "VSS_SNAPSHOT_SET_IN_PROGRESS") return status;
+    const std::optional<absl::Duration> wait = policy.AfterFailure(status);
+    if (!wait.has_value()) return status;
+    RETURN_IF_ERROR(cancellation_.Wait(context_.clock, *wait));
   }
 }
 
@@ -133,6 +136,7 @@ absl::Status BackupRunner::Snapshot(agent::v1::AssignmentResult* result) {
                               absl::ToInt64Milliseconds(snapshot.freeze_duration),
                               absl::ToInt64Milliseconds(snapshot.downtime), snapshot.state_bytes);
     WarnOfMechanism(snapshot);
+    WarnOfCheckpoints(snapshot);
     for (const writers::ExcludedDisk& disk : snapshot.excluded_disks) {
       reporter_.Warn(disk.reason, fmt::format("{}: disk {} is not in this backup: {}", snapshot.vm.name, disk.name, disk.message));
     }
@@ -152,6 +156,17 @@ void BackupRunner::WarnOfMechanism(const writers::VmSnapshot& snapshot) {
   for (const writers::Obstacle& obstacle : snapshot.obstacles) {
     reporter_.Warn(obstacle.reason, fmt::format("{}: {}", snapshot.vm.name, obstacle.message));
   }
+}
+
+void BackupRunner::WarnOfCheckpoints(const writers::VmSnapshot& snapshot) {
+  if (snapshot.vm.checkpoints.empty()) return;
+  std::string names;
+  for (const hypervisor::OwnCheckpoint& checkpoint : snapshot.vm.checkpoints) {
+    names += (names.empty() ? "" : ", ") + checkpoint.name;
+  }
+  reporter_.Warn("CHECKPOINTS_NOT_IN_BACKUP",
+                 fmt::format("{}: this backup holds its present state, and of its checkpoints ({}) only the tree", snapshot.vm.name,
+                             names));
 }
 
 absl::Status BackupRunner::Transfer() {

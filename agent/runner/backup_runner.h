@@ -39,6 +39,7 @@ class BackupRunner {
   absl::Status OpenSession();
   absl::Status Snapshot(agent::v1::AssignmentResult* result);
   void WarnOfMechanism(const writers::VmSnapshot& snapshot);
+  void WarnOfCheckpoints(const writers::VmSnapshot& snapshot);
   absl::Status Transfer();
   absl::Status TransferVm(transfer::BackupPipeline& pipeline, size_t vm);
   absl::Status TransferDisk(transfer::BackupPipeline& pipeline, size_t vm, const hypervisor::Disk& disk);

@@ -106,6 +106,18 @@ v1::BackupMechanism ToProto(writers::BackupMechanism mechanism) {
   return v1::BACKUP_MECHANISM_UNSPECIFIED;
 }
 
+v1::Checkpoint ToProto(const hypervisor::OwnCheckpoint& checkpoint) {
+  const bool external = checkpoint.kind == hypervisor::CheckpointKind::kExternal;
+  v1::Checkpoint proto;
+  proto.set_name(checkpoint.name);
+  proto.set_parent(checkpoint.parent);
+  proto.set_kind(external ? v1::Checkpoint::KIND_EXTERNAL : v1::Checkpoint::KIND_INTERNAL);
+  proto.set_has_memory(checkpoint.has_memory);
+  proto.set_current(checkpoint.current);
+  *proto.mutable_create_time() = ToProto(checkpoint.create_time);
+  return proto;
+}
+
 v1::VirtualMachine ToProto(const writers::VmDescription& description) {
   const hypervisor::VmInfo& vm = description.vm;
   v1::VirtualMachine proto;
@@ -140,6 +152,7 @@ v1::VirtualMachine ToProto(const writers::VmDescription& description) {
     proto.mutable_cluster_resource()->set_state(std::string(NameOf(resource->state)));
     proto.mutable_cluster_resource()->set_node(resource->node);
   }
+  for (const hypervisor::OwnCheckpoint& checkpoint : vm.checkpoints) *proto.add_checkpoints() = ToProto(checkpoint);
   for (const writers::Obstacle& obstacle : description.choice.obstacles) {
     v1::MechanismObstacle* o = proto.add_mechanism_obstacles();
     o->set_reason(obstacle.reason);

@@ -245,7 +245,7 @@ absl::Status RestoreRunner::Define(agent::v1::AssignmentResult* result) {
   if (const auto& outcome = restore_->cluster_outcome(); outcome.has_value() && !outcome->brought_back.ok()) {
     reporter_.Warn(base::Annotate(outcome->brought_back, "{} is restored, but not back online in the cluster", vm.name));
   }
-  for (const std::string& warning : vm.warnings) reporter_.Warn("ADAPTER_DISCONNECTED", warning);
+  for (const hypervisor::Warning& warning : vm.warnings) reporter_.Warn(warning.reason, warning.message);
   base::Log("runner")->info("virtual machine restored job={} vm={} name={}", id_.job_id(), vm.uuid, vm.name);
   PowerUp(vm.uuid);
   ledger_.Clear();

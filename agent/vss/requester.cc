@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "agent/vss/component_tree.h"
+#include "agent/vss/restore_options.h"
 #include "agent/vss/writer_state.h"
 #include "storage/base/status.h"
 
@@ -117,24 +118,64 @@ absl::Status BackupRequester::SelectStep(const std::vector<ComponentChoice>& com
   return CheckSelection();
 }
 
+// What is chosen of one writer.
+template <typename Choice>
+std::vector<const Component*> ChosenOf(const WriterMetadata& metadata, const std::vector<Choice>& choices) {
+  std::vector<const Component*> chosen;
+  for (const Choice& choice : choices) {
+    if (choice.id.writer_id != metadata.writer_id) continue;
+    if (const Component* c = metadata.Find(choice.id.logical_path, choice.id.name)) chosen.push_back(c);
+  }
+  return chosen;
+}
+
 // For each instance of a writer: its metadata, and what is chosen of it.
 template <typename Each>
 absl::Status ForEachTree(const Session& session, const std::vector<ComponentChoice>& choices, Each each) {
   for (const WriterMetadata& metadata : session.writer_metadata()) {
-    std::vector<const Component*> chosen;
-    for (const ComponentChoice& choice : choices) {
-      if (choice.id.writer_id != metadata.writer_id) continue;
-      if (const Component* c = metadata.Find(choice.id.logical_path, choice.id.name)) chosen.push_back(c);
-    }
+    const std::vector<const Component*> chosen = ChosenOf(metadata, choices);
     if (!chosen.empty()) RETURN_IF_ERROR(each(ComponentTree(metadata), chosen));
   }
   return absl::OkStatus();
 }
 
+ComponentId AsId(const Dependency& dependency) {
+  return {dependency.writer_id, dependency.logical_path, dependency.name};
+}
+
+// On another machine, where somebody else sees to it.
+bool IsRemote(const Dependency& dependency) {
+  return dependency.name.starts_with("\\\\") || dependency.logical_path.starts_with("\\\\");
+}
+
+bool Contains(const std::vector<ComponentId>& ids, const ComponentId& id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
+}
+
+absl::Status MissingEnd(const std::string& name, const Dependency& dependency) {
+  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST",
+                     "component {} depends on component {} of writer {}, which isn't chosen", name,
+                     FullName(dependency.logical_path, dependency.name), dependency.writer_id.ToString());
+}
+
 absl::Status BackupRequester::CheckSelection() {
-  return ForEachTree(*session_, chosen_, [](const ComponentTree& tree, const std::vector<const Component*>& chosen) {
-    return tree.CheckSelection(chosen);
+  RETURN_IF_ERROR(
+      ForEachTree(*session_, chosen_, [](const ComponentTree& tree, const std::vector<const Component*>& chosen) {
+        return tree.CheckSelection(chosen);
+      }));
+  std::vector<ComponentId> included;
+  for (const WriterMetadata& metadata : session_->writer_metadata()) {
+    for (const Component* c : ComponentTree(metadata).Included(ChosenOf(metadata, chosen_))) {
+      included.push_back({metadata.writer_id, c->logical_path, c->name});
+    }
+  }
+  absl::Status result;
+  ForEachIncluded([&](const Component& component) {
+    for (const Dependency& d : component.dependencies) {
+      if (!IsRemote(d) && !Contains(included, AsId(d))) result.Update(MissingEnd(component.name, d));
+    }
   });
+  return result;
 }
 
 void BackupRequester::ForEachIncluded(const std::function<void(const Component&)>& each) {
@@ -328,6 +369,55 @@ absl::Status RestoreRequester::SelectSubcomponents(const RestoreChoice& choice) 
   return absl::OkStatus();
 }
 
+const WriterMetadata* RestoreRequester::SavedMetadataOf(const ComponentId& id) const {
+  for (const WriterMetadata& metadata : saved_metadata_) {
+    if (metadata.writer_id == id.writer_id && metadata.Find(id.logical_path, id.name) != nullptr) return &metadata;
+  }
+  return nullptr;
+}
+
+absl::Status RestoreRequester::ReadOptions(RestoreChoice& choice) const {
+  if (!IsRestoreOptionList(choice.options)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<RestoreOption> options, ParseRestoreOptionList(choice.options));
+  const std::string whole = FullName(choice.id.logical_path, choice.id.name);
+  for (const RestoreOption& option : options) {
+    const std::string& sub = option.subcomponent;
+    if (!sub.empty() && sub != choice.id.name && sub != whole) {
+      const WriterMetadata* metadata = SavedMetadataOf(choice.id);
+      const Component* below = metadata == nullptr ? nullptr : ComponentTree(*metadata).Find(sub);
+      if (below != nullptr && IsAncestor(whole, below->logical_path)) continue;  // the writer's own business
+      return Error(Code::kObjectNotFound, "restore option \"{}\": there is no component {} below {}", option.name, sub,
+                   whole);
+    }
+    if (option.name == kOptionNewComponentName) choice.restore_name = option.value;
+    if (option.name == kOptionAuthoritative) {
+      ASSIGN_OR_RETURN(choice.authoritative, ParseRestoreSwitch(option));
+    }
+    if (option.name != kOptionRollForward) continue;
+    choice.roll_forward = {RollForwardType::kPartial, option.value};
+    if (option.value == "All") choice.roll_forward = {RollForwardType::kAll, ""};
+    if (option.value == "None") choice.roll_forward = {RollForwardType::kNone, ""};
+  }
+  return absl::OkStatus();
+}
+
+// A component that the backup doesn't hold can't be restored with it: the writers were asked then.
+absl::Status RestoreRequester::CheckDependencies(const std::vector<RestoreChoice>& components) const {
+  std::vector<ComponentId> included;
+  for (const WriterMetadata& metadata : saved_metadata_) {
+    for (const Component* c : ComponentTree(metadata).Included(ChosenOf(metadata, components))) {
+      included.push_back({metadata.writer_id, c->logical_path, c->name});
+    }
+  }
+  for (const ComponentId& id : included) {
+    for (const Dependency& d : SavedMetadataOf(id)->Find(id.logical_path, id.name)->dependencies) {
+      if (IsRemote(d) || Contains(included, AsId(d)) || SavedMetadataOf(AsId(d)) == nullptr) continue;
+      return MissingEnd(id.name, d);
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RestoreRequester::SelectOne(const RestoreChoice& choice) {
   const ComponentId& id = choice.id;
   if (choice.target_instance.is_null() && choice.target_instance_name.empty()) {
@@ -349,7 +439,9 @@ absl::Status RestoreRequester::SelectStep(const std::vector<RestoreChoice>& comp
   if (components.empty()) {
     return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "no component is chosen");
   }
-  for (const RestoreChoice& choice : components) {
+  RETURN_IF_ERROR(CheckDependencies(components));
+  for (RestoreChoice choice : components) {
+    RETURN_IF_ERROR(ReadOptions(choice));
     RETURN_IF_ERROR(SelectOne(choice));
     without_status_.push_back(choice.id);
   }

@@ -81,7 +81,8 @@ class BackupRequester {
   // 1. Asks every writer what it has.
   absl::StatusOr<std::vector<WriterMetadata>> Gather();
   // 2. Chooses components, explicitly. NOT_FOUND (kObjectNotFound) for one that no writer offers. INVALID_ARGUMENT /
-  //    INVALID_REQUEST: they can't be chosen together (ComponentTree::CheckSelection).
+  //    INVALID_REQUEST: they can't be chosen together (ComponentTree::CheckSelection), or one depends on a component of
+  //    this machine that isn't chosen (both ends take part, or neither).
   absl::Status Select(const std::vector<ComponentChoice>& components);
   // 3. Starts the set with the volumes of the chosen components and of what comes with them, PrepareForBackup.
   //    UNAVAILABLE / VSS_SNAPSHOT_SET_IN_PROGRESS: another backup is at this step; nothing was touched, try again.
@@ -135,6 +136,9 @@ class BackupRequester {
 // A component to restore, and what its writer is told about it (SetRestoreOptions).
 struct RestoreChoice {
   ComponentId id;
+  // When it is a list in the common form (restore_options.h), the options that mean the same for every writer are told as
+  // `authoritative`, `roll_forward` ("All", "None", or where to stop) and `restore_name` are, and each must be about this
+  // component or one below it. The writer gets the text in any case.
   std::string options;
   std::vector<NewTarget> new_targets;
   // Restores only these of its set: full names of implicit components that are selectable for restore.
@@ -161,7 +165,8 @@ class RestoreRequester {
   // 1. Loads the saved documents and asks which writers run now. INVALID_ARGUMENT / VSS_DOCUMENT_INVALID.
   absl::Status Gather();
   // 2. What to restore. NOT_FOUND / VSS_OBJECT_NOT_FOUND when its writer doesn't run. INVALID_ARGUMENT /
-  //    INVALID_REQUEST for a subcomponent that can't be restored alone. UNIMPLEMENTED / VSS_NOT_SUPPORTED when the
+  //    INVALID_REQUEST for a subcomponent that can't be restored alone, for options that can't be read, and for a component
+  //    without one that it depends on and that is in the backup. UNIMPLEMENTED / VSS_NOT_SUPPORTED when the
   //    writer's schema doesn't allow what is asked.
   absl::Status Select(const std::vector<RestoreChoice>& components);
   // 3. PreRestore of ALL writers. Files may be written only when this returned OK.
@@ -194,6 +199,10 @@ class RestoreRequester {
   absl::Status SelectStep(const std::vector<RestoreChoice>& components);
   absl::Status SelectOne(const RestoreChoice& choice);
   absl::Status SelectSubcomponents(const RestoreChoice& choice);
+  absl::Status ReadOptions(RestoreChoice& choice) const;
+  absl::Status CheckDependencies(const std::vector<RestoreChoice>& components) const;
+  // Of the backup; null when no writer there has it.
+  const WriterMetadata* SavedMetadataOf(const ComponentId& id) const;
 
   const std::unique_ptr<Session> session_;
   const BackupDocuments documents_;

@@ -1,5 +1,5 @@
-// When to try again what failed: Microsoft's advice for transient codes, ten minutes between tries, at most three
-// times.
+// When to try again what failed. Unless told otherwise, Microsoft's advice for transient codes: ten minutes between tries, at
+// most three times.
 #ifndef UMBRA_AGENT_VSS_RETRY_POLICY_H_
 #define UMBRA_AGENT_VSS_RETRY_POLICY_H_
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view kDiskPrefix = "disk.";
 constexpr std::string_view kObstaclePrefix = "obstacle.";
+constexpr std::string_view kCheckpointPrefix = "checkpoint.";
 
 std::string Encode(std::string_view value) {
   std::string text;
@@ -93,6 +94,33 @@ absl::Status ToDuration(const std::string& text, absl::Duration* duration) {
   return absl::OkStatus();
 }
 
+// "external,memory,current,1800000000,PARENT"; the parent's name comes last, because it may hold anything.
+std::string PrintCheckpoint(const hypervisor::OwnCheckpoint& checkpoint) {
+  return fmt::format("{},{},{},{},{}", checkpoint.kind == hypervisor::CheckpointKind::kExternal ? "external" : "internal",
+                     checkpoint.has_memory ? "memory" : "", checkpoint.current ? "current" : "",
+                     absl::ToUnixSeconds(checkpoint.create_time), checkpoint.parent);
+}
+
+absl::StatusOr<hypervisor::OwnCheckpoint> ParseCheckpoint(std::string name, std::string_view text) {
+  std::string fields[4];
+  for (std::string& field : fields) {
+    const size_t comma = text.find(',');
+    if (comma == std::string_view::npos) return Malformed(text);
+    field = text.substr(0, comma);
+    text.remove_prefix(comma + 1);
+  }
+  hypervisor::OwnCheckpoint checkpoint;
+  checkpoint.name = std::move(name);
+  checkpoint.parent = text;
+  if (fields[0] == "external") checkpoint.kind = hypervisor::CheckpointKind::kExternal;
+  checkpoint.has_memory = fields[1] == "memory";
+  checkpoint.current = fields[2] == "current";
+  int64_t seconds = 0;
+  RETURN_IF_ERROR(ToNumber(fields[3], &seconds));
+  checkpoint.create_time = absl::FromUnixSeconds(seconds);
+  return checkpoint;
+}
+
 bool TakeDisk(const std::string& key, const std::string& value,
               std::vector<std::pair<std::string, std::string>>* disks) {
   if (!std::string_view(key).starts_with(kDiskPrefix)) return false;
@@ -132,6 +160,9 @@ std::string Print(const BackupFacts& facts) {
   out.AddMicroseconds("freeze_us", absl::ToInt64Microseconds(facts.freeze_duration));
   out.AddMicroseconds("point_time_us", absl::ToUnixMicros(facts.point_time));
   out.AddDisks(facts.disk_paths);
+  for (const hypervisor::OwnCheckpoint& checkpoint : facts.checkpoints) {
+    out.Add(fmt::format("{}{}", kCheckpointPrefix, checkpoint.name), PrintCheckpoint(checkpoint));
+  }
   return out.Take();
 }
 
@@ -169,6 +200,11 @@ absl::StatusOr<BackupFacts> ParseBackupFacts(std::string_view text) {
     if (key == "mechanism_reason") facts.mechanism_reason = value;
     if (std::string_view(key).starts_with(kObstaclePrefix)) {
       facts.obstacles.push_back({key.substr(kObstaclePrefix.size()), value});
+    }
+    if (std::string_view(key).starts_with(kCheckpointPrefix)) {
+      ASSIGN_OR_RETURN(auto checkpoint, ParseCheckpoint(key.substr(kCheckpointPrefix.size()), value));
+      facts.checkpoints.push_back(std::move(checkpoint));
+      return absl::OkStatus();
     }
     if (key == "downtime_us") return ToDuration(value, &facts.downtime);
     if (key == "freeze_us") return ToDuration(value, &facts.freeze_duration);

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "agent/hypervisor/hypervisor.h"
 #include "agent/writers/mechanism.h"
 
 namespace umbra::writers {
@@ -42,6 +43,7 @@ struct BackupFacts {
   uint64_t state_bytes = 0;                                     // of the saved memory; 0: none
   absl::Time point_time;                                        // whole microseconds
   std::vector<std::pair<std::string, std::string>> disk_paths;  // at backup time
+  std::vector<hypervisor::OwnCheckpoint> checkpoints;           // parents before their children; whole seconds
 
   friend bool operator==(const BackupFacts&, const BackupFacts&) = default;
 };

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "agent/journal/crash_points.h"
@@ -187,14 +188,22 @@ absl::Status HypervWriter::PrepareOne(const vss::EventContext& context, WorkVm& 
 absl::Status HypervWriter::PrepareAndTake(const vss::EventContext& context, Work& work) {
   RETURN_IF_ERROR(CheckVolumes(context, work));
   for (WorkVm& vm : work.vms) RETURN_IF_ERROR(base::Annotate(PrepareOne(context, vm), "{}", vm.captured.vm.name));
-  // Those that stand still afterwards come last: they need not wait for the others.
-  for (const bool stops : {false, true}) {
-    for (WorkVm& vm : work.vms) {
-      if (vm.capture->stops_the_guest() != stops) continue;
-      RETURN_IF_ERROR(base::Annotate(vm.capture->Capture(), "{}", vm.captured.vm.name));
-    }
+  const auto capture = [](WorkVm& vm) { return base::Annotate(vm.capture->Capture(), "{}", vm.captured.vm.name); };
+  for (WorkVm* vm : Stopping(work, false)) RETURN_IF_ERROR(capture(*vm));
+  // Those that stand still afterwards come last, because they need not wait for the others, and together, because they wait
+  // for each other.
+  const std::vector<WorkVm*> stopping = Stopping(work, true);
+  return base::InParallel(*options_.threads, stopping.size(), options_.saves_at_once,
+                          [&](size_t i) { return capture(*stopping[i]); });
+}
+
+// Those that stand still from their capture on, or those that don't.
+std::vector<HypervWriter::WorkVm*> HypervWriter::Stopping(Work& work, bool stops) {
+  std::vector<WorkVm*> vms;
+  for (WorkVm& vm : work.vms) {
+    if (vm.capture->stops_the_guest() == stops) vms.push_back(&vm);
   }
-  return absl::OkStatus();
+  return vms;
 }
 
 absl::Status HypervWriter::OnPrepareSnapshot(vss::EventContext& context) {
@@ -222,16 +231,21 @@ absl::Status HypervWriter::OnPostSnapshot(vss::EventContext& context) {
   return absl::OkStatus();
 }
 
-// Those that stand still go on first, and none waits because another one can't.
+// Those that stand still go on first, all at once, and none waits because another one can't.
 absl::Status HypervWriter::AfterSnapshot(Work& work) {
-  absl::Status first;
-  for (const bool stops : {true, false}) {
-    for (WorkVm& vm : work.vms) {
-      if (vm.capture->stops_the_guest() != stops) continue;
-      first.Update(base::Annotate(vm.capture->AfterSnapshot(), "{}", vm.captured.vm.name));
-      vm.captured.figures = vm.capture->figures();
-      vm.captured.state = vm.capture->state();
-    }
+  const std::vector<WorkVm*> stopped = Stopping(work, true);
+  std::vector<absl::Status> ended(stopped.size());
+  absl::Status first = base::InParallel(*options_.threads, stopped.size(), stopped.size(), [&](size_t i) {
+    ended[i] = stopped[i]->capture->AfterSnapshot();
+    return absl::OkStatus();
+  });
+  for (size_t i = 0; i < stopped.size(); ++i) first.Update(base::Annotate(ended[i], "{}", stopped[i]->captured.vm.name));
+  for (WorkVm* vm : Stopping(work, false)) {
+    first.Update(base::Annotate(vm->capture->AfterSnapshot(), "{}", vm->captured.vm.name));
+  }
+  for (WorkVm& vm : work.vms) {
+    vm.captured.figures = vm.capture->figures();
+    vm.captured.state = vm.capture->state();
   }
   return first;
 }
@@ -246,6 +260,7 @@ absl::StatusOr<BackupFacts> HypervWriter::FactsOf(const vss::EventContext& conte
   facts.state_bytes = captured.state.size_bytes;
   ASSIGN_OR_RETURN(facts.point_time, provider_.PointTime(context.snapshot_set_id, captured.vm.uuid));
   for (const hypervisor::Disk& disk : IncludedDisks(captured.vm)) facts.disk_paths.emplace_back(disk.name, disk.path);
+  facts.checkpoints = captured.vm.checkpoints;
   return facts;
 }
 
@@ -309,15 +324,21 @@ absl::Status HypervWriter::DeleteForRestore(const vss::Guid& session_id, const s
                                             const RestoreOptions& options, ClusteredRestore& clustered) {
   RETURN_IF_ERROR(ForgetOlderRestores(vm_uuid));
   journal::Intent intent{journal::IntentKind::kRestore, vm_uuid, "restore-" + session_id.ToString(), ""};
-  const absl::StatusOr<std::string> former = tools_.hypervisor.Configuration(vm_uuid);
-  if (!former.ok() && !absl::IsNotFound(former.status())) return former.status();
-  if (former.ok()) intent.restore.former_configuration = *former;
+  const absl::StatusOr<hypervisor::VmInfo> vm = tools_.hypervisor.GetVm(vm_uuid);
+  if (!vm.ok() && !absl::IsNotFound(vm.status())) return vm.status();
+  std::vector<std::string> checkpoints;
+  if (vm.ok()) {
+    // One of a cluster was taken offline by it, and is started by nobody else.
+    intent.restore.ran = vm->state == hypervisor::VmState::kRunning;
+    ASSIGN_OR_RETURN(intent.restore.former_configuration, tools_.hypervisor.Configuration(vm_uuid));
+    for (const hypervisor::OwnCheckpoint& checkpoint : vm->checkpoints) checkpoints.push_back(checkpoint.name);
+  }
   intent.restore.configuration = options.configuration;
   for (const auto& [disk, path] : options.disk_paths) intent.restore.disks.push_back({disk, path, path});
   RETURN_IF_ERROR(tools_.journal.Record(intent));
   {
     absl::MutexLock lock(&mu_);
-    restoring_[session_id] = intent;
+    restoring_[session_id] = {intent, std::move(checkpoints)};
   }
   absl::Status deleted = clustered.BeforeDelete(vm_uuid);
   base::CrashPoint(journal::kCrashBeforeDelete);
@@ -337,9 +358,10 @@ absl::Status HypervWriter::FilesTakeNames(const vss::Guid& session_id, std::vect
     absl::MutexLock lock(&mu_);
     const auto found = restoring_.find(session_id);
     if (found == restoring_.end()) return absl::OkStatus();
-    found->second.restore.renaming = true;
-    found->second.restore.disks = std::move(disks);
-    intent = found->second;
+    journal::RestoreIntent& restore = found->second.intent.restore;
+    restore.renaming = true;
+    restore.disks = std::move(disks);
+    intent = found->second.intent;
   }
   return tools_.journal.Record(intent);
 }
@@ -351,7 +373,7 @@ void HypervWriter::ForgetRestore(const vss::Guid& session_id) {
     absl::MutexLock lock(&mu_);
     const auto found = restoring_.find(session_id);
     if (found == restoring_.end()) return;
-    intent = std::move(found->second);
+    intent = std::move(found->second.intent);
     restoring_.erase(found);
   }
   if (const absl::Status removed = tools_.journal.Remove(intent); !removed.ok()) {
@@ -383,13 +405,44 @@ void HypervWriter::Link(const RestoreOptions& options, hypervisor::DefinedVm* de
   if (options.disk_paths.empty()) return;
   const std::string default_folder = tools_.hypervisor.DefaultFolder();
   const std::string folder = base::DirectoryOf(options.disk_paths.front().second);
-  if (folder == default_folder || folder.starts_with(default_folder + "/")) return;
   const std::string link = fmt::format("{}/{}", default_folder, defined->uuid);
+  if (folder == default_folder || folder.starts_with(default_folder + "/")) {
+    // One of a former restore elsewhere would lead to files that are the virtual machine's no more.
+    const absl::Status removed = filesystem_.RemoveLink(link);
+    if (removed.ok()) return;
+    base::Log("writers")->warn("old link not removed vm={} error=\"{}\"", defined->uuid, base::Describe(removed));
+    return;
+  }
   absl::Status linked = filesystem_.MakeDirectories(default_folder);
   if (linked.ok()) linked = filesystem_.Symlink(folder, link);
   if (!linked.ok()) {
-    defined->warnings.push_back(fmt::format("no link from the default folder: {}", base::MessageOf(linked)));
+    defined->warnings.push_back(
+        {"LINK_NOT_MADE", fmt::format("no link from the default folder: {}", base::MessageOf(linked))});
   }
+}
+
+// Those of the recovery point, and those that the virtual machine had before its restore deleted it.
+void HypervWriter::WarnOfCheckpoints(const vss::Guid& session_id, const vss::BackupComponent& component,
+                                     hypervisor::DefinedVm* defined) {
+  std::set<std::string> gone;
+  if (const auto facts = ParseBackupFacts(component.backup_metadata); facts.ok()) {
+    for (const hypervisor::OwnCheckpoint& checkpoint : facts->checkpoints) gone.insert(checkpoint.name);
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    if (const auto found = restoring_.find(session_id); found != restoring_.end()) {
+      gone.insert(found->second.checkpoints.begin(), found->second.checkpoints.end());
+    }
+  }
+  if (gone.empty()) return;
+  if (const auto vm = tools_.hypervisor.GetVm(defined->uuid); vm.ok()) {
+    for (const hypervisor::OwnCheckpoint& checkpoint : vm->checkpoints) gone.erase(checkpoint.name);
+  }
+  if (gone.empty()) return;
+  defined->warnings.push_back({"CHECKPOINTS_NOT_KEPT",
+                               fmt::format("checkpoints that {} doesn't have any more: {}; its disks hold the state of "
+                                           "the recovery point",
+                                           defined->name, fmt::join(gone, ", "))});
 }
 
 absl::StatusOr<hypervisor::DefinedVm> HypervWriter::Register(const RestoreOptions& options) {
@@ -447,6 +500,7 @@ absl::Status HypervWriter::RegisterAll(vss::EventContext& context) {
     }
     ASSIGN_OR_RETURN(const RestoreOptions options, ParseRestoreOptions(component.restore_options));
     ASSIGN_OR_RETURN(hypervisor::DefinedVm defined, Register(options));
+    WarnOfCheckpoints(context.session_id, component, &defined);
     base::Log("writers")->info("virtual machine registered vm={} name=\"{}\" warnings={}", defined.uuid, defined.name,
                                defined.warnings.size());
     absl::MutexLock lock(&mu_);

@@ -33,6 +33,7 @@
 #include "agent/writers/vm_capture.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/random.h"
+#include "storage/base/threads.h"
 
 namespace umbra::writers {
 
@@ -44,6 +45,10 @@ struct HypervWriterOptions {
   guest::GuestWriters* guest_writers = nullptr;    // outlives the writer; null: no guest has writers of its own
   const cluster::ClusterTools* cluster = nullptr;  // outlives the writer; null: this host is in no failover cluster
   absl::Duration resume_patience = absl::Minutes(1);  // see CaptureRequest
+  // Virtual machines of one set whose memory is saved at the same time. Each one that stands still waits for all the others of
+  // its set; more at once share the disk that the memory is written to.
+  size_t saves_at_once = 4;
+  base::Threads* threads = &base::SystemThreads();
 };
 
 // A virtual machine in a backup, from PrepareSnapshot on.
@@ -96,6 +101,12 @@ class HypervWriter final : public vss::Writer {
   struct Work;    // of one backup session
   struct WorkVm;  // of one virtual machine in it
 
+  // A virtual machine that was deleted for its restore.
+  struct Restoring {
+    journal::Intent intent;
+    std::vector<std::string> checkpoints;  // names of those that it had
+  };
+
   absl::StatusOr<std::vector<vss::BackupComponent>> Scope(const vss::EventContext& context);
   absl::StatusOr<WorkVm> Plan(const vss::EventContext& context, const vss::BackupComponent& component);
   absl::Status CheckNotBusy(const std::string& vm_uuid) const;
@@ -103,6 +114,7 @@ class HypervWriter final : public vss::Writer {
   absl::Status PrepareOne(const vss::EventContext& context, WorkVm& vm);
   std::unique_ptr<VmCapture> CaptureOf(const WorkVm& vm);
   absl::Status PrepareAndTake(const vss::EventContext& context, Work& work);
+  static std::vector<WorkVm*> Stopping(Work& work, bool stops);
   absl::Status AfterSnapshot(Work& work);
   absl::StatusOr<BackupFacts> FactsOf(const vss::EventContext& context, const CapturedVm& captured);
   Work* FindWork(const vss::Guid& session_id) const;
@@ -116,6 +128,8 @@ class HypervWriter final : public vss::Writer {
                                 ClusteredRestore& clustered);
   absl::Status RegisterAll(vss::EventContext& context);
   absl::StatusOr<hypervisor::DefinedVm> Register(const RestoreOptions& options);
+  void WarnOfCheckpoints(const vss::Guid& session_id, const vss::BackupComponent& component,
+                         hypervisor::DefinedVm* defined);
   void Link(const RestoreOptions& options, hypervisor::DefinedVm* defined);
 
   const providers::PointInTimeTools tools_;
@@ -131,7 +145,7 @@ class HypervWriter final : public vss::Writer {
   absl::flat_hash_map<vss::Guid, hypervisor::DefinedVm> restored_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<vss::Guid, std::unique_ptr<ClusteredRestore>> clustered_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<vss::Guid, std::vector<ClusterOutcome>> outcomes_ ABSL_GUARDED_BY(mu_);
-  absl::flat_hash_map<vss::Guid, journal::Intent> restoring_ ABSL_GUARDED_BY(mu_);  // in place
+  absl::flat_hash_map<vss::Guid, Restoring> restoring_ ABSL_GUARDED_BY(mu_);  // in place
 };
 
 }  // namespace umbra::writers

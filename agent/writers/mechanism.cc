@@ -178,6 +178,11 @@ std::vector<ExcludedDisk> ExcludedDisks(const VmInfo& vm, const GuestAgentInfo& 
            fmt::format("the guest's {} lies on {}, which the guest attached itself", fs.mount_point, name)});
     }
   }
+  for (const hypervisor::GuestDisk& own : agent.own_disks) {
+    const bool listed = std::any_of(disks.begin(), disks.end(), [&](const ExcludedDisk& d) { return d.name == own.name; });
+    if (listed) continue;
+    disks.push_back({own.name, "DISK_NETWORK", fmt::format("the guest attached {} itself, by {}", own.name, own.bus)});
+  }
   return disks;
 }
 

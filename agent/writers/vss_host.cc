@@ -30,7 +30,8 @@ struct VssHost::Parts {
                                            : std::optional(cluster::ClusterTools{*options.cluster, deeds, hypervisor})),
         writer(tools, provider, filesystem, random,
                {vss::Guid::Literal(random.Uuid()), options.scratch_folder, options.freeze, options.guest_agent_timeout,
-                options.guest_writers, cluster.has_value() ? &*cluster : nullptr, options.resume_patience}),
+                options.guest_writers, cluster.has_value() ? &*cluster : nullptr, options.resume_patience,
+                options.saves_at_once}),
         coordinator(clock, random) {
     coordinator.AddWriter(writer);
     coordinator.AddProvider(provider);

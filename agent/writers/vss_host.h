@@ -48,6 +48,7 @@ struct VssHostOptions {
   } file_sets = {};
   guest::GuestWriters* guest_writers = nullptr;  // outlives the host; null: no guest has writers of its own
   absl::Duration resume_patience = absl::Minutes(1);  // see CaptureRequest
+  size_t saves_at_once = 4;                            // see HypervWriterOptions
 };
 
 class VssHost {

@@ -181,6 +181,15 @@ void ToProto(const catalog::Vm& vm, v1::VirtualMachine* out) {
     out->mutable_cluster_resource()->set_node(vm.cluster.node);
   }
   for (const catalog::Obstacle& obstacle : vm.obstacles) ToProto(obstacle, out->add_mechanism_obstacles());
+  for (const catalog::VmCheckpoint& checkpoint : vm.checkpoints) {
+    v1::Checkpoint* to = out->add_checkpoints();
+    to->set_name(checkpoint.name);
+    to->set_parent(checkpoint.parent);
+    to->set_kind(As<v1::Checkpoint::Kind>(checkpoint.kind));
+    to->set_has_memory(checkpoint.has_memory);
+    to->set_current(checkpoint.current);
+    ToProto(checkpoint.create_time, to->mutable_create_time());
+  }
   out->set_memory_bytes(vm.memory_bytes);
   ToProto(vm.update_time, out->mutable_update_time());
   if (!vm.last_recovery_point.empty()) out->set_last_recovery_point(NameOf(vm.last_recovery_point));

@@ -41,6 +41,15 @@ void ListVms(Context& context, const std::string& host) {
   if (!context.json) table.Print();
 }
 
+// "external, 2026-02-01 10:00:00, after before-update, current"
+std::string CheckpointText(const v1::Checkpoint& checkpoint) {
+  std::string text = EnumText(v1::Checkpoint::Kind_Name(checkpoint.kind()), "KIND_");
+  if (checkpoint.has_memory()) text += " with memory";
+  text += ", " + TimeText(checkpoint.has_create_time(), checkpoint.create_time());
+  if (!checkpoint.parent().empty()) text += ", after " + checkpoint.parent();
+  return checkpoint.current() ? text + ", current" : text;
+}
+
 void ShowVm(Context& context, const std::string& text) {
   v1::GetVirtualMachineRequest request;
   request.set_name(ResolveVm(context.client(), text).name());
@@ -71,6 +80,9 @@ void ShowVm(Context& context, const std::string& text) {
   }
   for (const auto& disk : vm.excluded_disks()) {
     fields.emplace_back("Excluded " + disk.name(), fmt::format("{} [{}]", disk.message(), disk.reason()));
+  }
+  for (const v1::Checkpoint& checkpoint : vm.checkpoints()) {
+    fields.emplace_back("Checkpoint " + checkpoint.name(), CheckpointText(checkpoint));
   }
   const v1::BackupFigures& figures = vm.figures();
   fields.emplace_back("Recovery points",

@@ -78,9 +78,20 @@ catalog::ExcludedDisk FromExcluded(const api::ExcludedDisk& from) {
 
 // There are eight conditions today.
 constexpr size_t kObstaclesMax = 32;
+// A person makes tens of them; a program that never deletes its own, more than anybody looks at.
+constexpr size_t kCheckpointsMax = 256;
 
 catalog::Obstacle FromObstacle(const api::MechanismObstacle& from) {
   return {.reason = Text(from.reason()), .message = Text(from.message())};
+}
+
+catalog::VmCheckpoint FromCheckpoint(const api::Checkpoint& from) {
+  return {.name = Text(from.name()),
+          .parent = Text(from.parent()),
+          .kind = Known<catalog::CheckpointKind>(from.kind(), api::Checkpoint::Kind_IsValid(from.kind())),
+          .has_memory = from.has_memory(),
+          .current = from.current(),
+          .create_time = absl::FromUnixSeconds(from.create_time().seconds())};
 }
 
 catalog::Vm FromVm(const catalog::HostId& host, const std::string& uuid, const api::VirtualMachine& from, absl::Time now) {
@@ -111,6 +122,9 @@ catalog::Vm FromVm(const catalog::HostId& host, const std::string& uuid, const a
   }
   for (const api::MechanismObstacle& obstacle : from.mechanism_obstacles()) {
     if (to.obstacles.size() < kObstaclesMax) to.obstacles.push_back(FromObstacle(obstacle));
+  }
+  for (const api::Checkpoint& checkpoint : from.checkpoints()) {
+    if (to.checkpoints.size() < kCheckpointsMax) to.checkpoints.push_back(FromCheckpoint(checkpoint));
   }
   to.update_time = now;
   return to;

@@ -132,6 +132,12 @@ absl::Status Filesystem::Symlink(const std::string&, const std::string& link) {
   return Error(absl::StatusCode::kUnimplemented, "IO_ERROR", "link {}: this file system makes no links", link);
 }
 
+absl::Status Filesystem::RemoveLink(const std::string& link) {
+  struct stat st {};
+  if (lstat(link.c_str(), &st) != 0) return errno == ENOENT ? absl::OkStatus() : ErrnoError(errno, "stat " + link);
+  return S_ISLNK(st.st_mode) ? Remove(link) : absl::OkStatus();
+}
+
 absl::StatusOr<std::string> Filesystem::StampOf(const std::string& path) {
   struct stat st {};
   if (stat(path.c_str(), &st) != 0) return ErrnoError(errno, "stat " + path);

@@ -86,6 +86,8 @@ class Filesystem {
   // Makes the symbolic link `link`, or replaces the link that is there (by a rename, so it never disappears).
   // ALREADY_EXISTS / FILE_EXISTS when `link` is there and no link.
   virtual absl::Status Symlink(const std::string& target, const std::string& link);
+  // Removes the symbolic link `link`; OK when it isn't there, or is no link and stays.
+  absl::Status RemoveLink(const std::string& link);
   // Names the mounted file system that holds `path` (or its nearest existing parent); equal names, same file system.
   virtual absl::StatusOr<std::string> VolumeOf(const std::string& path);
 

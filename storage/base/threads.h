@@ -6,9 +6,11 @@
 #ifndef UMBRA_STORAGE_BASE_THREADS_H_
 #define UMBRA_STORAGE_BASE_THREADS_H_
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 
+#include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
@@ -39,6 +41,12 @@ struct ThreadTimes {
   absl::Duration now;
 };
 ThreadTimes ReadThreadTimes();
+
+// Calls `work` with every number below `count`, up to `at_once` (at least 1) of them at the same time; the calling
+// thread is one of those that work. After an error none begins any more. Returns when all that began have ended: OK, or
+// the error of the lowest number.
+absl::Status InParallel(Threads& threads, size_t count, size_t at_once,
+                        const std::function<absl::Status(size_t)>& work);
 
 // The operating system's. Lives as long as the process.
 Threads& SystemThreads();

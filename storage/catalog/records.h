@@ -92,6 +92,21 @@ struct ClusterResource {
   bool operator==(const ClusterResource&) const = default;
 };
 
+// Persisted, never renumbered.
+enum class CheckpointKind { kUnspecified = 0, kInternal = 1, kExternal = 2 };
+
+// A state of a virtual machine that somebody else than a backup kept.
+struct VmCheckpoint {
+  std::string name;
+  std::string parent;  // empty: a root
+  CheckpointKind kind = CheckpointKind::kUnspecified;
+  bool has_memory = false;
+  bool current = false;
+  absl::Time create_time;
+
+  bool operator==(const VmCheckpoint&) const = default;
+};
+
 struct Vm {
   VmKey key;
   std::string display_name;
@@ -105,6 +120,7 @@ struct Vm {
   std::vector<VmDisk> disks;
   std::vector<ExcludedDisk> excluded_disks;
   std::vector<Obstacle> obstacles;
+  std::vector<VmCheckpoint> checkpoints;  // parents before their children
   ClusterResource cluster;
   absl::Time update_time;               // when the inventory was stored
   RecoveryPointId last_recovery_point;  // newest by point_time, empty when there is none; set when read

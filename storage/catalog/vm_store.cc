@@ -26,6 +26,9 @@ constexpr char kInsertExcluded[] =
     "INSERT INTO vm_excluded_disk (host_id, vm_uuid, position, name, reason, message) VALUES (?, ?, ?, ?, ?, ?)";
 constexpr char kInsertObstacle[] =
     "INSERT INTO vm_obstacle (host_id, vm_uuid, position, reason, message) VALUES (?, ?, ?, ?, ?)";
+constexpr char kInsertCheckpoint[] =
+    "INSERT INTO vm_checkpoint (host_id, vm_uuid, position, name, parent, kind, has_memory, is_current, "
+    "create_time_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
 constexpr char kInsertWriter[] =
     "INSERT INTO writer (host_id, writer_id, instance_id, display_name, state, last_failure_code, last_failure, "
     "component_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
@@ -40,6 +43,9 @@ constexpr char kExcluded[] =
     "SELECT name, reason, message FROM vm_excluded_disk WHERE host_id = ? AND vm_uuid = ? ORDER BY position";
 constexpr char kObstacles[] =
     "SELECT reason, message FROM vm_obstacle WHERE host_id = ? AND vm_uuid = ? ORDER BY position";
+constexpr char kCheckpoints[] =
+    "SELECT name, parent, kind, has_memory, is_current, create_time_us FROM vm_checkpoint "
+    "WHERE host_id = ? AND vm_uuid = ? ORDER BY position";
 constexpr char kWriters[] =
     "SELECT writer_id, instance_id, display_name, state, last_failure_code, last_failure, component_count "
     "FROM writer WHERE host_id = ? AND writer_id > ? ORDER BY writer_id LIMIT ?";
@@ -109,10 +115,15 @@ absl::Status VmStore::Insert(const Vm& vm) {
   for (const Obstacle& o : vm.obstacles) {
     RETURN_IF_ERROR(db_.Run(kInsertObstacle, host, vm.key.uuid, position++, o.reason, o.message));
   }
+  position = 0;
+  for (const VmCheckpoint& c : vm.checkpoints) {
+    RETURN_IF_ERROR(db_.Run(kInsertCheckpoint, host, vm.key.uuid, position++, c.name, c.parent, c.kind, c.has_memory,
+                            c.current, c.create_time));
+  }
   return absl::OkStatus();
 }
 
-absl::Status VmStore::ReadDisks(Vm& vm) const {
+absl::Status VmStore::ReadParts(Vm& vm) const {
   RETURN_IF_ERROR(db_.Query(
       kDisks,
       [&](const sqlite::Row& row) {
@@ -123,6 +134,13 @@ absl::Status VmStore::ReadDisks(Vm& vm) const {
       kObstacles,
       [&](const sqlite::Row& row) {
         vm.obstacles.push_back({row.Text(0), row.Text(1)});
+      },
+      vm.key.host.value, vm.key.uuid));
+  RETURN_IF_ERROR(db_.Query(
+      kCheckpoints,
+      [&](const sqlite::Row& row) {
+        vm.checkpoints.push_back({row.Text(0), row.Text(1), row.Enum<CheckpointKind>(2), row.Bool(3), row.Bool(4),
+                                  row.Time(5)});
       },
       vm.key.host.value, vm.key.uuid));
   return db_.Query(
@@ -141,7 +159,7 @@ absl::StatusOr<Vm> VmStore::Get(const VmKey& key) const {
     return base::Error(absl::StatusCode::kNotFound, "VM_NOT_FOUND", "no virtual machine {} on host {}", key.uuid,
                        key.host);
   }
-  RETURN_IF_ERROR(ReadDisks(*vm));
+  RETURN_IF_ERROR(ReadParts(*vm));
   return *std::move(vm);
 }
 
@@ -156,7 +174,7 @@ absl::StatusOr<Page<Vm, VmKey>> VmStore::List(const std::optional<HostId>& host,
     RETURN_IF_ERROR(db_.Query(kListAll, on_row, after.host.value, after.uuid, RowLimit(options)));
   }
   Page<Vm, VmKey> page = MakePage(std::move(vms), options, [](const Vm& vm) { return vm.key; });
-  for (Vm& vm : page.items) RETURN_IF_ERROR(ReadDisks(vm));
+  for (Vm& vm : page.items) RETURN_IF_ERROR(ReadParts(vm));
   return page;
 }
 

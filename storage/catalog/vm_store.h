@@ -30,7 +30,7 @@ class VmStore {
 
  private:
   absl::Status Insert(const Vm& vm);
-  absl::Status ReadDisks(Vm& vm) const;
+  absl::Status ReadParts(Vm& vm) const;
 
   sqlite::Database& db_;
 };

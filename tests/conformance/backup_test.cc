@@ -224,6 +224,13 @@ TEST_F(Conformance, HV_23_DisksThatTheGuestAttachesByIscsiAreListedAndNotBackedU
     EXPECT_EQ(excluded[0].reason, "DISK_NETWORK");
     EXPECT_THAT(excluded[0].message, HasSubstr("/srv/iscsi"));
   }
+  // One without a file system on it too.
+  simulated_.SetGuestDisks(vm, {{"/dev/sdb", "iscsi"}});
+  const std::vector<writers::ExcludedDisk> bare = Described(vm).excluded_disks;
+  ASSERT_THAT(bare, SizeIs(2));
+  EXPECT_EQ(bare[1].name, "/dev/sdb");
+  EXPECT_EQ(bare[1].reason, "DISK_NETWORK");
+  EXPECT_THAT(bare[1].message, HasSubstr("iscsi"));
 }
 
 TEST_F(Conformance, HV_24_ExcludedDisksAreListedWithTheReason) {

@@ -8,6 +8,7 @@ namespace umbra::conformance {
 namespace {
 
 using base::ReasonOf;
+using hypervisor::CheckpointKind;
 using hypervisor::VmState;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -155,6 +156,14 @@ TEST_F(Conformance, HV_32_RestoredElsewhereThereIsALinkInTheDefaultFolder) {
   options.disk_paths = {{"vda", dir_.File("elsewhere/vda.raw")}};
   ASSERT_TRUE(Restore(point, options).ok());
   EXPECT_EQ(LinkTarget(link), dir_.File("elsewhere"));
+  // Back in the default folder, the link would lead to files that are its own no more.
+  ASSERT_TRUE(Restore(point, point.options).ok());
+  EXPECT_EQ(LinkTarget(link), "");
+  EXPECT_FALSE(files_.Exists(link).value());
+  // What is no link there is somebody else's.
+  ASSERT_TRUE(files_.MakeDirectories(link).ok());
+  ASSERT_TRUE(Restore(point, point.options).ok());
+  EXPECT_TRUE(files_.Exists(link).value());
 }
 
 TEST_F(Conformance, HV_33_TheConfigurationNamesThePlaceOfEveryRestoredDisk) {
@@ -195,7 +204,70 @@ TEST_F(Conformance, HV_35_ANetworkThatIsGoneLeavesTheAdapterDisconnectedAndIsTol
   ASSERT_THAT(simulated_.GetVm(vm)->adapters, SizeIs(2));
   EXPECT_EQ(simulated_.GetVm(vm)->adapters[0].network, "switch0");
   EXPECT_EQ(simulated_.GetVm(vm)->adapters[1].network, "");
-  EXPECT_THAT(defined->warnings, ElementsAre(HasSubstr("switch1")));
+  ASSERT_THAT(defined->warnings, SizeIs(1));
+  EXPECT_EQ(defined->warnings[0].reason, "ADAPTER_DISCONNECTED");
+  EXPECT_THAT(defined->warnings[0].message, HasSubstr("switch1"));
+}
+
+// --- checkpoints ---
+
+// "name<parent", and " current" for the one that the disks go on from.
+std::vector<std::string> TreeOf(const std::vector<hypervisor::OwnCheckpoint>& checkpoints) {
+  std::vector<std::string> tree;
+  for (const auto& c : checkpoints) tree.push_back(fmt::format("{}<{}{}", c.name, c.parent, c.current ? " current" : ""));
+  return tree;
+}
+
+const std::vector<std::string> kTree = {"before-update<", "in-between<before-update", "after-update<in-between current"};
+
+void KeepTree(hypervisor::SimulatedHypervisor& hypervisor, const std::string& vm) {
+  ASSERT_TRUE(hypervisor.KeepCheckpoint(vm, "before-update", CheckpointKind::kExternal).ok());
+  ASSERT_TRUE(hypervisor.KeepCheckpoint(vm, "in-between", CheckpointKind::kInternal).ok());
+  ASSERT_TRUE(hypervisor.KeepCheckpoint(vm, "after-update", CheckpointKind::kExternal).ok());
+}
+
+// Listed before any backup, and in the component that a recovery point keeps.
+TEST_F(Conformance, HV_41_TheTreeIsListedAndInTheComponent) {
+  const std::string vm = Vm("mail01");
+  KeepTree(simulated_, vm);
+  EXPECT_EQ(TreeOf(Described(vm).vm.checkpoints), kTree);
+  const StoredPoint point = Store(vm);
+  vss::BackupComponents document = vss::ParseBackupComponents(point.options.documents.backup_components).value();
+  const vss::BackupComponent* component = document.Find(ComponentIdOf(vm));
+  ASSERT_NE(component, nullptr);
+  const writers::BackupFacts facts = writers::ParseBackupFacts(component->backup_metadata).value();
+  EXPECT_EQ(facts.checkpoints, simulated_.GetVm(vm)->checkpoints);
+}
+
+// In place those stay whose content is in files of their own; of the others the restore says so.
+TEST_F(Conformance, HV_41_ARestoreInPlaceKeepsWhatItCanAndNamesTheRest) {
+  const std::string vm = Vm("mail01");
+  KeepTree(simulated_, vm);
+  const StoredPoint point = Store(vm);
+  ASSERT_TRUE(simulated_.KeepCheckpoint(vm, "since-the-backup", CheckpointKind::kExternal).ok());
+  const auto defined = Restore(point, point.options);
+  ASSERT_TRUE(defined.ok()) << defined.status();
+  EXPECT_THAT(TreeOf(simulated_.GetVm(vm)->checkpoints),
+              ElementsAre("before-update<", "after-update<before-update current"));
+  ASSERT_THAT(defined->warnings, SizeIs(1));
+  EXPECT_EQ(defined->warnings[0].reason, "CHECKPOINTS_NOT_KEPT");
+  EXPECT_THAT(defined->warnings[0].message, HasSubstr("in-between, since-the-backup;"));
+}
+
+TEST_F(Conformance, HV_41_ANewVirtualMachineHasNoneAndIsToldSo) {
+  const std::string vm = Vm("mail01");
+  KeepTree(simulated_, vm);
+  StoredPoint point = Store(vm);
+  point.options.new_name = "copy";
+  point.options.disk_paths = {{"vda", dir_.File("copy/vda.raw")}};
+  const auto defined = Restore(point, point.options);
+  ASSERT_TRUE(defined.ok()) << defined.status();
+  EXPECT_THAT(simulated_.GetVm(defined->uuid)->checkpoints, IsEmpty());
+  EXPECT_EQ(TreeOf(simulated_.GetVm(vm)->checkpoints), kTree) << "the original has them still";
+  const auto warned = std::find_if(defined->warnings.begin(), defined->warnings.end(),
+                                   [](const auto& w) { return w.reason == "CHECKPOINTS_NOT_KEPT"; });
+  ASSERT_NE(warned, defined->warnings.end());
+  EXPECT_THAT(warned->message, HasSubstr("after-update, before-update, in-between"));
 }
 
 // --- failover clusters ---

@@ -128,6 +128,9 @@ class AgentInARestoreInPlace(AgentTest):
             self.assert_succeeded(self.stack.umbra(*self.command, "--watch"))
 
     def walk(self, name):
+        if self.lab.state(GUEST) == "shut off":
+            self.lab.virsh("start", GUEST)
+            self.world.wait_ready()
         state, file = self.lab.state(GUEST), self.disk.stat().st_ino
         job, before = self.killed(name, *self.command)
         self.assert_ended(job, before, succeeded=False)
@@ -139,7 +142,7 @@ class AgentInARestoreInPlace(AgentTest):
             self.assertEqual(self.lab.state(GUEST), state)
             self.assertFalse(state == "running" and self.lab.frozen(GUEST))
         else:
-            self.assertEqual(self.lab.state(GUEST), "shut off", "registered, with disks that are whole")
+            self.assertEqual(self.lab.state(GUEST), "shut off" if name in RENAMED else "running", "with disks that are whole")
         self.assertEqual(self.disk.stat().st_ino != file, name in RENAMED, "all old disks or all new ones")
         if name in RENAMED:
             self.assert_whole(GUEST)

@@ -72,6 +72,35 @@ class RestoreRules(EndToEndTest):
         self.assertIn("ADAPTER_DISCONNECTED", self.reasons(job))
         self.assert_disconnected("net")
 
+    def test_checkpoints_of_the_machine_are_listed_and_stay_with_it(self):
+        vm = "tree"
+        self.new_machine(vm, "--memory-mib", 128)
+        self.lab.wait_agent(vm)
+        self.lab.virsh("destroy", vm)
+        self.lab.virsh("snapshot-create-as", vm, "inside")
+        self.lab.virsh("start", vm)
+        self.lab.wait_agent(vm)
+        overlay = self.lab.root / "vms" / vm / "vda.overlay"
+        self.lab.virsh("snapshot-create-as", vm, "beside", "--disk-only", "--diskspec", f"vda,snapshot=external,file={overlay}")
+        shown = self.stack.wait_vm(vm, lambda found: len(found.get("checkpoints", [])) == 2)["checkpoints"]
+        self.assertEqual([(c["name"], c.get("parent", ""), c["kind"]) for c in shown],
+                         [("inside", "", "KIND_INTERNAL"), ("beside", "inside", "KIND_EXTERNAL")])
+        self.assertEqual([c.get("current", False) for c in shown], [False, True])
+
+        job = self.assert_succeeded(self.world.backup(vm=vm))
+        self.assertIn("CHECKPOINTS_NOT_IN_BACKUP", self.reasons(job))
+        point = job["recoveryPoints"][0]
+        # In place: the external one is there still, of the other the job says that it is not.
+        job = self.assert_succeeded(self.stack.umbra("restore", "run", point, "--in-place", "--yes", "--power-on", "--watch"))
+        kept = [w["message"] for w in job["warnings"] if w["reason"] == "CHECKPOINTS_NOT_KEPT"]
+        self.assertEqual(len(kept), 1, job["warnings"])
+        self.assertIn("inside", kept[0])
+        self.assertNotIn("beside", kept[0])
+        self.assertEqual(self.lab.virsh("snapshot-list", vm, "--name").split(), ["beside"])
+        self.assertEqual(self.lab.virsh("snapshot-current", vm, "--name").strip(), "beside")
+        self.lab.wait_agent(vm)  # it boots from the restored overlay, which needs no other file
+        self.assertEqual(self.lab.disk_paths(vm)["vda"], str(overlay))
+
     def assert_disconnected(self, vm):
         adapter = self.adapter(vm)
         self.assertNotEqual(adapter.get("type"), "null", "libvirt dies of that one")

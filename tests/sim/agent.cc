@@ -38,6 +38,7 @@ struct Agent::JobRun {
   std::vector<vss::ComponentChoice> choices;
   std::vector<vss::WriterMetadata> metadata;
   vss::Guid set_id;
+  std::map<std::string, Point> points;  // by uuid, as far as they are read
 };
 
 Agent::Agent(Host& host, std::optional<Death> death)
@@ -54,6 +55,10 @@ Agent::Agent(Host& host, std::optional<Death> death)
               if (frozen) run_.probes.Hit("death: while a guest was frozen");
               if (view) run_.probes.Hit("death: with a view open");
               host_.hypervisor.CrashAgent();
+              if (life_.power_cut()) {
+                host_.power_cut();
+                run_.probes.Hit("death: by a power cut");
+              }
               // An application notices that nobody speaks to it any more.
               for (const auto& app : host_.apps) app->Thaw(absl::InfiniteDuration());
             }),
@@ -65,7 +70,9 @@ Agent::Agent(Host& host, std::optional<Death> death)
       tools_{hypervisor_, journal_, clock_, run_.scheduler},
       provider_(tools_),
       writer_(tools_, provider_, files_, random_,
-              {vss::Guid::Literal(random_.Uuid()), kScratchFolder, {}, absl::Seconds(2)}),
+              {.instance_id = vss::Guid::Literal(random_.Uuid()),
+               .scratch_folder = kScratchFolder,
+               .threads = &run_.scheduler}),
       app_provider_(run_, host.apps),
       service_commands_(run_, life_, host.plan, host.trouble.calm, host.service),
       service_copier_(life_, host.service),
@@ -114,6 +121,9 @@ bool Agent::HealOnce() {
     run_.Trace("healing: {}", action);
     if (action.starts_with("thawed")) run_.probes.Hit("healing: thawed a guest");
     if (action.starts_with("resumed ")) run_.probes.Hit("healing: resumed a guest");
+    if (action.starts_with("registered ")) run_.probes.Hit("healing: registered a machine again");
+    if (action.starts_with("started ")) run_.probes.Hit("healing: started a machine again");
+    if (action.starts_with("finished the restore")) run_.probes.Hit("healing: finished a restore");
     if (action.starts_with("ended a point")) run_.probes.Hit("healing: ended a point in time");
   }
   if (!report->open.empty()) run_.probes.Hit("healing: left an intent open");
@@ -148,7 +158,7 @@ size_t Agent::intent_count() {
 // --- a job ---
 
 JobOutcome Agent::RunJob(const JobPlan& plan, const std::string& owner_tag, bool must_work) {
-  JobRun job{plan, owner_tag, must_work, {coordinator_->NewSession(), vss::BackupSettings{}}, {}, {}, {}};
+  JobRun job{plan, owner_tag, must_work, {coordinator_->NewSession(), vss::BackupSettings{}}, {}, {}, {}, {}};
   absl::Status status;
   for (int step = 0; step < kStepCount && status.ok() && !dead(); ++step) {
     status = Step(job, step);
@@ -200,6 +210,9 @@ absl::Status Agent::Step(JobRun& job, int step) {
       const absl::Status complete = job.requester.Complete();
       // An error here is about the writers; the backup is good.
       if (!complete.ok()) run_.Trace("{} completes with {}", job.owner_tag, base::Describe(complete));
+      if (!dead()) {
+        for (const auto& [uuid, point] : job.points) host_.points[uuid] = point;
+      }
       return absl::OkStatus();
     }
   }
@@ -289,6 +302,7 @@ absl::Status Agent::ReadVm(JobRun& job, const writers::CapturedVm& captured) {
   if (captured.plan.mechanism == writers::BackupMechanism::kChildSnapshot && !cut->frozen) {
     run_.Violate("{} was cut while it was not frozen", captured.vm.name);
   }
+  job.points[uuid] = {{}, captured.configuration, captured.vm, recovered};
   if (recovered != host_.guests.disks(uuid)) run_.probes.Hit("guest: overwrote what was being backed up");
   if (captured.vm.state == hypervisor::VmState::kPaused) run_.probes.Hit("guest: paused, backed up, paused");
   return absl::OkStatus();
@@ -308,6 +322,7 @@ absl::Status Agent::StoreAndMark(JobRun& job) {
     RETURN_IF_ERROR(job.requester.SetBackupSucceeded(choice.id, true));
   }
   ASSIGN_OR_RETURN(const vss::BackupDocuments documents, job.requester.Documents());
+  for (auto& [uuid, point] : job.points) point.documents = documents;
   auto parsed = vss::ParseBackupComponents(documents.backup_components);
   for (const vss::ComponentChoice& choice : job.choices) {
     const bool there = parsed.ok() && parsed->Find(choice.id) != nullptr;
@@ -320,8 +335,8 @@ absl::Status Agent::StoreAndMark(JobRun& job) {
 void Agent::CheckUntouched(const JobPlan& job) {
   for (const int index : job.vms) {
     const VmPlan& vm = host_.plan.vms[index];
-    if (UndoesLater(host_.plan, vm)) continue;
     const std::string& uuid = host_.guests.uuid(index);
+    if (UndoesLater(host_.plan, vm) || host_.guests.InRestore(uuid)) continue;
     if (host_.guests.IsFrozen(uuid)) run_.Violate("vm{} is frozen after a backup that failed", index);
     const bool foreign = vm.faults.foreign_job && !host_.trouble.calm;
     if (!foreign && !host_.hypervisor.CheckNoJob(uuid).ok())
@@ -335,6 +350,92 @@ void Agent::CheckUntouched(const JobPlan& job) {
     if (!HasHang(host_.plan) && host_.apps[index]->frozen())
       run_.Violate("app{} is frozen after a backup that failed", index);
   }
+}
+
+// --- a restore ---
+
+absl::Status Agent::WriteDisk(const journal::RestoredDisk& disk, const std::string& bytes) {
+  ASSIGN_OR_RETURN(const bool left, files_.Exists(disk.written_path));
+  if (left) RETURN_IF_ERROR(files_.Remove(disk.written_path));  // by a restore that was cut short
+  ASSIGN_OR_RETURN(const auto writer, hypervisor_.CreateDisk({disk.written_path, "raw", bytes.size()}));
+  constexpr size_t kPiece = 64 * base::kKiB;
+  for (size_t at = 0; at < bytes.size(); at += kPiece) {
+    RETURN_IF_ERROR(life_.Through(
+        "disk.Write", [&] { return writer->WriteAt(at, base::AsBytes(std::string_view(bytes).substr(at, kPiece))); }));
+    clock_.Sleep(absl::Milliseconds(1));
+  }
+  return life_.Through("disk.Finish", [&] { return writer->Finish(); });
+}
+
+absl::Status Agent::RestoreFiles(const Point& point, std::vector<journal::RestoredDisk>& disks) {
+  for (const hypervisor::Disk& disk : writers::IncludedDisks(point.vm)) {
+    disks.push_back({disk.name, disk.path + ".umbra-restore", disk.path});
+    RETURN_IF_ERROR(WriteDisk(disks.back(), point.disks.at(disk.name)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Agent::Restore(const RestorePlan& plan, const Point& point) {
+  writers::VmRestoreOptions options;
+  options.documents = point.documents;
+  options.configuration = point.configuration;
+  options.vm_uuid = point.vm.uuid;
+  options.vm_name = point.vm.name;
+  for (const hypervisor::Disk& disk : writers::IncludedDisks(point.vm))
+    options.disk_paths.emplace_back(disk.name, disk.path);
+  writers::VmRestore restore(coordinator_->NewSession(), writer_, std::move(options));
+  RETURN_IF_ERROR(restore.PreRestore());
+  std::vector<journal::RestoredDisk> disks;
+  RETURN_IF_ERROR(RestoreFiles(point, disks));
+  RETURN_IF_ERROR(restore.FilesTakeNames(disks));
+  for (const journal::RestoredDisk& disk : disks) {
+    RETURN_IF_ERROR(files_.Rename(disk.written_path, disk.path));
+    RETURN_IF_ERROR(files_.SyncDirectory(base::DirectoryOf(disk.path)));
+  }
+  RETURN_IF_ERROR(restore.SetFilesRestored(vss::FileRestoreStatus::kAll));
+  ASSIGN_OR_RETURN(const hypervisor::DefinedVm defined, restore.PostRestore());
+  if (!plan.power_on) return absl::OkStatus();
+  const absl::Status started = hypervisor_.Start(defined.uuid);
+  if (!started.ok()) run_.Trace("{} is restored, but does not start: {}", defined.name, base::Describe(started));
+  return absl::OkStatus();
+}
+
+// A restore that failed in a live agent leaves the machine to a person (R4), who registers it with the disks that are
+// there.
+void Agent::RegisterByHand(const Point& point, bool ran) {
+  hypervisor::DefineOptions options;
+  options.configuration = point.configuration;
+  options.unchanged = true;
+  if (!host_.hypervisor.DefineVm(options).ok()) run_.Violate("{} can't be registered by hand", point.vm.name);
+  if (ran) host_.hypervisor.Start(point.vm.uuid).IgnoreError();  // its disks may be those of two moments
+  run_.probes.Hit("restore: failed, registered by hand");
+}
+
+JobOutcome Agent::RunRestore(const RestorePlan& plan, bool must_work) {
+  const std::string& uuid = host_.guests.uuid(plan.vm);
+  const auto found = host_.points.find(uuid);
+  if (found == host_.points.end()) return JobOutcome::kComplete;
+  const Point& point = found->second;
+  const bool ran = host_.guests.ExpectedState(plan.vm) == hypervisor::VmState::kRunning;
+  host_.guests.BeginRestore(uuid, point.disks);
+  run_.Trace("a restore of {} begins", point.vm.name);
+  const absl::Status status = Restore(plan, point);
+  if (dead()) {
+    run_.probes.Hit("restore: cut short");
+    return JobOutcome::kCutShort;
+  }
+  run_.Trace("the restore of {} ends: {}", point.vm.name, status.ok() ? "complete" : base::Describe(status));
+  if (must_work && !status.ok())
+    run_.Violate("nothing goes wrong any more, but a restore fails: {}", base::Describe(status));
+  if (!status.ok() && absl::IsNotFound(host_.hypervisor.GetVm(uuid).status())) RegisterByHand(point, ran);
+  // It may have written since it was started.
+  const Guests::Disks expected = host_.guests.InRestore(uuid) ? point.disks : host_.guests.disks(uuid);
+  if (status.ok() && host_.guests.OnDisk(uuid) != expected) {
+    run_.Violate("{} is restored, and its disks are not those of the recovery point", point.vm.name);
+  }
+  if (status.ok()) run_.probes.Hit("restore: complete");
+  host_.guests.EndRestore(uuid);
+  return status.ok() ? JobOutcome::kComplete : JobOutcome::kFailed;
 }
 
 }  // namespace umbra::sim

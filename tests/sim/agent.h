@@ -3,6 +3,8 @@
 #ifndef UMBRA_TESTS_SIM_AGENT_H_
 #define UMBRA_TESTS_SIM_AGENT_H_
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +16,7 @@
 #include "agent/vss/coordinator.h"
 #include "agent/vss/requester.h"
 #include "agent/writers/hyperv_writer.h"
+#include "agent/writers/vm_restore.h"
 #include "storage/base/random.h"
 #include "tests/sim/apps.h"
 #include "tests/sim/faulty.h"
@@ -22,6 +25,14 @@
 #include "tests/sim/service.h"
 
 namespace umbra::sim {
+
+// What a backup that was complete left with the daemon, of one virtual machine.
+struct Point {
+  vss::BackupDocuments documents;
+  std::string configuration;
+  hypervisor::VmInfo vm;
+  Guests::Disks disks;
+};
 
 // What outlives the agent.
 struct Host {
@@ -35,6 +46,8 @@ struct Host {
   PendingFaults& faults;
   MachineTrouble& trouble;
   int life_count = 0;
+  std::map<std::string, Point> points = {};  // by uuid; the newest
+  std::function<void()> power_cut = {};
 };
 
 inline constexpr char kScratchFolder[] = "/scratch";
@@ -54,6 +67,8 @@ class Agent {
   void StartHealing();
   // Blocks until the job has ended. `must_work`: anything but a complete backup breaks the rules.
   JobOutcome RunJob(const JobPlan& job, const std::string& owner_tag, bool must_work);
+  // The same for a restore in place, as the agent's runner does it. Without a point there is nothing to do: complete.
+  JobOutcome RunRestore(const RestorePlan& restore, bool must_work);
 
   size_t intent_count();
   size_t app_copy_count() const { return app_provider_.set_count(); }
@@ -73,6 +88,10 @@ class Agent {
   absl::Status Step(JobRun& job, int step);
   JobOutcome Conclude(JobRun& job, const absl::Status& status);
   void CheckUntouched(const JobPlan& job);
+  absl::Status RestoreFiles(const Point& point, std::vector<journal::RestoredDisk>& disks);
+  absl::Status WriteDisk(const journal::RestoredDisk& disk, const std::string& bytes);
+  absl::Status Restore(const RestorePlan& plan, const Point& point);
+  void RegisterByHand(const Point& point, bool ran);
 
   Host& host_;
   RunContext& run_;

@@ -10,8 +10,8 @@ namespace umbra::sim {
 
 using hypervisor::VmState;
 
-Guests::Guests(RunContext& run, hypervisor::SimulatedHypervisor& hypervisor, const Plan& plan)
-    : run_(run), hypervisor_(hypervisor), plan_(plan), dice_(run.dice.Split("guests")) {
+Guests::Guests(RunContext& run, hypervisor::SimulatedHypervisor& hypervisor, base::Filesystem& files, const Plan& plan)
+    : run_(run), hypervisor_(hypervisor), files_(files), plan_(plan), dice_(run.dice.Split("guests")) {
   for (size_t i = 0; i < plan.vms.size(); ++i) {
     Guest guest;
     guest.plan = plan.vms[i];
@@ -98,6 +98,7 @@ void Guests::Events(Guest& guest) {
   const absl::Duration since_start = now - kStart;
   if (since_start >= guest.plan.killed_at) {
     guest.plan.killed_at = absl::InfiniteDuration();
+    if (guest.restoring.has_value()) return;  // it is being replaced: there is nothing to kill
     run_.Trace("{} is killed", guest.name);
     run_.probes.Hit("guest: killed");
     Watch(guest);
@@ -133,6 +134,7 @@ void Guests::Burst(Guest& guest) {
 }
 
 void Guests::Write(Guest& guest) {
+  SettleRestore(guest.uuid, false);  // before the first write to what a restore put there
   auto disk = guest.disks.begin();
   std::advance(disk, dice_.Below(guest.disks.size()));
   std::string& bytes = disk->second;
@@ -175,6 +177,77 @@ void Guests::Watch(Guest& guest) {
   }
 }
 
+void Guests::BeginRestore(const std::string& uuid, const Disks& disks) {
+  Find(uuid).restoring = disks;
+}
+
+std::optional<Guests::Disks> Guests::OnDisk(const std::string& uuid) {
+  const auto vm = hypervisor_.GetVm(uuid);
+  if (!vm.ok()) return std::nullopt;
+  Disks disks;
+  for (const hypervisor::Disk& disk : vm->disks) {
+    if (disk.exclusion != hypervisor::DiskExclusion::kNone) continue;
+    disks[disk.name] = files_.ReadFile(disk.path).value_or("unreadable");
+  }
+  return disks;
+}
+
+void Guests::SettleRestore(const std::string& uuid, bool finished) {
+  Guest& guest = Find(uuid);
+  if (!guest.restoring.has_value()) return;
+  const std::optional<Disks> disks = OnDisk(uuid);
+  if (!disks.has_value()) {
+    if (finished) run_.Violate("{} is gone after a restore", guest.name);
+    return;
+  }
+  const VmState state = hypervisor_.GetVm(uuid)->state;
+  const bool old = *disks == guest.disks;
+  if (old && state == guest.expected && !finished) return;  // perhaps it was never touched, and will be
+  if (!old && *disks != *guest.restoring) {
+    run_.Violate("{}'s disks are neither those of the recovery point nor those from before its restore", guest.name);
+  }
+  run_.probes.Hit(old ? "restore: undone, or never begun" : "restore: the disks are those of the point");
+  if (!finished && old) return;
+  if (!old) {
+    guest.disks = *disks;
+    guest.expected = state;  // off, or started by the restore
+  } else if (guest.expected == VmState::kPaused && state == VmState::kOff) {
+    guest.expected = VmState::kOff;  // its memory went with the machine
+  }
+  if (old && guest.expected == VmState::kRunning && guest.plan.faults.dies_after_read_bytes.has_value())
+    guest.expected = state;
+  guest.restoring.reset();
+}
+
+void Guests::EndRestore(const std::string& uuid) {
+  Guest& guest = Find(uuid);
+  guest.restoring.reset();
+  const std::optional<Disks> disks = OnDisk(uuid);
+  if (!disks.has_value()) return run_.Violate("{} is gone after a restore", guest.name);
+  guest.disks = *disks;
+  guest.expected = hypervisor_.GetVm(uuid)->state;
+}
+
+void Guests::PowerCut() {
+  for (Guest& guest : guests_) {
+    Watch(guest);
+    hypervisor_.KillGuest(guest.uuid);
+    guest.expected = VmState::kOff;
+    guest.frozen_since.reset();
+  }
+}
+
+void Guests::TakeWhatIsOnDisk() {
+  for (Guest& guest : guests_) {
+    for (auto& [name, bytes] : guest.disks) {
+      const size_t size = bytes.size();
+      const std::optional<Disks> disks = OnDisk(guest.uuid);
+      if (disks.has_value() && disks->contains(name)) bytes = disks->at(name);
+      bytes.resize(size, '\0');
+    }
+  }
+}
+
 void Guests::NoteCall(const std::string& uuid) {
   Guest& guest = Find(uuid);
   guest.pause_factor = 1;
@@ -209,6 +282,7 @@ void Guests::NoteCut(const std::string& uuid) {
   Guest& guest = Find(uuid);
   guest.pause_factor = 1;
   Watch(guest);
+  SettleRestore(uuid, false);
   guest.cut = Cut{guest.disks, guest.frozen_since.has_value(), run_.scheduler.Now()};
   run_.Trace("{} cut frozen={}", guest.name, guest.cut->frozen);
   Burst(guest);

@@ -18,7 +18,7 @@ namespace umbra::sim {
 class Guests {
  public:
   // Makes the virtual machines of the plan, with something on their disks.
-  Guests(RunContext& run, hypervisor::SimulatedHypervisor& hypervisor, const Plan& plan);
+  Guests(RunContext& run, hypervisor::SimulatedHypervisor& hypervisor, base::Filesystem& files, const Plan& plan);
   ~Guests();
 
   void Start();
@@ -42,6 +42,22 @@ class Guests {
   const std::optional<Cut>& LastCut(const std::string& uuid) { return Find(uuid).cut; }
   bool IsFrozen(const std::string& uuid);
 
+  using Disks = std::map<std::string, std::string>;
+  // A restore in place begins that would put these on the disks. Until it is settled, they hold either these or what
+  // was there.
+  void BeginRestore(const std::string& uuid, const Disks& disks);
+  bool InRestore(const std::string& uuid) { return Find(uuid).restoring.has_value(); }
+  // The restore is over as far as the machine goes: it is registered, and its disks hold the one or the other, whole.
+  // `finished`: nobody will do anything more to it. A rule is broken when that isn't so.
+  void SettleRestore(const std::string& uuid, bool finished);
+  // The agent says so itself: whatever is there is what it will be.
+  void EndRestore(const std::string& uuid);
+  // What the disks' files hold now; nothing when the machine is not registered.
+  std::optional<Disks> OnDisk(const std::string& uuid);
+  // The host's power is cut: nobody runs any more. After the files lost what wasn't synced, the disks are what is left.
+  void PowerCut();
+  void TakeWhatIsOnDisk();
+
   // What the agent's calls make known. Each also gives the guest's programs a chance to write.
   void NoteCall(const std::string& uuid);
   void NoteFrozen(const std::string& uuid);
@@ -53,12 +69,13 @@ class Guests {
     VmPlan plan;
     std::string uuid;
     std::string name;
-    std::map<std::string, std::string> disks;
+    Disks disks;
     hypervisor::VmState expected = hypervisor::VmState::kRunning;
     hypervisor::SimulatedFaults faults;
     std::optional<absl::Duration> frozen_since;
     absl::Duration answers_again_at = absl::InfiniteDuration();
     std::optional<Cut> cut;
+    std::optional<Disks> restoring;
     bool wake = false;
     int pause_factor = 1;  // programs get slower while the agent does nothing with the guest
   };
@@ -75,6 +92,7 @@ class Guests {
 
   RunContext& run_;
   hypervisor::SimulatedHypervisor& hypervisor_;
+  base::Filesystem& files_;
   const Plan& plan_;
   Dice dice_;
   std::vector<Guest> guests_;

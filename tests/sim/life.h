@@ -29,6 +29,7 @@ class Life {
   Life(RunContext& run, std::optional<Death> death, std::function<void()> on_death);
 
   bool dead() const { return dead_; }
+  bool power_cut() const { return death_.has_value() && death_->power_cut; }
   bool healing = false;  // what the process is at
 
   // Around everything that leaves the process. An error: it is dead, and the call must not be made, or its answer is

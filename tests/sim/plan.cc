@@ -27,6 +27,10 @@ constexpr std::string_view kCalls[] = {
     "CheckCanSave",    "SaveState",     "Resume",
 };
 
+constexpr std::string_view kRestoreCalls[] = {"DeleteVm",     "CreateDisk",          "DefineVm",   "Start",
+                                              "files.Rename", "files.SyncDirectory", "disk.Write", "GetVm"};
+constexpr std::string_view kRestoreHealingCalls[] = {"DefineVm", "Start", "files.Rename", "GetVm"};
+
 template <typename T, size_t n>
 const T& OneOf(Dice& dice, const T (&choices)[n]) {
   return choices[dice.Below(n)];
@@ -128,9 +132,8 @@ void AddNuisance(Dice& dice, Plan& plan) {
 
 void AddDeath(Dice& dice, Plan& plan) {
   // A life that begins after a death begins with healing.
-  constexpr std::string_view kHealingCalls[] = {"CleanUp",      "Thaw",    "Resume",
-                                                "files.Open",   "files.Remove", "files.SyncDirectory",
-                                                "hook.thaw",    "remove copy"};
+  constexpr std::string_view kHealingCalls[] = {
+      "CleanUp", "Thaw", "Resume", "files.Open", "files.Remove", "files.SyncDirectory", "hook.thaw", "remove copy"};
   Death death;
   if (!plan.deaths.empty() && dice.Chance(0.6)) {
     death.call = OneOf(dice, kHealingCalls);
@@ -161,6 +164,31 @@ void AddJobs(Dice& dice, Plan& plan) {
   }
   if (plan.service.exists) plan.jobs[dice.Below(job_count)].service = true;
   std::erase_if(plan.jobs, [](const JobPlan& job) { return job.vms.empty() && job.apps.empty() && !job.service; });
+}
+
+// Deaths of their own, so that each call of a restore has its turn.
+void AddRestores(Dice dice, Plan& plan) {
+  if (!dice.Chance(0.35)) return;
+  plan.restores.push_back({static_cast<int>(dice.Below(plan.vms.size())), dice.Chance(0.5)});
+  if (plan.vms.size() > 1 && dice.Chance(0.2)) {
+    const int other = (plan.restores[0].vm + 1) % static_cast<int>(plan.vms.size());
+    plan.restores.push_back({other, dice.Chance(0.5)});
+  }
+  if (!dice.Chance(0.6)) return;
+  Death death;
+  death.call = OneOf(dice, kRestoreCalls);
+  if (death.call.starts_with("files.")) death.countdown = static_cast<int>(dice.Between(2, 12));
+  death.after = dice.Chance(0.5);
+  death.downtime = dice.Between(absl::Milliseconds(100), absl::Minutes(2));
+  plan.deaths.assign(1, death);
+  if (dice.Chance(0.3)) {
+    death.call = OneOf(dice, kRestoreHealingCalls);
+    plan.deaths.push_back(death);
+  }
+}
+
+void AddPowerCuts(Dice dice, Plan& plan) {
+  for (Death& death : plan.deaths) death.power_cut = plan.restores.empty() && dice.Chance(0.15);
 }
 
 }  // namespace
@@ -198,6 +226,8 @@ Plan MakePlan(Dice dice) {
   const int nuisance_count = static_cast<int>(dice.Below(4));
   for (int i = 0; i < nuisance_count; ++i) AddNuisance(dice, plan);
   while (plan.deaths.size() < 3 && dice.Chance(0.4)) AddDeath(dice, plan);
+  AddRestores(dice.Split("restores"), plan);
+  AddPowerCuts(dice.Split("power"), plan);
   return plan;
 }
 
@@ -231,6 +261,8 @@ std::string Plan::Describe() const {
                     job.service ? " service" : "", job.allow_crash_consistent ? " crash-consistent" : "",
                     job.cancel_after_step < 0 ? "" : fmt::format(" cancelled after step {}", job.cancel_after_step));
   }
+  for (const RestorePlan& r : restores)
+    text += fmt::format("; restore vm{}{}", r.vm, r.power_on ? " and start it" : "");
   for (const WriterFault& f : writer_faults) {
     text += fmt::format("; writer {} {} at {} ({})", f.writer, NameOf(f.kind), vss::NameOf(f.event),
                         absl::FormatDuration(f.duration));
@@ -240,8 +272,8 @@ std::string Plan::Describe() const {
                         absl::FormatDuration(f.duration));
   }
   for (const Death& d : deaths) {
-    text += fmt::format("; agent dies {} call {} of {}", d.after ? "after" : "before", d.countdown,
-                        d.call.empty() ? "any" : d.call);
+    text += fmt::format("; {} {} call {} of {}", d.power_cut ? "power cut" : "agent dies", d.after ? "after" : "before",
+                        d.countdown, d.call.empty() ? "any" : d.call);
   }
   if (outage.first_call > 0)
     text += fmt::format("; hypervisor silent at calls {}+{}", outage.first_call, outage.call_count);

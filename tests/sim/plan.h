@@ -62,6 +62,7 @@ struct Death {
   int countdown = 1;
   bool after = false;
   absl::Duration downtime;
+  bool power_cut = false;  // the whole host's: guests are off then, and files are as they were last synced
 };
 
 struct Outage {
@@ -85,11 +86,18 @@ struct JobPlan {
   absl::Duration start;
 };
 
+// In place, of the newest point that a job of the run made, after the jobs of the life in which it comes about.
+struct RestorePlan {
+  int vm = 0;
+  bool power_on = false;
+};
+
 struct Plan {
   std::vector<VmPlan> vms;
   std::vector<AppPlan> apps;
   ServicePlan service;
   std::vector<JobPlan> jobs;
+  std::vector<RestorePlan> restores;
   std::vector<WriterFault> writer_faults;
   std::vector<ProviderFault> provider_faults;
   std::vector<Death> deaths;  // one for each life of the agent, in order; the life after the last is spared

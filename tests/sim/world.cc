@@ -44,7 +44,7 @@ class World {
   PendingFaults faults_;
   MachineTrouble trouble_;
   Host host_;
-  std::vector<JobOutcome> outcomes_;
+  std::vector<JobOutcome> outcomes_, restored_;
 };
 
 World::World(uint64_t seed, bool verbose)
@@ -52,11 +52,18 @@ World::World(uint64_t seed, bool verbose)
       plan_(MakePlan(run_.dice.Split("plan"))),
       random_(run_.dice.Next()),
       hypervisor_("/vms", files_, run_.scheduler, random_),
-      guests_(run_, hypervisor_, plan_),
+      guests_(run_, hypervisor_, files_, plan_),
       service_(run_, plan_, files_),
       faults_{plan_.writer_faults, plan_.provider_faults},
       host_{run_, plan_, files_, hypervisor_, guests_, apps_, service_, faults_, trouble_},
-      outcomes_(plan_.jobs.size(), JobOutcome::kPending) {
+      outcomes_(plan_.jobs.size(), JobOutcome::kPending),
+      restored_(plan_.restores.size(), JobOutcome::kPending) {
+  host_.power_cut = [this] {
+    guests_.PowerCut();
+    service_.app.Thaw(absl::InfiniteDuration());  // it starts anew with the host
+    files_.CutPower();
+    guests_.TakeWhatIsOnDisk();
+  };
   for (size_t i = 0; i < plan_.apps.size(); ++i) {
     apps_.push_back(std::make_unique<App>(run_, plan_, static_cast<int>(i)));
   }
@@ -96,6 +103,9 @@ bool World::LiveOnce(const std::optional<Death>& death) {
       }));
     }
   }
+  for (size_t i = 0; i < plan_.restores.size() && !agent.dead(); ++i) {
+    if (restored_[i] == JobOutcome::kPending) restored_[i] = agent.RunRestore(plan_.restores[i], false);
+  }
   if (agent.dead()) return false;
   Settle(agent);
   return !agent.dead();
@@ -122,10 +132,14 @@ void World::Settle(Agent& agent) {
   if (run_.scheduler.Wait(died, run_.scheduler.Monotonic() + kQuietTime)) return;
   agent.HealUntilDone(absl::Minutes(10));
   if (agent.dead()) return;
+  for (size_t i = 0; i < guests_.count(); ++i) guests_.SettleRestore(guests_.uuid(i), true);
   CheckAsBefore(agent);
   const JobPlan everything = Everything();
   if (!everything.vms.empty() || !everything.apps.empty() || everything.service) {
     agent.RunJob(everything, fmt::format("life{}-last", host_.life_count), true);
+  }
+  for (const RestorePlan& restore : plan_.restores) {
+    if (!agent.dead()) agent.RunRestore(restore, true);
   }
   if (!agent.dead()) CheckAsBefore(agent);
 }

@@ -1,5 +1,5 @@
-// One run of the simulation: a host with virtual machines and applications, and an agent on it that backs them up, dies
-// and comes back, while the plan of the seed makes things go wrong.
+// One run of the simulation: a host with virtual machines and applications, and an agent on it that backs them up and
+// restores them, dies and comes back, while the plan of the seed makes things go wrong.
 //
 // What must hold, whatever goes wrong:
 //   - a guest or an application that was frozen is thawed within its limit;
@@ -7,6 +7,9 @@
 //   - a set holds every virtual machine that was asked for, or the backup fails and everything is as before;
 //   - what is read from a captured virtual machine is what its disks held at its freeze, and applications' copies are
 //     consistent;
+//   - a machine whose restore was cut short is as it was before, or has the disks of the recovery point, whole; a
+//   restore that
+//     is complete has put exactly these there;
 //   - no view, scratch file, intent or copy is left;
 //   - when nothing goes wrong any more, a backup of everything works.
 #ifndef UMBRA_TESTS_SIM_WORLD_H_

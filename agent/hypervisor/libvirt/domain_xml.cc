@@ -135,9 +135,10 @@ void SetAttr(pugi::xml_node node, const char* name, const std::string& value) {
 }
 
 // The source becomes the file `path`, and what described the old image goes.
-void PointDiskAt(pugi::xml_node disk, const std::string& path, std::vector<std::string>& warnings) {
+void PointDiskAt(pugi::xml_node disk, const std::string& path, std::vector<Warning>& warnings) {
   if (disk.child("encryption") || disk.child("source").child("encryption")) {
-    warnings.push_back(fmt::format("disk '{}' was encrypted; its restored image is not", Attr(disk.child("target"), "dev")));
+    warnings.push_back({"ENCRYPTION_NOT_RESTORED", fmt::format("disk '{}' was encrypted; its restored image is not",
+                                                               Attr(disk.child("target"), "dev"))});
   }
   for (const char* stale : {"backingStore", "mirror", "encryption", "auth"}) {
     while (disk.remove_child(stale)) {
@@ -157,7 +158,7 @@ void EmptyDrive(pugi::xml_node disk) {
   disk.remove_child("backingStore");
 }
 
-absl::Status RewriteDisks(pugi::xml_node devices, const RewriteOptions& options, std::vector<std::string>& warnings) {
+absl::Status RewriteDisks(pugi::xml_node devices, const RewriteOptions& options, std::vector<Warning>& warnings) {
   std::set<std::string> left;
   for (const auto& [name, path] : options.disk_paths) left.insert(name);
   for (pugi::xml_node disk = devices.child("disk"); disk;) {
@@ -171,7 +172,7 @@ absl::Status RewriteDisks(pugi::xml_node devices, const RewriteOptions& options,
     } else if (device == "cdrom" || device == "floppy") {
       EmptyDrive(disk);
     } else {
-      warnings.push_back(fmt::format("disk '{}' was not restored and is left out", name));
+      warnings.push_back({"DISK_LEFT_OUT", fmt::format("disk '{}' was not restored and is left out", name)});
       devices.remove_child(disk);
     }
     disk = next;
@@ -181,13 +182,13 @@ absl::Status RewriteDisks(pugi::xml_node devices, const RewriteOptions& options,
 }
 
 // SCSI devices are disks that were not restored; other host devices stay with a VM that stays the same.
-void RewriteHostDevices(pugi::xml_node devices, bool is_new, std::vector<std::string>& warnings) {
+void RewriteHostDevices(pugi::xml_node devices, bool is_new, std::vector<Warning>& warnings) {
   for (pugi::xml_node device = devices.child("hostdev"); device;) {
     const pugi::xml_node next = device.next_sibling("hostdev");
     const std::string_view type = Attr(device, "type");
     if (is_new || type == "scsi" || type == "scsi_host") {
       const std::string text = MayHoldDisks(device) ? HostDeviceText(device) : fmt::format("{} device", type);
-      warnings.push_back(fmt::format("{} was passed through and is left out", text));
+      warnings.push_back({"DEVICE_LEFT_OUT", fmt::format("{} was passed through and is left out", text)});
       devices.remove_child(device);
     }
     device = next;
@@ -221,14 +222,14 @@ std::string WhyUnpluggable(pugi::xml_node interface, const RewriteOptions& optio
   return "";
 }
 
-void RewriteAdapters(pugi::xml_node devices, const RewriteOptions& options, std::vector<std::string>& warnings) {
+void RewriteAdapters(pugi::xml_node devices, const RewriteOptions& options, std::vector<Warning>& warnings) {
   int number = 0;
   for (pugi::xml_node interface : devices.children("interface")) {
     ++number;
     const std::string why = WhyUnpluggable(interface, options);
     if (!why.empty()) {
-      warnings.push_back(fmt::format("network adapter {} ({}) is left disconnected: {}", number,
-                                     Attr(interface.child("mac"), "address"), why));
+      warnings.push_back({"ADAPTER_DISCONNECTED", fmt::format("network adapter {} ({}) is left disconnected: {}", number,
+                                                              Attr(interface.child("mac"), "address"), why)});
       Unplug(interface);
     }
     if (!options.new_uuid.empty()) {

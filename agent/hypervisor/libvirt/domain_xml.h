@@ -46,7 +46,7 @@ struct RewrittenDomain {
   std::string xml;
   std::string uuid;
   std::string name;
-  std::vector<std::string> warnings;
+  std::vector<Warning> warnings;
 };
 
 // Disks get the files of `disk_paths`; removable drives stay, empty; other disks are removed with a warning. An adapter

@@ -8,8 +8,10 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "agent/hypervisor/image/image_writer.h"
+#include "agent/hypervisor/libvirt/checkpoints.h"
 #include "agent/hypervisor/libvirt/daemon_network.h"
 #include "agent/hypervisor/libvirt/domain_xml.h"
+#include "agent/hypervisor/libvirt/guest_disks.h"
 #include "agent/hypervisor/libvirt/offline_view.h"
 #include "agent/hypervisor/libvirt/pull_backup.h"
 #include "agent/hypervisor/libvirt/saved_state.h"
@@ -116,6 +118,12 @@ std::string AgentVersion(const char* answer) {
   return json[pointer].get<std::string>();
 }
 
+// Empty when the agent doesn't know the command.
+std::string AgentReply(virDomainPtr domain, const char* command, int timeout_seconds) {
+  const CString answer(virDomainQemuAgentCommand(domain, command, timeout_seconds, 0));
+  return answer == nullptr ? "" : answer.get();
+}
+
 std::string VolumePath(virConnectPtr connection, const PoolVolume& volume) {
   const std::unique_ptr<virStoragePool, PoolDeleter> pool(virStoragePoolLookupByName(connection, volume.pool.c_str()));
   if (pool == nullptr) return "";
@@ -191,6 +199,10 @@ absl::StatusOr<VmInfo> LibvirtHypervisor::Describe(virDomainPtr domain) {
     disk->path = VolumePath(virDomainGetConnect(domain), volume);
   }
   for (Disk& disk : vm.disks) FillSizes(domain, disk);
+  ASSIGN_OR_RETURN(const std::vector<CheckpointXml> checkpoints, ReadCheckpoints(domain));
+  for (const CheckpointXml& checkpoint : checkpoints) {
+    if (auto own = ParseCheckpoint(checkpoint); own.ok()) vm.checkpoints.push_back(*std::move(own));
+  }
   return std::move(vm);
 }
 
@@ -199,7 +211,8 @@ absl::StatusOr<std::string> LibvirtHypervisor::Configuration(const std::string& 
   // INACTIVE: as it will start again, without what belongs to this run only.
   const CString xml(virDomainGetXMLDesc(domain.get(), VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE));
   if (xml == nullptr) return LibvirtError("get the domain XML");
-  return std::string(xml.get());
+  ASSIGN_OR_RETURN(const std::vector<CheckpointXml> checkpoints, ReadCheckpoints(domain.get()));
+  return EmbedCheckpoints(xml.get(), checkpoints);
 }
 
 // --- the guest's agent ---
@@ -233,6 +246,10 @@ absl::StatusOr<GuestAgentInfo> LibvirtHypervisor::QueryGuestAgent(const std::str
   info.version = AgentVersion(answer.get());
   virDomainAgentSetResponseTimeout(domain.get(), seconds, 0);
   info.filesystems = FilesystemsOf(domain.get());
+  const std::string disks = AgentReply(domain.get(), R"({"execute":"guest-get-disks"})", seconds);
+  const std::string filesystems = AgentReply(domain.get(), R"({"execute":"guest-get-fsinfo"})", seconds);
+  info.own_disks = OwnDisks(disks, filesystems);
+  AddOwnDisks(filesystems, info.own_disks, info.filesystems);
   return info;
 }
 
@@ -393,17 +410,29 @@ absl::StatusOr<DefinedVm> LibvirtHypervisor::DefineVm(const DefineOptions& optio
   rewrite.switch_exists = [&](std::string_view kind, const std::string& name) {
     return SwitchExists(connection.get(), kind, name);
   };
+  ASSIGN_OR_RETURN(ConfigurationParts parts, TakeCheckpoints(options.configuration));
   RewrittenDomain rewritten;
   if (options.unchanged) {
-    ASSIGN_OR_RETURN(const DomainDescription description, ParseDomain(options.configuration));
-    rewritten = {options.configuration, description.vm.uuid, description.vm.name, {}};
+    ASSIGN_OR_RETURN(const DomainDescription description, ParseDomain(parts.domain_xml));
+    rewritten = {std::move(parts.domain_xml), description.vm.uuid, description.vm.name, {}};
   } else {
-    ASSIGN_OR_RETURN(rewritten, RewriteDomain(options.configuration, rewrite));
+    ASSIGN_OR_RETURN(rewritten, RewriteDomain(parts.domain_xml, rewrite));
+    parts.checkpoints = CheckpointsOfRestored(parts.checkpoints, options);
   }
   RETURN_IF_ERROR(CheckNotTaken(connection.get(), rewritten.uuid, rewritten.name));
   const DomainPtr domain(virDomainDefineXML(connection.get(), rewritten.xml.c_str()));
   if (domain == nullptr) return LibvirtError("define the virtual machine");
+  DescribeCheckpoints(domain.get(), parts.checkpoints);
   return DefinedVm{rewritten.uuid, rewritten.name, rewritten.warnings};
+}
+
+// Another identity has none: their files belong to the original.
+std::vector<CheckpointXml> LibvirtHypervisor::CheckpointsOfRestored(const std::vector<CheckpointXml>& checkpoints,
+                                                                    const DefineOptions& options) {
+  if (!options.new_name.empty()) return {};
+  std::vector<std::string> replaced;
+  for (const auto& [disk, path] : options.disk_paths) replaced.push_back(path);
+  return KeptCheckpoints(checkpoints, replaced, [&](const std::string& path) { return files_.Exists(path).value_or(false); });
 }
 
 // libvirt itself would replace the definition of a VM of the same name and uuid.

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "agent/hypervisor/hypervisor.h"
+#include "agent/hypervisor/libvirt/checkpoint_xml.h"
 #include "agent/hypervisor/libvirt/connection.h"
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
@@ -56,6 +57,8 @@ class LibvirtHypervisor final : public Hypervisor {
  private:
   absl::StatusOr<VmInfo> Describe(virDomainPtr domain);
   absl::Status CheckDisksExist(virDomainPtr domain);
+  std::vector<CheckpointXml> CheckpointsOfRestored(const std::vector<CheckpointXml>& checkpoints,
+                                                   const DefineOptions& options);
   absl::Status CheckNotTaken(virConnectPtr connection, const std::string& uuid, const std::string& name);
   bool SwitchExists(virConnectPtr connection, std::string_view kind, const std::string& name);
 

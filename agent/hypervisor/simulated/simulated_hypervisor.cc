@@ -60,6 +60,11 @@ struct SimulatedHypervisor::Vm {
     std::unique_ptr<base::File> file;  // open while the VM is on
   };
 
+  struct Checkpoint {
+    OwnCheckpoint own;
+    std::vector<std::string> files;  // that its content lies in, when it is external
+  };
+
   DiskFile* Find(const std::string& disk) {
     auto it = std::find_if(disks.begin(), disks.end(), [&](const DiskFile& d) { return d.spec.name == disk; });
     return it == disks.end() ? nullptr : &*it;
@@ -73,6 +78,8 @@ struct SimulatedHypervisor::Vm {
   bool saveable = true;
   std::vector<NetworkAdapter> adapters;
   std::vector<DiskFile> disks;
+  std::vector<Checkpoint> checkpoints;
+  std::vector<GuestDisk> guest_disks;
   VmState state = VmState::kOff;
   bool paused_by_full_scratch = false;
   bool frozen = false;
@@ -294,6 +301,39 @@ int SimulatedHypervisor::Boots(const std::string& uuid) {
   return vm.ok() ? (*vm)->boots : 0;
 }
 
+absl::Status SimulatedHypervisor::KeepCheckpoint(const std::string& uuid, const std::string& name, CheckpointKind kind) {
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
+  Vm::Checkpoint checkpoint{{name, "", kind, false, absl::FromUnixSeconds(absl::ToUnixSeconds(clock_.Now())), true}, {}};
+  for (Vm::Checkpoint& other : vm->checkpoints) {
+    if (other.own.current) checkpoint.own.parent = other.own.name;
+    other.own.current = false;
+  }
+  for (const Vm::DiskFile& disk : vm->disks) {
+    if (disk.path.empty() || kind == CheckpointKind::kInternal) continue;
+    ASSIGN_OR_RETURN(const std::string content, files_.ReadFile(disk.path, disk.spec.capacity_bytes));
+    checkpoint.files.push_back(disk.path + "." + name);
+    RETURN_IF_ERROR(files_.WriteFileAtomic(checkpoint.files.back(), content));
+  }
+  vm->checkpoints.push_back(std::move(checkpoint));
+  return absl::OkStatus();
+}
+
+void SimulatedHypervisor::SetGuestDisks(const std::string& uuid, std::vector<GuestDisk> disks) {
+  absl::MutexLock lock(&mu_);
+  if (auto vm = FindLocked(uuid); vm.ok()) (*vm)->guest_disks = std::move(disks);
+}
+
+void SimulatedHypervisor::ForgetCheckpoints(const std::string& uuid) {
+  absl::MutexLock lock(&mu_);
+  auto vm = FindLocked(uuid);
+  if (!vm.ok()) return;
+  for (const Vm::Checkpoint& checkpoint : (*vm)->checkpoints) {
+    for (const std::string& file : checkpoint.files) files_.Remove(file).IgnoreError();
+  }
+  (*vm)->checkpoints.clear();
+}
+
 absl::Status SimulatedHypervisor::SaveByHand(const std::string& uuid) {
   absl::MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
@@ -345,13 +385,14 @@ absl::StatusOr<VmInfo> SimulatedHypervisor::GetVm(const std::string& uuid) {
 }
 
 VmInfo SimulatedHypervisor::DescribeLocked(Vm& vm) {
-  VmInfo info{vm.uuid, vm.name, vm.state, vm.memory_bytes, {}, vm.adapters, ""};
+  VmInfo info{vm.uuid, vm.name, vm.state, vm.memory_bytes, {}, vm.adapters, "", {}};
   for (const Vm::DiskFile& file : vm.disks) {
     Disk disk{file.spec.name,           file.path,           "raw", file.spec.capacity_bytes,
               file.spec.capacity_bytes, file.spec.exclusion, ""};
     if (disk.exclusion != DiskExclusion::kNone) disk.exclusion_detail = "excluded in the simulation";
     info.disks.push_back(std::move(disk));
   }
+  for (const Vm::Checkpoint& checkpoint : vm.checkpoints) info.checkpoints.push_back(checkpoint.own);
   return info;
 }
 
@@ -375,6 +416,15 @@ absl::StatusOr<std::string> SimulatedHypervisor::Configuration(const std::string
     pugi::xml_node node = root.append_child("adapter");
     node.append_attribute("mac") = adapter.mac.c_str();
     node.append_attribute("network") = adapter.network.c_str();
+  }
+  for (const Vm::Checkpoint& checkpoint : vm->checkpoints) {
+    pugi::xml_node node = root.append_child("checkpoint");
+    node.append_attribute("name") = checkpoint.own.name.c_str();
+    node.append_attribute("parent") = checkpoint.own.parent.c_str();
+    node.append_attribute("kind") = static_cast<int>(checkpoint.own.kind);
+    node.append_attribute("current") = checkpoint.own.current;
+    node.append_attribute("created") = static_cast<long long>(absl::ToUnixSeconds(checkpoint.own.create_time));
+    for (const std::string& file : checkpoint.files) node.append_child("file").append_attribute("path") = file.c_str();
   }
   std::ostringstream text;
   doc.save(text, "  ");
@@ -420,7 +470,7 @@ absl::StatusOr<GuestAgentInfo> SimulatedHypervisor::QueryGuestAgent(const std::s
   } else if (vm->faults.agent_silent || vm->freeze_lands_at.has_value() || vm->state == VmState::kPaused) {
     info.state = GuestAgentState::kNotResponding;
   } else {
-    info = {GuestAgentState::kRunning, "simulated", {}};
+    info = {GuestAgentState::kRunning, "simulated", {}, vm->guest_disks};
     for (const Vm::DiskFile& disk : vm->disks) {
       if (disk.path.empty()) continue;
       info.filesystems.push_back({"/" + disk.spec.name, "ext4", {disk.spec.name}, true});
@@ -876,12 +926,13 @@ absl::StatusOr<DefinedVm> SimulatedHypervisor::DefineVm(const DefineOptions& opt
     }
     const bool restored = path != options.disk_paths.end();
     if (!restored && exclusion != DiskExclusion::kRemovable) {
-      defined.warnings.push_back(fmt::format("disk '{}' was not restored and is left out", name));
+      defined.warnings.push_back({"DISK_LEFT_OUT", fmt::format("disk '{}' was not restored and is left out", name)});
       continue;
     }
     vm->disks.push_back(
         {{name, node.attribute("capacity").as_ullong(), exclusion}, restored ? path->second : "", nullptr});
   }
+  DefineCheckpoints(options, options.configuration, *vm);
   absl::MutexLock lock(&mu_);
   RETURN_IF_ERROR(CheckAnswersLocked());
   for (const auto& [uuid, other] : vms_) {
@@ -894,13 +945,36 @@ absl::StatusOr<DefinedVm> SimulatedHypervisor::DefineVm(const DefineOptions& opt
     NetworkAdapter adapter{is_new ? NewMac(random_) : node.attribute("mac").value(), node.attribute("network").value()};
     if (!options.unchanged && !adapter.network.empty() && !networks_.contains(adapter.network)) {
       defined.warnings.push_back(
-          fmt::format("adapter {} is left disconnected: there is no network '{}'", adapter.mac, adapter.network));
+          {"ADAPTER_DISCONNECTED",
+           fmt::format("adapter {} is left disconnected: there is no network '{}'", adapter.mac, adapter.network)});
       adapter.network.clear();
     }
     vm->adapters.push_back(std::move(adapter));
   }
   vms_[vm->uuid] = vm;
   return defined;
+}
+
+// Those whose content is there still.
+void SimulatedHypervisor::DefineCheckpoints(const DefineOptions& options, const std::string& configuration, Vm& vm) {
+  pugi::xml_document doc;
+  if (!options.new_name.empty() || !doc.load_string(configuration.c_str())) return;
+  std::map<std::string, std::string> stands_for;  // name -> itself, or its nearest ancestor that is kept
+  for (const pugi::xml_node node : doc.child("simulated-vm").children("checkpoint")) {
+    Vm::Checkpoint checkpoint;
+    checkpoint.own.name = node.attribute("name").value();
+    checkpoint.own.parent = stands_for[node.attribute("parent").value()];
+    checkpoint.own.kind = static_cast<CheckpointKind>(node.attribute("kind").as_int());
+    checkpoint.own.current = node.attribute("current").as_bool();
+    checkpoint.own.create_time = absl::FromUnixSeconds(node.attribute("created").as_llong());
+    bool there = options.unchanged || checkpoint.own.kind == CheckpointKind::kExternal;
+    for (const pugi::xml_node file : node.children("file")) {
+      checkpoint.files.emplace_back(file.attribute("path").value());
+      there = there && files_.Exists(checkpoint.files.back()).value_or(false);
+    }
+    stands_for[checkpoint.own.name] = there ? checkpoint.own.name : checkpoint.own.parent;
+    if (there) vm.checkpoints.push_back(std::move(checkpoint));
+  }
 }
 
 std::string SimulatedHypervisor::DefaultFolder() {

@@ -82,6 +82,12 @@ class SimulatedHypervisor final : public Hypervisor {
   absl::StatusOr<std::string> GuestMemory(const std::string& uuid);
   // How often the guest was booted; a start from a saved state is no boot.
   int Boots(const std::string& uuid);
+  // What a person does: keeps the present content of every disk as a checkpoint, on which the disks go on. That of an
+  // external one is a file beside each disk; that of an internal one is gone when the disk's file is replaced.
+  absl::Status KeepCheckpoint(const std::string& uuid, const std::string& name, CheckpointKind kind);
+  // Disks that the guest attached itself, as its agent tells of them.
+  void SetGuestDisks(const std::string& uuid, std::vector<GuestDisk> disks);
+  void ForgetCheckpoints(const std::string& uuid);
   // What a person does: the VM is kSaved then, and its next Start goes on where it was.
   absl::Status SaveByHand(const std::string& uuid);
   // As kill -9 of the guest's process. Views of it are lost.
@@ -150,6 +156,7 @@ class SimulatedHypervisor final : public Hypervisor {
   absl::Status ReadView(Vm& vm, View& view, const std::string& disk, uint64_t offset, base::MutableBytes out);
   absl::Status EndView(Vm& vm, const std::shared_ptr<View>& view, int64_t agent_life);
   absl::Status RemoveViewLocked(Vm& vm, const View& view) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void DefineCheckpoints(const DefineOptions& options, const std::string& configuration, Vm& vm);
   VmInfo DescribeLocked(Vm& vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const std::string folder_;

@@ -16,6 +16,7 @@ using ::testing::Contains;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 constexpr absl::Duration kAgentTimeout = absl::Seconds(20);
 constexpr uint32_t kPiece = 1 * base::kMiB;
@@ -44,6 +45,12 @@ absl::Status AsStatus(const absl::Status& s) { return s; }
 template <typename T>
 absl::Status AsStatus(const absl::StatusOr<T>& s) {
   return s.status();
+}
+
+std::vector<std::string> ReasonsOf(const std::vector<Warning>& warnings) {
+  std::vector<std::string> reasons;
+  for (const Warning& warning : warnings) reasons.push_back(warning.reason);
+  return reasons;
 }
 
 const Error kInvalid = {absl::StatusCode::kInvalidArgument, "INVALID_REQUEST"};
@@ -651,6 +658,69 @@ TEST_F(HypervisorContract, RegistersAVmExactlyAsItWas) {
   EXPECT_TRUE(hv().Start(uuid()).ok());
 }
 
+TEST_F(HypervisorContract, TellsOfDisksThatTheGuestAttachedItself) {
+  EXPECT_THAT(hv().QueryGuestAgent(uuid(), kAgentTimeout)->own_disks, IsEmpty());
+  const std::string name = test().AttachInGuest();
+  if (name.empty()) GTEST_SKIP() << "the guest has nothing to attach";
+  const auto agent = hv().QueryGuestAgent(uuid(), kAgentTimeout);
+  ASSERT_OK(agent);
+  ASSERT_THAT(agent->own_disks, SizeIs(1)) << "and none of the hypervisor's";
+  EXPECT_EQ(agent->own_disks[0].name, name);
+  EXPECT_EQ(agent->own_disks[0].bus, "iscsi");
+  const VmInfo vm = hv().GetVm(uuid()).value();
+  for (const Disk& disk : vm.disks) EXPECT_NE(disk.name, name) << "the hypervisor can't see it";
+  test().DetachInGuest();
+  EXPECT_THAT(hv().QueryGuestAgent(uuid(), kAgentTimeout)->own_disks, IsEmpty());
+}
+
+// A VM with an internal checkpoint and an external one on it.
+TEST_F(HypervisorContract, ListsCheckpointsOfItsOwnAndKeepsThemWhoseContentIsThere) {
+  EXPECT_THAT(hv().GetVm(uuid())->checkpoints, IsEmpty());
+  test().KeepCheckpoint("inside", CheckpointKind::kInternal);
+  test().KeepCheckpoint("beside", CheckpointKind::kExternal);
+  const VmInfo original = hv().GetVm(uuid()).value();
+  ASSERT_THAT(original.checkpoints, SizeIs(2));
+  const OwnCheckpoint &inside = original.checkpoints[0], &beside = original.checkpoints[1];
+  EXPECT_EQ(inside, (OwnCheckpoint{"inside", "", CheckpointKind::kInternal, false, inside.create_time, false}));
+  EXPECT_EQ(beside, (OwnCheckpoint{"beside", "inside", CheckpointKind::kExternal, false, beside.create_time, true}));
+  for (const OwnCheckpoint& checkpoint : original.checkpoints) {
+    EXPECT_LT(absl::AbsDuration(clock().Now() - checkpoint.create_time), absl::Minutes(5));
+  }
+
+  // What a backup makes is none, and a view shows the present content.
+  ASSERT_OK(test().Fill("vdb", 0, base::kMiB, 'C'));
+  {
+    auto view = BeginView();
+    EXPECT_EQ(FirstByte(*view, "vdb", 0), 'C');
+    EXPECT_THAT(hv().GetVm(uuid())->checkpoints, SizeIs(2));
+  }
+
+  // Registered as it was, it has them all; with a disk replaced, those whose content is elsewhere.
+  DefineOptions options{hv().Configuration(uuid()).value(), "", {}};
+  options.unchanged = true;
+  ASSERT_OK(hv().DeleteVm(uuid()));
+  ASSERT_OK(hv().DefineVm(options));
+  EXPECT_EQ(hv().GetVm(uuid())->checkpoints, original.checkpoints);
+  ASSERT_OK(hv().DeleteVm(uuid()));
+  options.unchanged = false;
+  for (const Disk& disk : original.disks) options.disk_paths.emplace_back(disk.name, disk.path);
+  const auto defined = hv().DefineVm(options);
+  ASSERT_OK(defined);
+  EXPECT_EQ(hv().GetVm(uuid())->checkpoints,
+            (std::vector<OwnCheckpoint>{{"beside", "", CheckpointKind::kExternal, false, beside.create_time, true}}));
+
+  // Another identity has none.
+  DefineOptions copy = options;
+  copy.new_name = original.name + "-copy";
+  const auto copied = hv().DefineVm(copy);
+  ASSERT_OK(copied);
+  EXPECT_THAT(hv().GetVm(copied->uuid)->checkpoints, IsEmpty());
+  ASSERT_OK(hv().DeleteVm(copied->uuid));
+  ASSERT_OK(hv().Start(uuid()));
+  test().ForgetCheckpoints();
+  EXPECT_THAT(hv().GetVm(uuid())->checkpoints, IsEmpty());
+}
+
 // The trap: the obvious way to write a disconnected adapter crashes libvirtd.
 TEST_F(HypervisorContract, AdapterWithoutItsNetworkIsLeftDisconnected) {
   const VmInfo original = hv().GetVm(uuid()).value();
@@ -660,7 +730,7 @@ TEST_F(HypervisorContract, AdapterWithoutItsNetworkIsLeftDisconnected) {
   options.disk_paths = {{"vdb", path}};
   const auto defined = hv().DefineVm(options);
   ASSERT_OK(defined);
-  EXPECT_THAT(defined->warnings, SizeIs(2)) << "one for the adapter, one for vda";
+  EXPECT_THAT(ReasonsOf(defined->warnings), UnorderedElementsAre("ADAPTER_DISCONNECTED", "DISK_LEFT_OUT")) << "for vda";
   const VmInfo vm = hv().GetVm(defined->uuid).value();
   ASSERT_THAT(vm.adapters, SizeIs(1));
   EXPECT_THAT(vm.adapters[0].network, IsEmpty());

@@ -30,6 +30,13 @@ class HypervisorUnderTest {
   virtual absl::Status Remember(const std::string& word) = 0;
   virtual bool Remembers(const std::string& word) = 0;
   virtual void SaveByHand() = 0;  // as a person does with the hypervisor's own tool: the VM is kSaved then
+  // As a person does; external ones of the first disk only. ForgetCheckpoints ends them all; the VM runs then.
+  virtual void KeepCheckpoint(const std::string& name, CheckpointKind kind) = 0;
+  virtual void ForgetCheckpoints() = 0;
+  // The guest attaches a disk by itself, past the hypervisor, and lets go of it again. Returns its name in the guest; empty
+  // when this guest can't.
+  virtual std::string AttachInGuest() = 0;
+  virtual void DetachInGuest() = 0;
   virtual void DelayFreeze(absl::Duration delay) = 0;
   virtual void MakeFreezeFail() = 0;
   virtual void StopAgent() = 0;

@@ -40,6 +40,15 @@ class SimulatedUnderTest final : public HypervisorUnderTest {
   absl::Status Remember(const std::string& word) override { return hypervisor_.GuestRemember(uuid_, word); }
   bool Remembers(const std::string& word) override { return hypervisor_.GuestMemory(uuid_).value_or("") == word; }
   void SaveByHand() override { UMBRA_CHECK(hypervisor_.SaveByHand(uuid_).ok()); }
+  void KeepCheckpoint(const std::string& name, CheckpointKind kind) override {
+    UMBRA_CHECK(hypervisor_.KeepCheckpoint(uuid_, name, kind).ok());
+  }
+  void ForgetCheckpoints() override { hypervisor_.ForgetCheckpoints(uuid_); }
+  std::string AttachInGuest() override {
+    hypervisor_.SetGuestDisks(uuid_, {{"/dev/sda", "iscsi"}});
+    return "/dev/sda";
+  }
+  void DetachInGuest() override { hypervisor_.SetGuestDisks(uuid_, {}); }
   void DelayFreeze(absl::Duration delay) override { hypervisor_.SetFaults(uuid_, {.freeze_delay = delay}); }
   void MakeFreezeFail() override { hypervisor_.SetFaults(uuid_, {.freeze_fails = true}); }
   void StopAgent() override { hypervisor_.SetFaults(uuid_, {.agent_silent = true}); }

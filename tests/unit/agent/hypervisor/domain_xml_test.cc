@@ -123,7 +123,12 @@ TEST(RewriteDomainTest, NewVmSharesNothingWithTheOriginal) {
   for (const char* old : {"2d8c09c7", ">db1<", "db1_VARS", "52:54:00", "db1.console", "db1.agent", "5901", "d9c01b5e"}) {
     EXPECT_THAT(domain.xml, Not(HasSubstr(old)));
   }
-  // Five disks, two host devices, the adapter that was plugged in nowhere.
+  const auto count = [&](std::string_view reason) {
+    return std::count_if(domain.warnings.begin(), domain.warnings.end(), [&](const Warning& w) { return w.reason == reason; });
+  };
+  EXPECT_EQ(count("DISK_LEFT_OUT"), 5);
+  EXPECT_EQ(count("DEVICE_LEFT_OUT"), 2);
+  EXPECT_EQ(count("ADAPTER_DISCONNECTED"), 1) << "that was plugged in nowhere";
   EXPECT_THAT(domain.warnings, SizeIs(8));
   ExpectGolden("new.xml", domain.xml);
 }

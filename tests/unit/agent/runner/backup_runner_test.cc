@@ -140,6 +140,13 @@ TEST_F(BackupRunnerTest, SavedStateIsCommittedWithTheDisks) {
   ExpectClean(uuid);
 }
 
+TEST_F(BackupRunnerTest, CheckpointsOfTheMachineAreAWarningThatNamesThem) {
+  const std::string uuid = AddVm("db01", Content(5));
+  ASSERT_TRUE(hypervisor_.KeepCheckpoint(uuid, "before-update", hypervisor::CheckpointKind::kInternal).ok());
+  ASSERT_EQ(Run(BackupOf({uuid})).outcome(), AssignmentResult::OUTCOME_SUCCEEDED);
+  EXPECT_THAT(Warnings(), Contains("CHECKPOINTS_NOT_IN_BACKUP"));
+}
+
 TEST_F(BackupRunnerTest, VmThatIsOffIsBackedUpAndStaysOffWithoutAWarning) {
   const std::string uuid = AddVm("off", Content(19));
   ASSERT_TRUE(hypervisor_.PowerOff(uuid).ok());

@@ -11,7 +11,9 @@ namespace umbra::runner {
 namespace {
 
 using agent::v1::AssignmentResult;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::UnorderedElementsAre;
 
 class RestoreRunnerTest : public RunnerTest {
  protected:
@@ -76,10 +78,19 @@ TEST_F(RestoreRunnerTest, NewMachineInAFolderOfItsOwn) {
   EXPECT_EQ(hypervisor_.GetVm(result.restored_virtual_machine())->disks[0].path, folder_.File("elsewhere/db01-restored/vda.raw"));
 }
 
-TEST_F(RestoreRunnerTest, MissingNetworkIsAWarning) {
-  hypervisor_.RemoveNetwork("switch0");
+// Each with its own reason: the disk that isn't in the point, the network that is gone, the link that is in nobody's way.
+TEST_F(RestoreRunnerTest, WarningsCarryTheirReasons) {
   ASSERT_EQ(Run(RestoreOf(v1::RestoreSpec::MODE_NEW)).outcome(), AssignmentResult::OUTCOME_SUCCEEDED);
-  EXPECT_THAT(Warnings(), ::testing::Contains("ADAPTER_DISCONNECTED"));
+  EXPECT_THAT(Warnings(), ElementsAre("DISK_LEFT_OUT"));
+
+  hypervisor_.RemoveNetwork("switch0");
+  ASSERT_TRUE(files_.MakeDirectories(hypervisor_.DefaultFolder() + "/" + uuid_).ok());  // where the link would be
+  ASSERT_TRUE(hypervisor_.KeepCheckpoint(uuid_, "inside", hypervisor::CheckpointKind::kInternal).ok());
+  agent::v1::Assignment assignment = RestoreOf(v1::RestoreSpec::MODE_IN_PLACE);
+  assignment.mutable_restore()->set_target_folder(folder_.File("elsewhere"));
+  ASSERT_EQ(Run(assignment).outcome(), AssignmentResult::OUTCOME_SUCCEEDED);
+  EXPECT_THAT(Warnings(),
+              UnorderedElementsAre("DISK_LEFT_OUT", "ADAPTER_DISCONNECTED", "LINK_NOT_MADE", "CHECKPOINTS_NOT_KEPT"));
 }
 
 TEST_F(RestoreRunnerTest, DamagedChunkLeavesNothingOfANewMachine) {

@@ -6,7 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "storage/base/status.h"
-#include "tests/unit/agent/vss/scripted.h"
+#include "tests/unit/agent/vss/two_writers.h"
 
 namespace umbra::vss {
 namespace {
@@ -19,42 +19,13 @@ using testing::Record;
 using testing::ScriptedProvider;
 using testing::ScriptedWriter;
 
-constexpr Guid kFront = Guid::Literal("00000000-0000-4000-8000-000000000001");
-constexpr Guid kSystem = Guid::Literal("00000000-0000-4000-8000-000000000002");
-constexpr Guid kProvider = Guid::Literal("00000000-0000-4000-8000-000000000009");
+using testing::kFront;
+using testing::kProvider;
+using testing::kSystem;
 
-class CoordinatorTest : public ::testing::Test {
+class CoordinatorTest : public testing::TwoWritersTest {
  protected:
-  CoordinatorTest()
-      : front_("front", kFront, record_), system_("system", kSystem, record_), provider_("p", kProvider, record_) {
-    front_.AddComponent("A", "/a/");
-    system_.AddComponent("B", "/b/");
-    system_.identity_.level = ApplicationLevel::kSystem;
-    coordinator_.emplace(clock_, random_);
-    coordinator_->AddWriter(front_);
-    coordinator_->AddWriter(system_);
-    coordinator_->AddProvider(provider_);
-  }
-  ~CoordinatorTest() override {
-    if (!release_.HasBeenNotified()) release_.Notify();
-    coordinator_.reset();
-  }
-
-  // A session with both components, up to and with PrepareForBackup.
-  std::unique_ptr<Session> Prepared() {
-    auto session = coordinator_->NewSession();
-    EXPECT_TRUE(session->InitializeForBackup().ok());
-    EXPECT_TRUE(session->SetBackupState({}).ok());
-    EXPECT_TRUE(session->GatherWriterMetadata().ok());
-    EXPECT_TRUE(session->AddComponent({kFront, "", "A"}).ok());
-    EXPECT_TRUE(session->AddComponent({kSystem, "", "B"}).ok());
-    EXPECT_TRUE(session->StartSnapshotSet().ok());
-    EXPECT_TRUE(session->AddToSnapshotSet("/a/", Guid()).ok());
-    EXPECT_TRUE(session->AddToSnapshotSet("/b/", Guid()).ok());
-    EXPECT_TRUE(session->PrepareForBackup().ok());
-    record_.Take();
-    return session;
-  }
+  std::unique_ptr<Session> Prepared() { return TwoWritersTest::Prepared({"/a/", "/b/"}); }
 
   // What is only recorded in one order because writers of one level run side by side.
   std::vector<std::string> Of(const std::string& who) {
@@ -65,32 +36,12 @@ class CoordinatorTest : public ::testing::Test {
     return mine;
   }
 
-  WriterStatus StatusOf(Session& session, const Guid& writer) {
-    const auto statuses = session.GatherWriterStatus();
-    for (const WriterStatus& status : *statuses) {
-      if (status.identity.writer_id == writer) return status;
-    }
-    ADD_FAILURE() << "writer is absent";
-    return {};
-  }
-
   // A handler that takes longer than `limit` and returns only when the test ends.
   std::function<absl::Status()> Hang(absl::Duration limit) {
-    return [this, limit] {
-      clock_.AdvanceWhileAwaited(limit + absl::Seconds(1));
-      release_.WaitForNotification();
-      return absl::OkStatus();
-    };
+    return [this, limit] { return TwoWritersTest::Hang(limit + absl::Seconds(1)); };
   }
 
-  testing::StillClock clock_;
-  base::SeededRandom random_{1};
-  Record record_;
-  ScriptedWriter front_, system_;
-  ScriptedProvider provider_;
-  std::optional<Coordinator> coordinator_;
   std::vector<std::string> taken_;
-  absl::Notification release_;
 };
 
 TEST_F(CoordinatorTest, BackupRunsInTheDocumentedOrder) {

@@ -10,7 +10,7 @@
 #include "agent/vss/retry_policy.h"
 #include "storage/base/status.h"
 #include "tests/support/stepping_clock.h"
-#include "tests/unit/agent/vss/scripted.h"
+#include "tests/unit/agent/vss/two_writers.h"
 
 namespace umbra::vss {
 namespace {
@@ -20,57 +20,13 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr Guid kFront = Guid::Literal("00000000-0000-4000-8000-000000000001");
-constexpr Guid kSystem = Guid::Literal("00000000-0000-4000-8000-000000000002");
-constexpr Guid kProvider = Guid::Literal("00000000-0000-4000-8000-000000000009");
+using testing::kFront;
+using testing::kProvider;
+using testing::kSystem;
 
-class LimitsTest : public ::testing::Test {
+class LimitsTest : public testing::TwoWritersTest {
  protected:
-  LimitsTest()
-      : record_(&clock_),
-        front_("front", kFront, record_),
-        system_("system", kSystem, record_),
-        provider_("p", kProvider, record_) {
-    front_.AddComponent("A", "/a/");
-    system_.AddComponent("B", "/b/");
-    system_.identity_.level = ApplicationLevel::kSystem;
-    coordinator_.emplace(clock_, random_);
-    coordinator_->AddWriter(front_);
-    coordinator_->AddWriter(system_);
-    coordinator_->AddProvider(provider_);
-  }
-  ~LimitsTest() override {
-    LetGo();
-    coordinator_.reset();
-  }
-
-  std::unique_ptr<Session> Gathered() {
-    auto session = coordinator_->NewSession();
-    EXPECT_TRUE(session->InitializeForBackup().ok());
-    EXPECT_TRUE(session->SetBackupState({}).ok());
-    EXPECT_TRUE(session->GatherWriterMetadata().ok());
-    return session;
-  }
-
-  std::unique_ptr<Session> Prepared() {
-    auto session = Gathered();
-    EXPECT_TRUE(session->AddComponent({kFront, "", "A"}).ok());
-    EXPECT_TRUE(session->AddComponent({kSystem, "", "B"}).ok());
-    EXPECT_TRUE(session->StartSnapshotSet().ok());
-    EXPECT_TRUE(session->AddToSnapshotSet("/a/", Guid()).ok());
-    EXPECT_TRUE(session->PrepareForBackup().ok());
-    record_.Take();
-    return session;
-  }
-
-  WriterStatus StatusOf(Session& session, const Guid& writer) {
-    const auto statuses = session.GatherWriterStatus();
-    for (const WriterStatus& status : *statuses) {
-      if (status.identity.writer_id == writer) return status;
-    }
-    ADD_FAILURE() << "writer is absent";
-    return {};
-  }
+  std::unique_ptr<Session> Prepared() { return TwoWritersTest::Prepared({"/a/"}); }
 
   // Whether the front end has had its Abort; notes when.
   bool Aborted() {
@@ -78,22 +34,6 @@ class LimitsTest : public ::testing::Test {
     return aborted_at_.has_value();
   }
 
-  absl::Status Hang(absl::Duration time) {
-    clock_.AdvanceWhileAwaited(time);
-    release_.WaitForNotification();
-    return absl::OkStatus();
-  }
-  void LetGo() {
-    if (!release_.HasBeenNotified()) release_.Notify();
-  }
-
-  testing::StillClock clock_;
-  base::SeededRandom random_{1};
-  testing::Record record_;
-  testing::ScriptedWriter front_, system_;
-  testing::ScriptedProvider provider_;
-  std::optional<Coordinator> coordinator_;
-  absl::Notification release_;
   absl::Mutex mu_;
   std::optional<absl::Duration> aborted_at_;
 };

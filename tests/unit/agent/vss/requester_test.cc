@@ -450,6 +450,75 @@ TEST_F(RequesterTest, RestoreOfASubcomponentFollowsTheSavedMetadata) {
   EXPECT_EQ(select("set\\gone"), "VSS_OBJECT_NOT_FOUND");
 }
 
+// Options in the common form mean what the calls of the same names mean; the text reaches the writer as it is.
+TEST_F(RequesterTest, RestoreOptionsOfTheCommonFormAreRead) {
+  one_.metadata.backup_schema = kSchemaRestoreRename | kSchemaAuthoritativeRestore | kSchemaRollForwardRestore;
+  Component part;
+  part.logical_path = "A";
+  part.name = "part";
+  part.selectable = false;
+  one_.metadata.components.push_back(part);
+  const BackupDocuments documents = Done();
+  BackupComponent seen;
+  one_.on["PreRestore"] = [&](EventContext& context) {
+    seen = context.components[0];
+    return absl::OkStatus();
+  };
+  const auto restore_with = [&](std::string options) {
+    RestoreRequester restore(coordinator_.NewSession(), documents);
+    EXPECT_TRUE(restore.Gather().ok());
+    absl::Status status = restore.Select({RestoreChoice{.id = kA, .options = std::move(options)}});
+    if (status.ok()) status = restore.PreRestore();
+    return base::ReasonOf(status);
+  };
+  const std::string text =
+      R"("A":"Authoritative"="true","Roll Forward"="noon","New Component Name"="B","A\part":"own"="x")";
+  EXPECT_EQ(restore_with(text), "");
+  EXPECT_EQ(seen.restore_options, text);
+  EXPECT_TRUE(seen.authoritative);
+  EXPECT_EQ(seen.roll_forward, (RollForward{RollForwardType::kPartial, "noon"}));
+  EXPECT_EQ(seen.restore_name, "B");
+  EXPECT_EQ(restore_with(R"("Roll Forward"="All")"), "");
+  EXPECT_EQ(seen.roll_forward, (RollForward{RollForwardType::kAll, ""}));
+  EXPECT_EQ(restore_with("Authoritative=true"), "") << "the writer's own form";
+  EXPECT_FALSE(seen.authoritative);
+  EXPECT_EQ(restore_with(R"("Authoritative"="perhaps")"), "INVALID_REQUEST");
+  EXPECT_EQ(restore_with(R"("Authoritative"="true)"), "INVALID_REQUEST");
+  EXPECT_EQ(restore_with(R"("B":"Authoritative"="true")"), "VSS_OBJECT_NOT_FOUND");
+}
+
+// A component and the one that it depends on take part both, or neither.
+TEST_F(RequesterTest, BothEndsOfADependencyTakePart) {
+  one_.metadata.components[0].dependencies = {{kTwo, "", "B"}, {kTwo, "", "\\\\other-machine\\C"}};
+  const auto select = [&](std::vector<ComponentChoice> choices) {
+    auto backup = Backup();
+    EXPECT_TRUE(backup.Gather().ok());
+    const absl::Status selected = backup.Select(choices);
+    if (!selected.ok()) {
+      EXPECT_THAT(base::MessageOf(selected), ::testing::HasSubstr("A depends on component B"));
+    }
+    return base::ReasonOf(selected);
+  };
+  EXPECT_EQ(select({{kA, ""}}), "INVALID_REQUEST");
+  EXPECT_EQ(select({{kB, ""}}), "") << "the other way round it isn't needed";
+  EXPECT_EQ(select({{kA, ""}, {kB, ""}}), "");
+
+  const BackupDocuments documents = Done();
+  const auto restore_of = [&](const BackupDocuments& of, std::vector<RestoreChoice> choices) {
+    RestoreRequester restore(coordinator_.NewSession(), of);
+    EXPECT_TRUE(restore.Gather().ok());
+    return base::ReasonOf(restore.Select(choices));
+  };
+  EXPECT_EQ(restore_of(documents, {{.id = kA}}), "INVALID_REQUEST");
+  EXPECT_EQ(restore_of(documents, {{.id = kB}}), "");
+  EXPECT_EQ(restore_of(documents, {{.id = kA}, {.id = kB}}), "");
+  // A backup without the other end was made before this was asked for: it can be restored all the same.
+  BackupDocuments without = documents;
+  std::erase_if(without.writer_metadata,
+                [](const std::string& xml) { return ParseWriterMetadata(xml)->writer_id == kTwo; });
+  EXPECT_EQ(restore_of(without, {{.id = kA}}), "");
+}
+
 TEST_F(RequesterTest, WhatTheSchemaDoesNotAllowIsRefused) {
   const auto reason = [&](uint32_t schema, RestoreChoice choice) {
     one_.metadata.backup_schema = schema;

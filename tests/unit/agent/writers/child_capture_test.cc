@@ -9,8 +9,7 @@
 #include "agent/writers/hyperv_writer.h"
 #include "storage/base/status.h"
 #include "tests/support/guest_ledger.h"
-#include "tests/support/temp_dir.h"
-#include "tests/unit/agent/writers/recording_hypervisor.h"
+#include "tests/unit/agent/writers/host_fixture.h"
 
 namespace umbra::writers {
 namespace {
@@ -51,11 +50,10 @@ class HostNeighbour final : public vss::Writer {
   const vss::WriterIdentity identity_{kOtherId, kOtherId, "neighbour", "", vss::ApplicationLevel::kBackEnd};
 };
 
-class ChildCaptureTest : public ::testing::Test {
+class ChildCaptureTest : public SimulatedHostTest {
  protected:
   ChildCaptureTest()
-      : simulated_(dir_.File("vms"), files_, clock_, random_),
-        journal_(files_, dir_.File("journal")),
+      : journal_(files_, dir_.File("journal")),
         provider_({hypervisor_, journal_, clock_}),
         writer_({hypervisor_, journal_, clock_}, provider_, files_, random_, Options()),
         coordinator_(clock_, random_) {
@@ -108,20 +106,11 @@ class ChildCaptureTest : public ::testing::Test {
     EXPECT_FALSE(simulated_.IsFrozen(vm_));
     EXPECT_TRUE(simulated_.CheckNoJob(vm_).ok());
     EXPECT_TRUE(simulated_.CheckNoJob(mute_).ok());
-    EXPECT_THAT(journal_.List()->intents, IsEmpty());
-    const auto scratch = files_.List(dir_.File("s"));
-    if (scratch.ok()) {
-      EXPECT_THAT(*scratch, IsEmpty());
-    }
+    SimulatedHostTest::ExpectNothingLeft();
     EXPECT_TRUE(ledger_->Transfer().ok());
   }
 
-  umbra::testing::TempDir dir_;
-  base::PosixFilesystem files_;
-  base::SystemClock clock_;
-  base::SeededRandom random_{1};
   GuestLedgers ledgers_;
-  hypervisor::SimulatedHypervisor simulated_;
   RecordingHypervisor hypervisor_{simulated_};
   journal::IntentJournal journal_;
   std::optional<GuestLedger> ledger_;

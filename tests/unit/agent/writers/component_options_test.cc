@@ -27,7 +27,10 @@ TEST(ComponentOptions, SurviveTheRoundTrip) {
                           absl::Microseconds(412345),
                           (uint64_t{5} << 32) + 1,
                           absl::FromUnixMicros(1'800'000'000'123'456),
-                          {{"vda", "/x"}}};
+                          {{"vda", "/x"}},
+                          {{"first", "", hypervisor::CheckpointKind::kInternal, true, absl::FromUnixSeconds(7), false},
+                           {"a,b=c;", "first,too", hypervisor::CheckpointKind::kExternal, false, absl::FromUnixSeconds(8),
+                            true}}};
   EXPECT_EQ(*ParseBackupFacts(Print(facts)), facts);
 }
 
@@ -38,6 +41,9 @@ TEST(ComponentOptions, IgnoreKeysOfLaterVersions) {
 TEST(ComponentOptions, RefuseWhatIsMalformed) {
   for (const char* text : {"x", "a=%", "a=%4", "a=%zz", "freeze_timeout_us=soon", "a=1;;b=2"}) {
     EXPECT_EQ(base::ReasonOf(ParseBackupOptions(text).status()), "INVALID_REQUEST") << text;
+  }
+  for (const char* text : {"checkpoint.x=external", "checkpoint.x=external,,,soon,"}) {
+    EXPECT_EQ(base::ReasonOf(ParseBackupFacts(text).status()), "INVALID_REQUEST") << text;
   }
 }
 

@@ -5,12 +5,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "agent/hypervisor/simulated/simulated_hypervisor.h"
-#include "agent/vss/coordinator.h"
 #include "agent/vss/requester.h"
 #include "storage/base/status.h"
-#include "tests/support/temp_dir.h"
-#include "tests/unit/agent/writers/recording_hypervisor.h"
+#include "tests/unit/agent/writers/host_fixture.h"
 
 namespace umbra::writers {
 namespace {
@@ -18,41 +15,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-class HypervWriterTest : public ::testing::Test {
- protected:
-  HypervWriterTest()
-      : simulated_(dir_.File("vms"), files_, clock_, random_),
-        journal_(files_, dir_.File("journal")),
-        provider_({hypervisor_, journal_, clock_}),
-        writer_({hypervisor_, journal_, clock_}, provider_, files_, random_,
-                {vss::Guid::Literal("00000000-0000-4000-8000-000000000001"), dir_.File("s"), {}, absl::Seconds(1)}),
-        coordinator_(clock_, random_) {
-    EXPECT_TRUE(journal_.Open().ok());
-    coordinator_.AddWriter(writer_);
-    coordinator_.AddProvider(provider_);
-    vm_ = *simulated_.CreateVm({.name = "one", .disks = {{"vda", 1 << 20, {}}}});
-    mute_ = *simulated_.CreateVm({.name = "mute", .disks = {{"vda", 1 << 20, {}}}, .guest_agent = false});
-  }
-
-  std::string Options() {
-    BackupOptions options;
-    options.mechanism = {.forbid_saved_state = true, .allow_crash_consistent = true};
-    options.owner_tag = "job-1-1";
-    return Print(options);
-  }
-
-  umbra::testing::TempDir dir_;
-  base::PosixFilesystem files_;
-  base::SystemClock clock_;
-  base::SeededRandom random_{1};
-  hypervisor::SimulatedHypervisor simulated_;
-  RecordingHypervisor hypervisor_{simulated_};
-  journal::IntentJournal journal_;
-  providers::CheckpointProvider provider_;
-  HypervWriter writer_;
-  vss::Coordinator coordinator_;
-  std::string vm_, mute_;
-};
+using HypervWriterTest = WriterTest;
 
 TEST_F(HypervWriterTest, HasTheIdentityOfTheOriginal) {
   EXPECT_EQ(writer_.identity().name, "Microsoft Hyper-V VSS Writer");
@@ -76,7 +39,7 @@ TEST_F(HypervWriterTest, B3_B5_OnlyTheCutHappensWhileAGuestIsFrozen) {
   ASSERT_TRUE(backup.Gather().ok());
   ASSERT_TRUE(
       backup
-          .Select({{ComponentIdOf(vm_), Options()}, {ComponentIdOf(mute_), Options()}, {ComponentIdOf(two), Options()}})
+          .Select({{ComponentIdOf(vm_), Told()}, {ComponentIdOf(mute_), Told()}, {ComponentIdOf(two), Told()}})
           .ok());
   ASSERT_TRUE(backup.Prepare().ok());
   EXPECT_THAT(hypervisor_.Take(), IsEmpty());  // nothing is touched before PrepareSnapshot
@@ -98,7 +61,7 @@ TEST_F(HypervWriterTest, B8_ContextWithoutAutoRecoveryIsRefusedBeforeAnythingIsT
   const auto prepare = [&](const std::string& vm) {
     vss::BackupRequester backup(coordinator_.NewSession(), {vss::kAttrNoAutoRecovery, {}});
     EXPECT_TRUE(backup.Gather().ok());
-    EXPECT_TRUE(backup.Select({{ComponentIdOf(vm), Options()}}).ok());
+    EXPECT_TRUE(backup.Select({{ComponentIdOf(vm), Told()}}).ok());
     return base::ReasonOf(backup.Prepare());
   };
   EXPECT_EQ(prepare(vm_), "VSS_NO_AUTORECOVERY");
@@ -114,7 +77,7 @@ TEST_F(HypervWriterTest, SetThatLacksTheVirtualMachinesVolumeIsInconsistent) {
   ASSERT_TRUE(session->SetBackupState({}).ok());
   ASSERT_TRUE(session->GatherWriterMetadata().ok());
   ASSERT_TRUE(session->AddComponent(ComponentIdOf(vm_)).ok());
-  ASSERT_TRUE(session->SetBackupOptions(ComponentIdOf(vm_), Options()).ok());
+  ASSERT_TRUE(session->SetBackupOptions(ComponentIdOf(vm_), Told()).ok());
   ASSERT_TRUE(session->StartSnapshotSet().ok());
   ASSERT_TRUE(session->PrepareForBackup().ok());
   EXPECT_TRUE(session->DoSnapshotSet().ok());  // an empty set: only the writer's status tells

@@ -169,7 +169,8 @@ absl::Status Unanswered() {
 }
 
 // Fails call 1, 2, 3 ... of the hypervisor, until a backup passes untouched.
-void FailEveryCall(const std::vector<Kind>& kinds, const absl::Status& error, bool after, const MechanismPolicy& policy) {
+void FailEveryCall(const std::vector<Kind>& kinds, const absl::Status& error, bool after,
+                   const MechanismPolicy& policy) {
   Host host(kinds, 1, policy);
   for (int n = 1;; ++n) {
     std::string failed;
@@ -304,6 +305,54 @@ TEST(NoPartialBackup, B9_RandomSetsWithRandomFaults) {
       if (::testing::Test::HasFailure()) return;
     }
   }
+}
+
+// Six are saved four at a time: each save waits until three others are under way, and no fifth begins beside them.
+TEST(ParallelSaves, AsManyAtOnceAsAreAllowed) {
+  Host host(std::vector<Kind>(6, Kind::kNoAgent), 1, {});
+  absl::Mutex mu;
+  int begun = 0, resumed = 0;
+  const auto four_begun = [&] { return begun >= 4; };
+  const auto all_begun = [&] { return begun == 6; };
+  host.hypervisor().OnCall([&](const std::string& call) {
+    absl::MutexLock lock(&mu);
+    if (call.starts_with("Resume")) ++resumed;
+    if (!call.starts_with("Save")) return absl::OkStatus();
+    EXPECT_EQ(resumed, 0) << "nobody goes on before all are saved";
+    // The first four meet; the last two come when one of these is done, and wait for each other.
+    const absl::Condition met = ++begun <= 4 ? absl::Condition(&four_begun) : absl::Condition(&all_begun);
+    EXPECT_TRUE(mu.AwaitWithTimeout(met, absl::Seconds(20))) << "saved one after another";
+    return absl::OkStatus();
+  });
+  ASSERT_TRUE(host.BackUp().ok());
+  host.hypervisor().OnCall(nullptr);
+  EXPECT_EQ(begun, 6);
+  EXPECT_EQ(resumed, 6);
+  host.ExpectAsBefore();
+}
+
+TEST(ParallelSaves, NoMoreThanAreAllowed) {
+  Host host(std::vector<Kind>(6, Kind::kNoAgent), 1, {});
+  for (const std::string& vm : host.vms()) host.simulated().SetFaults(vm, {.save_takes = absl::Milliseconds(20)});
+  const absl::Duration start = host.clock().Monotonic();
+  ASSERT_TRUE(host.BackUp().ok());
+  EXPECT_GE(host.clock().Monotonic() - start, absl::Milliseconds(40)) << "six at once";
+}
+
+// One fails while others are being saved: those end first, no further one begins, and all go on.
+TEST(ParallelSaves, WhenOneFailsTheOthersGoOn) {
+  Host host(std::vector<Kind>(8, Kind::kNoAgent), 1, {});
+  for (size_t failing = 0; failing < host.vms().size(); ++failing) {
+    for (size_t i = 0; i < host.vms().size(); ++i) {
+      host.simulated().SetFaults(host.vms()[i], {.save_fails = i == failing, .save_takes = absl::Milliseconds(i % 3)});
+    }
+    const absl::Status failed = host.BackUp();
+    EXPECT_EQ(ReasonOf(failed), "HYPERVISOR_ERROR");
+    EXPECT_THAT(base::MessageOf(failed), ::testing::HasSubstr(fmt::format("vm{}", failing)));
+    for (const std::string& vm : host.vms()) host.simulated().SetFaults(vm, {});
+    host.ExpectAsBefore();
+  }
+  EXPECT_TRUE(host.BackUp().ok());
 }
 
 }  // namespace

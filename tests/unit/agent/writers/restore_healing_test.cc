@@ -123,15 +123,40 @@ TEST_F(RestoreHealingTest, VmThatWasNotDeletedYetIsLeftAlone) {
 }
 
 TEST_F(RestoreHealingTest, VmThatWasDeletedIsRegisteredAgainExactlyAsItWas) {
+  ASSERT_TRUE(hypervisor_.KeepCheckpoint(vm_, "inside", hypervisor::CheckpointKind::kInternal).ok());
+  ASSERT_TRUE(hypervisor_.KeepCheckpoint(vm_, "beside", hypervisor::CheckpointKind::kExternal).ok());
   const std::string before = *hypervisor_.Configuration(vm_);
+  const std::vector<hypervisor::OwnCheckpoint> checkpoints = hypervisor_.GetVm(vm_)->checkpoints;
   hypervisor_.RemoveNetwork("switch0");  // no reason to change anything
   restore_ = host_->NewRestore(options_);
   ASSERT_TRUE(restore_->PreRestore().ok());
   WriteFiles();  // some, or all: they don't have their names yet
   Die();
-  EXPECT_THAT(Heal().actions, ElementsAre(HasSubstr("registered one")));
+  EXPECT_THAT(Heal().actions, ElementsAre(HasSubstr("registered one"), HasSubstr("started one")));
   EXPECT_EQ(*hypervisor_.Configuration(vm_), before);
+  EXPECT_EQ(hypervisor_.GetVm(vm_)->checkpoints, checkpoints);
+  EXPECT_EQ(hypervisor_.GetVm(vm_)->state, hypervisor::VmState::kRunning);
   ExpectDisksHold("old");
+}
+
+// In every state, and wherever between the delete and the names the agent died.
+TEST_F(RestoreHealingTest, VmThatDidNotRunIsNotStarted) {
+  ASSERT_TRUE(hypervisor_.PowerOff(vm_).ok());
+  restore_ = host_->NewRestore(options_);
+  ASSERT_TRUE(restore_->PreRestore().ok());
+  Die();
+  EXPECT_THAT(Heal().actions, ElementsAre(HasSubstr("registered one")));
+  EXPECT_EQ(hypervisor_.GetVm(vm_)->state, hypervisor::VmState::kOff);
+}
+
+TEST_F(RestoreHealingTest, VmThatCanNotBeStartedAgainIsNamedWithTheReason) {
+  restore_ = host_->NewRestore(options_);
+  ASSERT_TRUE(restore_->PreRestore().ok());
+  Die();
+  const std::string& path = options_.disk_paths.front().second;
+  ASSERT_TRUE(files_.Rename(path, path + ".away").ok());
+  EXPECT_THAT(Heal().actions, ElementsAre(HasSubstr("registered one"), HasSubstr("DISK_MISSING")));
+  EXPECT_EQ(hypervisor_.GetVm(vm_)->state, hypervisor::VmState::kOff);
 }
 
 TEST_F(RestoreHealingTest, RestoreWhoseFilesTookTheirNamesIsFinished) {

@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "agent/hypervisor/simulated/simulated_hypervisor.h"
 #include "agent/journal/crash_points.h"
 #include "agent/vss/backup_components.h"
 #include "agent/writers/component_options.h"
@@ -12,7 +11,7 @@
 #include "storage/base/crash_point.h"
 #include "storage/base/status.h"
 #include "tests/support/fault_filesystem.h"
-#include "tests/support/temp_dir.h"
+#include "tests/unit/agent/writers/host_fixture.h"
 
 namespace umbra::writers {
 namespace {
@@ -25,40 +24,27 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr uint64_t kDiskBytes = 1 << 20;
-
-class SavedStateTest : public ::testing::Test {
+class SavedStateTest : public HostTest {
  protected:
-  SavedStateTest() : hypervisor_(dir_.File("vms"), files_, clock_, random_) { Restart(); }
-  ~SavedStateTest() override { base::ObserveCrashPoints(nullptr); }
+  SavedStateTest() { Restart(); }
+  ~SavedStateTest() override {
+    host_.reset();  // before its files
+    base::ObserveCrashPoints(nullptr);
+  }
 
   // As a new agent process.
   void Restart() {
     host_.reset();
     agent_files_ = std::make_unique<umbra::testing::FaultFilesystem>(files_);
     VssHostOptions options;
-    options.scratch_folder = dir_.File("s");
-    options.journal_folder = dir_.File("journal");
     options.resume_patience = absl::Milliseconds(200);
-    auto host = VssHost::Create(hypervisor_, *agent_files_, clock_, random_, options);
-    ASSERT_TRUE(host.ok()) << host.status();
-    host_ = *std::move(host);
+    Start(*agent_files_, options);
   }
 
   // Without a guest agent, so that child snapshot isn't possible.
-  std::string Vm(const std::string& name, SimulatedVmSpec spec = {.guest_agent = false}) {
-    spec.name = name;
-    if (spec.disks.empty()) spec.disks = {{"vda", kDiskBytes, {}}};
-    auto vm = hypervisor_.CreateVm(spec);
-    EXPECT_TRUE(vm.ok()) << vm.status();
-    return *vm;
-  }
+  std::string Vm(const std::string& name, SimulatedVmSpec spec = {.guest_agent = false}) { return HostTest::Vm(name, spec); }
   std::unique_ptr<VmBackup> Backup(std::vector<std::string> vms, MechanismPolicy policy = {}) {
-    VmBackupOptions options;
-    options.vm_uuids = std::move(vms);
-    options.mechanism = policy;
-    options.owner_tag = "job-" + std::to_string(++tags_) + "-1";
-    return host_->NewBackup(options);
+    return BackupBy(policy, std::move(vms));
   }
   std::vector<VmSnapshot> Take(VmBackup& backup) {
     const absl::Status prepared = backup.Prepare();
@@ -67,17 +53,6 @@ class SavedStateTest : public ::testing::Test {
     EXPECT_TRUE(snapshots.ok()) << snapshots.status();
     return snapshots.ok() ? *std::move(snapshots) : std::vector<VmSnapshot>();
   }
-  std::string RefusalOf(VmBackup& backup) {
-    const absl::Status prepared = backup.Prepare();
-    return prepared.ok() ? ReasonOf(backup.Snapshot().status()) : ReasonOf(prepared);
-  }
-  std::string ReadDisk(VmBackup& backup, const std::string& vm, size_t length) {
-    auto reader = backup.OpenDisk(vm, "vda");
-    EXPECT_TRUE(reader.ok()) << reader.status();
-    std::string text(length, '\0');
-    EXPECT_TRUE((*reader)->ReadAt(0, std::as_writable_bytes(std::span(text))).ok());
-    return text;
-  }
   std::string ReadState(VmBackup& backup, const std::string& vm) {
     auto reader = backup.OpenState(vm);
     if (!reader.ok()) return ReasonOf(reader.status());
@@ -85,40 +60,21 @@ class SavedStateTest : public ::testing::Test {
     EXPECT_TRUE((*reader)->ReadAt(0, std::as_writable_bytes(std::span(text))).ok());
     return text;
   }
-  void Write(const std::string& vm, const std::string& text) {
-    ASSERT_TRUE(hypervisor_.GuestWrite(vm, "vda", 0, base::AsBytes(text)).ok());
-  }
-  VmState StateOf(const std::string& vm) { return hypervisor_.GetVm(vm)->state; }
-  void ExpectNothingLeft() {
-    const auto scratch = files_.List(dir_.File("s"));
-    if (scratch.ok()) {
-      EXPECT_THAT(*scratch, IsEmpty());
-    }
-    EXPECT_THAT(*files_.List(dir_.File("journal")), IsEmpty());
-  }
-
-  umbra::testing::TempDir dir_;
-  base::PosixFilesystem files_;
-  base::SystemClock clock_;
-  base::SeededRandom random_{1};
-  hypervisor::SimulatedHypervisor hypervisor_;
   std::unique_ptr<umbra::testing::FaultFilesystem> agent_files_;
-  std::unique_ptr<VssHost> host_;
-  int tags_ = 0;
 };
 
 TEST_F(SavedStateTest, B2_B6_MemoryAndDisksOfOneInstantAndTheVirtualMachineRunsAgain) {
   const std::string vm = Vm("one");
   Write(vm, "before");
-  ASSERT_TRUE(hypervisor_.GuestRemember(vm, "in-memory").ok());
-  hypervisor_.SetFaults(vm, {.save_takes = absl::Milliseconds(30)});
+  ASSERT_TRUE(simulated_.GuestRemember(vm, "in-memory").ok());
+  simulated_.SetFaults(vm, {.save_takes = absl::Milliseconds(30)});
   auto backup = Backup({vm});
   const auto snapshots = Take(*backup);
   ASSERT_THAT(snapshots, SizeIs(1));
   EXPECT_EQ(StateOf(vm), VmState::kRunning);
-  EXPECT_EQ(hypervisor_.Boots(vm), 1) << "it was never shut down";
+  EXPECT_EQ(simulated_.Boots(vm), 1) << "it was never shut down";
   Write(vm, "after!");
-  ASSERT_TRUE(hypervisor_.GuestRemember(vm, "later").ok());
+  ASSERT_TRUE(simulated_.GuestRemember(vm, "later").ok());
   EXPECT_EQ(snapshots[0].mechanism, BackupMechanism::kSavedState);
   EXPECT_EQ(snapshots[0].mechanism_reason, "GUEST_AGENT_NOT_CONFIGURED");
   EXPECT_THAT(snapshots[0].obstacles, SizeIs(1));
@@ -153,9 +109,9 @@ TEST_F(SavedStateTest, M1_M2_WhatTheRequestForbidsIsRefusedBeforeAnythingIsTouch
   EXPECT_EQ(RefusalOf(*Backup({vm}, {.child_snapshot_only = true})), "GUEST_AGENT_NOT_CONFIGURED");
   EXPECT_EQ(RefusalOf(*Backup({vm}, {.child_snapshot_only = true, .allow_crash_consistent = true})),
             "GUEST_AGENT_NOT_CONFIGURED");
-  ASSERT_TRUE(hypervisor_.Pause(vm).ok());
+  ASSERT_TRUE(simulated_.Pause(vm).ok());
   EXPECT_EQ(RefusalOf(*Backup({vm}, {.child_snapshot_only = true})), "SAVED_STATE_FORBIDDEN");
-  ASSERT_TRUE(hypervisor_.Resume(vm).ok());
+  ASSERT_TRUE(simulated_.Resume(vm).ok());
   auto crash = Backup({vm}, {.forbid_saved_state = true, .allow_crash_consistent = true});
   EXPECT_EQ(Take(*crash).at(0).mechanism, BackupMechanism::kCrashConsistent);
   EXPECT_EQ(ReadState(*crash, vm), "STATE_NOT_FOUND");
@@ -171,15 +127,15 @@ TEST_F(SavedStateTest, B4_B6_AllAreSavedTogetherAndEachGoesBackToItsOwnState) {
   Write(paused, "pau");
   Write(off, "off");
   Write(saved, "sav");
-  ASSERT_TRUE(hypervisor_.GuestRemember(saved, "kept").ok());
-  ASSERT_TRUE(hypervisor_.Pause(paused).ok());
-  ASSERT_TRUE(hypervisor_.PowerOff(off).ok());
-  ASSERT_TRUE(hypervisor_.SaveByHand(saved).ok());
+  ASSERT_TRUE(simulated_.GuestRemember(saved, "kept").ok());
+  ASSERT_TRUE(simulated_.Pause(paused).ok());
+  ASSERT_TRUE(simulated_.PowerOff(off).ok());
+  ASSERT_TRUE(simulated_.SaveByHand(saved).ok());
   const std::vector<std::string> all = {running, paused, child, off, saved};
   std::vector<VmState> at_commit;
   base::ObserveCrashPoints([&](std::string_view point) {
     if (point != journal::kCrashSnapshotTaken || !at_commit.empty()) return;
-    if (hypervisor_.IsFrozen(child)) return;  // that one's own
+    if (simulated_.IsFrozen(child)) return;  // that one's own
     for (const std::string& vm : all) at_commit.push_back(StateOf(vm));
   });
   auto backup = Backup(all);
@@ -214,16 +170,16 @@ TEST_F(SavedStateTest, B4_B6_AllAreSavedTogetherAndEachGoesBackToItsOwnState) {
 // Nobody is kept from starting a virtual machine that is being read; the backup of it is worth nothing then.
 TEST_F(SavedStateTest, VirtualMachineThatIsStartedMeanwhileIsToldByHealth) {
   const std::string vm = Vm("one");
-  ASSERT_TRUE(hypervisor_.PowerOff(vm).ok());
+  ASSERT_TRUE(simulated_.PowerOff(vm).ok());
   auto backup = Backup({vm});
   ASSERT_THAT(Take(*backup), SizeIs(1));
-  ASSERT_TRUE(hypervisor_.Start(vm).ok());
+  ASSERT_TRUE(simulated_.Start(vm).ok());
   EXPECT_EQ(ReasonOf(backup->Health(vm)), "GUEST_STARTED");
 }
 
 TEST_F(SavedStateTest, B9_WhicheverFailsAllGoBackToWhatTheyWere) {
   const std::vector<std::string> vms = {Vm("a"), Vm("b"), Vm("c")};
-  ASSERT_TRUE(hypervisor_.Pause(vms[1]).ok());
+  ASSERT_TRUE(simulated_.Pause(vms[1]).ok());
   const std::pair<hypervisor::SimulatedFaults, std::string> faults[] = {
       {{.foreign_job = true}, "VM_HAS_FOREIGN_JOB"},
       {{.save_fails = true}, "HYPERVISOR_ERROR"},
@@ -232,13 +188,13 @@ TEST_F(SavedStateTest, B9_WhicheverFailsAllGoBackToWhatTheyWere) {
   for (const auto& [fault, reason] : faults) {
     for (const std::string& failing : vms) {
       SCOPED_TRACE(reason);
-      hypervisor_.SetFaults(failing, fault);
+      simulated_.SetFaults(failing, fault);
       auto backup = Backup(vms);
       EXPECT_EQ(RefusalOf(*backup), reason);
       EXPECT_EQ(StateOf(vms[0]), VmState::kRunning);
       EXPECT_EQ(StateOf(vms[1]), VmState::kPaused);
       EXPECT_EQ(StateOf(vms[2]), VmState::kRunning);
-      hypervisor_.SetFaults(failing, {});
+      simulated_.SetFaults(failing, {});
       ExpectNothingLeft();
     }
   }
@@ -256,7 +212,7 @@ TEST_F(SavedStateTest, B9_DeviceWhoseStateCanNotBeSavedIsRefusedBeforeAnybodySto
 
 TEST_F(SavedStateTest, B6_ResumeIsTriedUntilTheHypervisorDoesIt) {
   const std::string vm = Vm("one"), other = Vm("other");
-  hypervisor_.SetFaults(vm, {.resume_failures = 1});
+  simulated_.SetFaults(vm, {.resume_failures = 1});
   auto backup = Backup({vm, other});
   EXPECT_THAT(Take(*backup), SizeIs(2));
   EXPECT_EQ(StateOf(vm), VmState::kRunning);
@@ -264,13 +220,13 @@ TEST_F(SavedStateTest, B6_ResumeIsTriedUntilTheHypervisorDoesIt) {
 
 TEST_F(SavedStateTest, B6_VirtualMachineThatCanNotBeResumedFailsTheSetAndIsLeftToHealing) {
   const std::string vm = Vm("one"), other = Vm("other");
-  hypervisor_.SetFaults(vm, {.resume_failures = 1000});
+  simulated_.SetFaults(vm, {.resume_failures = 1000});
   auto backup = Backup({vm, other});
   EXPECT_EQ(RefusalOf(*backup), "HYPERVISOR_UNAVAILABLE");
   EXPECT_EQ(StateOf(other), VmState::kRunning) << "nobody waits for another's failure";
   EXPECT_EQ(StateOf(vm), VmState::kPaused);
   backup.reset();
-  hypervisor_.SetFaults(vm, {});
+  simulated_.SetFaults(vm, {});
   EXPECT_THAT(host_->Heal()->open, IsEmpty());
   EXPECT_EQ(StateOf(vm), VmState::kRunning);
   ExpectNothingLeft();
@@ -279,8 +235,8 @@ TEST_F(SavedStateTest, B6_VirtualMachineThatCanNotBeResumedFailsTheSetAndIsLeftT
 // As kill -9 at every point: from there on neither the hypervisor nor the disk does what the dying agent asks.
 TEST_F(SavedStateTest, RestartedAgentPutsEverythingBackWhereverTheOldOneDied) {
   const std::string running = Vm("running"), paused = Vm("paused"), off = Vm("off");
-  ASSERT_TRUE(hypervisor_.Pause(paused).ok());
-  ASSERT_TRUE(hypervisor_.PowerOff(off).ok());
+  ASSERT_TRUE(simulated_.Pause(paused).ok());
+  ASSERT_TRUE(simulated_.PowerOff(off).ok());
   const std::string_view points[] = {
       journal::kCrashIntentRecorded, journal::kCrashSaveRecorded, journal::kCrashSuspended,      journal::kCrashSaved,
       journal::kCrashSnapshotTaken,  journal::kCrashReturned,     journal::kCrashSetMade,        journal::kCrashBeforeComplete,
@@ -296,8 +252,8 @@ TEST_F(SavedStateTest, RestartedAgentPutsEverythingBackWhereverTheOldOneDied) {
         if (died || passed != point || --countdown > 0) return;
         died = true;
         agent_files_->FailAt(1, umbra::testing::Fault::kIoError, /*for_good=*/true);
-        hypervisor_.CrashAgent();
-        hypervisor_.RefuseEverything(true);
+        simulated_.CrashAgent();
+        simulated_.RefuseEverything(true);
       });
       {
         auto backup = Backup({running, paused, off});
@@ -310,7 +266,7 @@ TEST_F(SavedStateTest, RestartedAgentPutsEverythingBackWhereverTheOldOneDied) {
       const bool only_once = point == journal::kCrashReturned || point == journal::kCrashSetMade ||
                              point == journal::kCrashBeforeComplete;
       EXPECT_EQ(died, times == 1 || !only_once) << "the point is on the way";
-      hypervisor_.RefuseEverything(false);
+      simulated_.RefuseEverything(false);
       Restart();
       const auto report = host_->Heal();
       ASSERT_TRUE(report.ok()) << report.status();
@@ -319,7 +275,7 @@ TEST_F(SavedStateTest, RestartedAgentPutsEverythingBackWhereverTheOldOneDied) {
       EXPECT_EQ(StateOf(running), VmState::kRunning);
       EXPECT_EQ(StateOf(paused), VmState::kPaused);
       EXPECT_EQ(StateOf(off), VmState::kOff);
-      for (const std::string& vm : {running, paused, off}) EXPECT_TRUE(hypervisor_.CheckNoJob(vm).ok());
+      for (const std::string& vm : {running, paused, off}) EXPECT_TRUE(simulated_.CheckNoJob(vm).ok());
       ExpectNothingLeft();
     }
   }
@@ -330,12 +286,12 @@ TEST_F(SavedStateTest, HealingLeavesAloneWhomAPersonPausedLater) {
   const std::string vm = Vm("one");
   auto backup = Backup({vm});
   ASSERT_THAT(Take(*backup), SizeIs(1));
-  ASSERT_TRUE(hypervisor_.Pause(vm).ok());
+  ASSERT_TRUE(simulated_.Pause(vm).ok());
   agent_files_->FailAt(1, umbra::testing::Fault::kIoError, /*for_good=*/true);
-  hypervisor_.CrashAgent();
-  hypervisor_.RefuseEverything(true);
+  simulated_.CrashAgent();
+  simulated_.RefuseEverything(true);
   backup.reset();
-  hypervisor_.RefuseEverything(false);
+  simulated_.RefuseEverything(false);
   Restart();
   EXPECT_THAT(host_->Heal()->open, IsEmpty());
   EXPECT_EQ(StateOf(vm), VmState::kPaused);

@@ -8,11 +8,10 @@
 
 #include <map>
 
-#include "agent/hypervisor/simulated/simulated_hypervisor.h"
 #include "agent/vss/backup_components.h"
 #include "agent/writers/component_options.h"
 #include "storage/base/status.h"
-#include "tests/support/temp_dir.h"
+#include "tests/unit/agent/writers/host_fixture.h"
 
 namespace umbra::writers {
 namespace {
@@ -25,72 +24,33 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr uint64_t kDiskBytes = 1 << 20;
-
-class VssHostTest : public ::testing::Test {
+class VssHostTest : public HostTest {
  protected:
-  VssHostTest() : hypervisor_(dir_.File("vms"), files_, clock_, random_) { Restart(); }
+  VssHostTest() { Restart(); }
 
   // As a new agent process.
   void Restart() {
-    host_.reset();
     VssHostOptions options;
-    options.scratch_folder = dir_.File("s");
-    options.journal_folder = dir_.File("journal");
     options.freeze.freeze_timeout = absl::Milliseconds(50);
     options.freeze.thaw_timeout = absl::Milliseconds(20);
     options.freeze.first_wait = absl::Milliseconds(1);
     options.freeze.longest_wait = absl::Milliseconds(5);
     options.freeze.patience = absl::Milliseconds(500);
-    auto host = VssHost::Create(hypervisor_, files_, clock_, random_, options);
-    ASSERT_TRUE(host.ok()) << host.status();
-    host_ = *std::move(host);
-  }
-
-  std::string Vm(const std::string& name, SimulatedVmSpec spec = {}) {
-    spec.name = name;
-    if (spec.disks.empty()) spec.disks = {{"vda", kDiskBytes, {}}};
-    auto vm = hypervisor_.CreateVm(spec);
-    EXPECT_TRUE(vm.ok()) << vm.status();
-    return *vm;
+    Start(files_, options);
   }
 
   std::unique_ptr<VmBackup> Backup(std::vector<std::string> vms, bool allow_crash_consistent = false) {
-    VmBackupOptions options;
-    options.vm_uuids = std::move(vms);
-    options.mechanism = {.forbid_saved_state = true, .allow_crash_consistent = allow_crash_consistent};
-    options.owner_tag = "job-" + std::to_string(++tags_) + "-1";
-    return host_->NewBackup(options);
-  }
-  // The reason for which preparing or taking the snapshots fails; empty when it doesn't.
-  std::string RefusalOf(VmBackup& backup) {
-    const absl::Status prepared = backup.Prepare();
-    return prepared.ok() ? ReasonOf(backup.Snapshot().status()) : ReasonOf(prepared);
-  }
-
-  std::string ReadDisk(VmBackup& backup, const std::string& vm, size_t length) {
-    auto reader = backup.OpenDisk(vm, "vda");
-    EXPECT_TRUE(reader.ok()) << reader.status();
-    std::string text(length, '\0');
-    EXPECT_TRUE((*reader)->ReadAt(0, std::as_writable_bytes(std::span(text))).ok());
-    return text;
-  }
-  void Write(const std::string& vm, const std::string& text) {
-    ASSERT_TRUE(hypervisor_.GuestWrite(vm, "vda", 0, base::AsBytes(text)).ok());
+    return BackupBy({.forbid_saved_state = true, .allow_crash_consistent = allow_crash_consistent}, std::move(vms));
   }
 
   // Runs, isn't frozen, has no job; no scratch file or intent is left on the host.
   void ExpectUntouched(const std::vector<std::string>& vms) {
     for (const std::string& vm : vms) {
-      EXPECT_EQ(hypervisor_.GetVm(vm)->state, VmState::kRunning);
-      EXPECT_FALSE(hypervisor_.IsFrozen(vm));
-      EXPECT_TRUE(hypervisor_.CheckNoJob(vm).ok());
+      EXPECT_EQ(simulated_.GetVm(vm)->state, VmState::kRunning);
+      EXPECT_FALSE(simulated_.IsFrozen(vm));
+      EXPECT_TRUE(simulated_.CheckNoJob(vm).ok());
     }
-    const auto scratch = files_.List(dir_.File("s"));
-    if (scratch.ok()) {
-      EXPECT_THAT(*scratch, IsEmpty());
-    }
-    EXPECT_THAT(*files_.List(dir_.File("journal")), IsEmpty());
+    ExpectNothingLeft();
   }
 
   // A stored backup of one virtual machine whose disk begins with `text`.
@@ -110,19 +70,12 @@ class VssHostTest : public ::testing::Test {
   }
   void WriteFile(const std::string& path) {
     ASSERT_TRUE(files_.MakeDirectories(base::DirectoryOf(path)).ok());
-    auto disk = hypervisor_.CreateDisk({path, "raw", kDiskBytes});
+    auto disk = simulated_.CreateDisk({path, "raw", kDiskBytes});
     ASSERT_TRUE(disk.ok()) << disk.status();
     ASSERT_TRUE((*disk)->WriteAt(0, base::AsBytes("restored")).ok());
     ASSERT_TRUE((*disk)->Finish().ok());
   }
 
-  umbra::testing::TempDir dir_;
-  base::PosixFilesystem files_;
-  base::SystemClock clock_;
-  base::SeededRandom random_{1};
-  hypervisor::SimulatedHypervisor hypervisor_;
-  std::unique_ptr<VssHost> host_;
-  int tags_ = 0;
 };
 
 // --- inventory ---
@@ -195,8 +148,8 @@ TEST_F(VssHostTest, B3_B4_EveryGuestIsSnapshottedAndThawedWhenTheSetIsMade) {
   ASSERT_TRUE(snapshots.ok()) << snapshots.status();
   for (size_t i = 0; i < vms.size(); ++i) {
     EXPECT_EQ((*snapshots)[i].vm.uuid, vms[i]);
-    EXPECT_FALSE(hypervisor_.IsFrozen(vms[i]));
-    EXPECT_FALSE(hypervisor_.CheckNoJob(vms[i]).ok());
+    EXPECT_FALSE(simulated_.IsFrozen(vms[i]));
+    EXPECT_FALSE(simulated_.CheckNoJob(vms[i]).ok());
   }
   EXPECT_TRUE(backup->Abort().ok());
   ExpectUntouched(vms);
@@ -204,7 +157,7 @@ TEST_F(VssHostTest, B3_B4_EveryGuestIsSnapshottedAndThawedWhenTheSetIsMade) {
 
 TEST_F(VssHostTest, FreezeDurationHasTheWaitForTheGuestInIt) {
   const std::string vm = Vm("one");
-  hypervisor_.SetFaults(vm, {.freeze_delay = absl::Milliseconds(20)});
+  simulated_.SetFaults(vm, {.freeze_delay = absl::Milliseconds(20)});
   auto backup = Backup({vm});
   ASSERT_TRUE(backup->Prepare().ok());
   const auto snapshots = backup->Snapshot();
@@ -241,10 +194,10 @@ TEST_F(VssHostTest, B9_NoPartialBackupWhicheverVirtualMachineFails) {
   for (const auto& [fault, reason] : faults) {
     for (const std::string& failing : vms) {
       SCOPED_TRACE(reason);
-      hypervisor_.SetFaults(failing, fault);
+      simulated_.SetFaults(failing, fault);
       auto backup = Backup(vms);
       EXPECT_EQ(RefusalOf(*backup), reason);
-      hypervisor_.SetFaults(failing, {});
+      simulated_.SetFaults(failing, {});
       ExpectUntouched(vms);
       EXPECT_FALSE(backup->OpenDisk(vms[0], "vda").ok());
       EXPECT_EQ(ReasonOf(backup->Complete()), "VSS_BAD_STATE");
@@ -254,10 +207,10 @@ TEST_F(VssHostTest, B9_NoPartialBackupWhicheverVirtualMachineFails) {
 
 TEST_F(VssHostTest, B9_CrashConsistentOneThatFailsAtCommitUndoesTheOthersToo) {
   const std::vector<std::string> vms = {Vm("child"), Vm("mute", {.guest_agent = false})};
-  hypervisor_.SetFaults(vms[1], {.begin_fails = true});
+  simulated_.SetFaults(vms[1], {.begin_fails = true});
   auto backup = Backup(vms, /*allow_crash_consistent=*/true);
   EXPECT_EQ(RefusalOf(*backup), "HYPERVISOR_ERROR");
-  hypervisor_.SetFaults(vms[1], {});
+  simulated_.SetFaults(vms[1], {});
   ExpectUntouched(vms);
 }
 
@@ -288,14 +241,14 @@ TEST_F(VssHostTest, RefusesBeforeAnythingIsTouchedAndSaysWhy) {
   EXPECT_EQ(RefusalOf(*Backup({vm, vm})), "INVALID_REQUEST");
   EXPECT_EQ(RefusalOf(*host_->NewBackup({{vm}, {}, {}, "Not/Plain"})), "INVALID_REQUEST");
   EXPECT_EQ(RefusalOf(*Backup(std::vector<std::string>(65, vm))), "VSS_LIMIT_REACHED");
-  hypervisor_.SetFaults(vm, {.agent_silent = true});
+  simulated_.SetFaults(vm, {.agent_silent = true});
   EXPECT_EQ(RefusalOf(*Backup({vm})), "GUEST_AGENT_NOT_RUNNING");
   ExpectUntouched({vm});
 }
 
 TEST_F(VssHostTest, GuestAgentThatHangsInFreezeIsThawedAndTheVirtualMachineRuns) {
   const std::string vm = Vm("one");
-  hypervisor_.SetFaults(vm, {.freeze_delay = absl::Milliseconds(150), .thaw_failures = 3});
+  simulated_.SetFaults(vm, {.freeze_delay = absl::Milliseconds(150), .thaw_failures = 3});
   auto backup = Backup({vm});
   ASSERT_TRUE(backup->Prepare().ok());
   const absl::Status failed = backup->Snapshot().status();
@@ -307,7 +260,7 @@ TEST_F(VssHostTest, GuestAgentThatHangsInFreezeIsThawedAndTheVirtualMachineRuns)
 
 TEST_F(VssHostTest, RequestsFreezeTimeoutIsKept) {
   const std::string vm = Vm("one");
-  hypervisor_.SetFaults(vm, {.freeze_delay = absl::Milliseconds(100)});
+  simulated_.SetFaults(vm, {.freeze_delay = absl::Milliseconds(100)});
   auto backup = host_->NewBackup({{vm}, {}, absl::Seconds(5), "job-1-1"});
   ASSERT_TRUE(backup->Prepare().ok());
   const auto snapshots = backup->Snapshot();  // beyond the host's 50 ms
@@ -335,7 +288,7 @@ TEST_F(VssHostTest, GuestThatDiesMeanwhileIsToldByHealthAndNothingStays) {
   auto backup = Backup({vm});
   ASSERT_TRUE(backup->Prepare().ok());
   ASSERT_TRUE(backup->Snapshot().ok());
-  hypervisor_.KillGuest(vm);
+  simulated_.KillGuest(vm);
   EXPECT_EQ(ReasonOf(backup->Health(vm)), "GUEST_STOPPED");
   backup->Abort().IgnoreError();
   EXPECT_THAT(*files_.List(dir_.File("s")), IsEmpty());
@@ -361,11 +314,11 @@ TEST_F(VssHostTest, RestartedAgentPutsBackWhatADeadOneLeft) {
   const auto names = files_.List(dir_.File("journal"));
   ASSERT_THAT(*names, SizeIs(1));
   const std::string intent = *files_.ReadFile(dir_.File("journal/") + names->front());
-  hypervisor_.CrashAgent();
+  simulated_.CrashAgent();
   backup.reset();
   ASSERT_TRUE(files_.WriteFileAtomic(dir_.File("journal/") + names->front(), intent).ok());
-  ASSERT_TRUE(hypervisor_.Freeze(vm, absl::Seconds(1)).ok());
-  ASSERT_FALSE(hypervisor_.CheckNoJob(vm).ok());
+  ASSERT_TRUE(simulated_.Freeze(vm, absl::Seconds(1)).ok());
+  ASSERT_FALSE(simulated_.CheckNoJob(vm).ok());
   Restart();
   const auto report = host_->Heal();
   ASSERT_TRUE(report.ok());
@@ -380,7 +333,7 @@ TEST_F(VssHostTest, R2_R5_InPlaceThePowerGoesOffTheVirtualMachineIsDeletedAndReg
   VmRestoreOptions options = Stored(vm);
   auto restore = host_->NewRestore(options);
   ASSERT_TRUE(restore->PreRestore().ok());
-  EXPECT_EQ(ReasonOf(hypervisor_.GetVm(vm).status()), "VM_NOT_FOUND");
+  EXPECT_EQ(ReasonOf(simulated_.GetVm(vm).status()), "VM_NOT_FOUND");
   ASSERT_TRUE(files_.Remove(options.disk_paths[0].second).ok());
   WriteFile(options.disk_paths[0].second);
   ASSERT_TRUE(restore->SetFilesRestored(vss::FileRestoreStatus::kAll).ok());
@@ -388,17 +341,17 @@ TEST_F(VssHostTest, R2_R5_InPlaceThePowerGoesOffTheVirtualMachineIsDeletedAndReg
   ASSERT_TRUE(defined.ok()) << defined.status();
   EXPECT_EQ(defined->uuid, vm);
   EXPECT_EQ(defined->name, "one");
-  ASSERT_TRUE(hypervisor_.GetVm(vm).ok());
-  EXPECT_EQ(hypervisor_.GetVm(vm)->state, VmState::kOff);
-  ASSERT_TRUE(hypervisor_.Start(vm).ok());
-  EXPECT_EQ(*hypervisor_.GuestRead(vm, "vda", 0, 8), "restored");
+  ASSERT_TRUE(simulated_.GetVm(vm).ok());
+  EXPECT_EQ(simulated_.GetVm(vm)->state, VmState::kOff);
+  ASSERT_TRUE(simulated_.Start(vm).ok());
+  EXPECT_EQ(*simulated_.GuestRead(vm, "vda", 0, 8), "restored");
 }
 
 TEST_F(VssHostTest, R2_OnlyTheSelectedVirtualMachineIsDeleted) {
   const std::string vm = Vm("one"), other = Vm("other");
   auto restore = host_->NewRestore(Stored(vm));
   ASSERT_TRUE(restore->PreRestore().ok());
-  EXPECT_EQ(hypervisor_.GetVm(other)->state, VmState::kRunning);
+  EXPECT_EQ(simulated_.GetVm(other)->state, VmState::kRunning);
 }
 
 TEST_F(VssHostTest, R2_RestoreAsANewVirtualMachineDeletesNothing) {
@@ -408,13 +361,13 @@ TEST_F(VssHostTest, R2_RestoreAsANewVirtualMachineDeletesNothing) {
   options.disk_paths = {{"vda", dir_.File("vms/one again/vda.img")}};
   auto restore = host_->NewRestore(options);
   ASSERT_TRUE(restore->PreRestore().ok());
-  EXPECT_EQ(hypervisor_.GetVm(vm)->state, VmState::kRunning);
+  EXPECT_EQ(simulated_.GetVm(vm)->state, VmState::kRunning);
   WriteFile(options.disk_paths[0].second);
   ASSERT_TRUE(restore->SetFilesRestored(vss::FileRestoreStatus::kAll).ok());
   const auto defined = restore->PostRestore();
   ASSERT_TRUE(defined.ok()) << defined.status();
   EXPECT_NE(defined->uuid, vm);
-  EXPECT_EQ(hypervisor_.GetVm(defined->uuid)->name, "one again");
+  EXPECT_EQ(simulated_.GetVm(defined->uuid)->name, "one again");
 }
 
 TEST_F(VssHostTest, R4_FilesThatWereNotAllRestoredLeaveTheVirtualMachineUnregistered) {
@@ -428,7 +381,7 @@ TEST_F(VssHostTest, R4_FilesThatWereNotAllRestoredLeaveTheVirtualMachineUnregist
     EXPECT_EQ(ReasonOf(failed), "VSS_RESTORE_INCOMPLETE");
     EXPECT_EQ(vss::CodeOf(failed), vss::Code::kWriterErrorNonRetryable);
     EXPECT_THAT(base::MessageOf(failed), HasSubstr(std::string(vss::NameOf(status))));
-    EXPECT_EQ(ReasonOf(hypervisor_.GetVm(vm).status()), "VM_NOT_FOUND");
+    EXPECT_EQ(ReasonOf(simulated_.GetVm(vm).status()), "VM_NOT_FOUND");
     EXPECT_EQ(host_->Writers()[0].state, vss::WriterState::kFailedAtPostRestore);
   }
 }
@@ -439,7 +392,7 @@ TEST_F(VssHostTest, R4_GivingUpARestoreRegistersNothing) {
     auto restore = host_->NewRestore(Stored(vm));
     ASSERT_TRUE(restore->PreRestore().ok());
   }
-  EXPECT_EQ(ReasonOf(hypervisor_.GetVm(vm).status()), "VM_NOT_FOUND");
+  EXPECT_EQ(ReasonOf(simulated_.GetVm(vm).status()), "VM_NOT_FOUND");
 }
 
 TEST_F(VssHostTest, R6_R7_RestoredElsewhereTheDisksAreFoundAndALinkIsInTheDefaultFolder) {
@@ -453,34 +406,36 @@ TEST_F(VssHostTest, R6_R7_RestoredElsewhereTheDisksAreFoundAndALinkIsInTheDefaul
   ASSERT_TRUE(restore->SetFilesRestored(vss::FileRestoreStatus::kAll).ok());
   const auto defined = restore->PostRestore();
   ASSERT_TRUE(defined.ok()) << defined.status();
-  EXPECT_EQ(hypervisor_.GetVm(vm)->disks.at(0).path, elsewhere + "/moved.img");
+  EXPECT_EQ(simulated_.GetVm(vm)->disks.at(0).path, elsewhere + "/moved.img");
   char target[4096] = {};
-  ASSERT_GT(readlink((hypervisor_.DefaultFolder() + "/" + vm).c_str(), target, sizeof(target) - 1), 0);
+  ASSERT_GT(readlink((simulated_.DefaultFolder() + "/" + vm).c_str(), target, sizeof(target) - 1), 0);
   EXPECT_EQ(std::string(target), elsewhere);
 }
 
 TEST_F(VssHostTest, R6_RestoredInTheDefaultPlaceThereIsNoLink) {
   const std::string vm = Vm("one");
   VmRestoreOptions options = Stored(vm);
-  options.disk_paths = {{"vda", hypervisor_.DefaultFolder() + "/back/vda.img"}};
+  options.disk_paths = {{"vda", simulated_.DefaultFolder() + "/back/vda.img"}};
   auto restore = host_->NewRestore(options);
   ASSERT_TRUE(restore->PreRestore().ok());
   WriteFile(options.disk_paths[0].second);
   ASSERT_TRUE(restore->SetFilesRestored(vss::FileRestoreStatus::kAll).ok());
   ASSERT_TRUE(restore->PostRestore().ok());
-  EXPECT_FALSE(*files_.Exists(hypervisor_.DefaultFolder() + "/" + vm));
+  EXPECT_FALSE(*files_.Exists(simulated_.DefaultFolder() + "/" + vm));
 }
 
 TEST_F(VssHostTest, R8_NetworkThatIsGoneIsAWarning) {
   const std::string vm = Vm("one", {.adapters = {{"52:54:00:00:00:01", "switch0"}}});
   VmRestoreOptions options = Stored(vm);
-  hypervisor_.RemoveNetwork("switch0");
+  simulated_.RemoveNetwork("switch0");
   auto restore = host_->NewRestore(options);
   ASSERT_TRUE(restore->PreRestore().ok());
   ASSERT_TRUE(restore->SetFilesRestored(vss::FileRestoreStatus::kAll).ok());
   const auto defined = restore->PostRestore();
   ASSERT_TRUE(defined.ok()) << defined.status();
-  EXPECT_THAT(defined->warnings, ElementsAre(HasSubstr("switch0")));
+  ASSERT_EQ(defined->warnings.size(), 1u);
+  EXPECT_EQ(defined->warnings[0].reason, "ADAPTER_DISCONNECTED");
+  EXPECT_THAT(defined->warnings[0].message, HasSubstr("switch0"));
 }
 
 TEST_F(VssHostTest, RestoreRefusesBeforeAnythingIsTouched) {
@@ -506,7 +461,7 @@ TEST_F(VssHostTest, RestoreRefusesBeforeAnythingIsTouched) {
   ASSERT_TRUE(backup->Prepare().ok());
   ASSERT_TRUE(backup->Snapshot().ok());
   EXPECT_EQ(refusal(good), "VM_BUSY");
-  EXPECT_EQ(hypervisor_.GetVm(vm)->state, VmState::kRunning);
+  EXPECT_EQ(simulated_.GetVm(vm)->state, VmState::kRunning);
 }
 
 }  // namespace

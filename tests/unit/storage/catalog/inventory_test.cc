@@ -21,6 +21,8 @@ Vm MakeVm(const std::string& host, const std::string& uuid) {
           .disks = {{"vda", "/a", "qcow2", 100, 50}, {"vdb", "/b", "raw", 200, 200}},
           .excluded_disks = {{"sdc", "DISK_REMOVABLE", "a CD"}},
           .obstacles = {{"GUEST_AGENT_NOT_RUNNING", "silent"}, {"SNAPSHOT_FOLDER_ON_OTHER_VOLUME", "/snap"}},
+          .checkpoints = {{"before", "", CheckpointKind::kInternal, true, false, At(2)},
+                          {"after", "before", CheckpointKind::kExternal, false, true, At(3)}},
           .cluster = {"vm-mail01", "online", "node1"},
           .update_time = At(5)};
 }
@@ -89,6 +91,7 @@ TEST_F(InventoryTest, AVmRoundTrips) {
   EXPECT_EQ(vm.mechanism_message, "the guest agent doesn't answer");
   EXPECT_EQ(vm.cluster, (ClusterResource{"vm-mail01", "online", "node1"}));
   EXPECT_EQ(vm.update_time, At(5));
+  EXPECT_EQ(vm.checkpoints, MakeVm("h1", "u1").checkpoints);
   ASSERT_EQ(vm.obstacles.size(), 2u);
   EXPECT_EQ(vm.obstacles[1].reason, "SNAPSHOT_FOLDER_ON_OTHER_VOLUME");
   ASSERT_EQ(vm.disks.size(), 2u);
