@@ -3,6 +3,7 @@
 #ifndef UMBRA_TESTS_SIM_AGENT_H_
 #define UMBRA_TESTS_SIM_AGENT_H_
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,6 +36,8 @@ struct Host {
   PendingFaults& faults;
   MachineTrouble& trouble;
   int life_count = 0;
+  std::map<std::string, hypervisor::Checkpoint> checkpoints =
+      {};  // by virtual machine, as the recovery points know them
 };
 
 inline constexpr char kScratchFolder[] = "/scratch";
@@ -70,6 +73,7 @@ class Agent {
   absl::Status ReadVm(JobRun& job, const writers::CapturedVm& captured);
   absl::Status Recover(hypervisor::BlockReader& reader, std::string* bytes);
   absl::Status StoreAndMark(JobRun& job);
+  absl::Status Commit(JobRun& job);
   absl::Status Step(JobRun& job, int step);
   JobOutcome Conclude(JobRun& job, const absl::Status& status);
   void CheckUntouched(const JobPlan& job);

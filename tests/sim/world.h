@@ -7,7 +7,7 @@
 //   - a set holds every virtual machine that was asked for, or the backup fails and everything is as before;
 //   - what is read from a captured virtual machine is what its disks held at its freeze, and applications' copies are
 //     consistent;
-//   - no view, scratch file, intent or copy is left;
+//   - no view, scratch file, intent or copy is left, and at most one checkpoint, after a backup the one that it knows;
 //   - when nothing goes wrong any more, a backup of everything works.
 #ifndef UMBRA_TESTS_SIM_WORLD_H_
 #define UMBRA_TESTS_SIM_WORLD_H_
