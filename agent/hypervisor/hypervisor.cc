@@ -42,6 +42,31 @@ class FileReader final : public BlockReader {
 
 }  // namespace
 
+absl::Status CheckTracked(const Checkpoint& base, const TrackedDisk& now) {
+  if (base.name.empty()) {
+    return base::MakeError(absl::StatusCode::kFailedPrecondition, "CBT_NO_BASE",
+                           "there is no checkpoint to count from");
+  }
+  const auto then =
+      std::find_if(base.disks.begin(), base.disks.end(), [&](const TrackedDisk& d) { return d.name == now.name; });
+  if (then == base.disks.end()) {
+    return base::Error(absl::StatusCode::kFailedPrecondition, "CBT_DISK_NEW", "it isn't in checkpoint {}", base.name);
+  }
+  if (then->capacity_bytes != now.capacity_bytes) {
+    return base::Error(absl::StatusCode::kFailedPrecondition, "CBT_DISK_RESIZED", "it had {} bytes and has {} now",
+                       then->capacity_bytes, now.capacity_bytes);
+  }
+  if (then->generation != now.generation) {
+    return base::Error(absl::StatusCode::kFailedPrecondition, "CBT_DISK_REPLACED", "it was the image {} and is {} now",
+                       then->generation, now.generation);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Extent>> BlockReader::Changes() {
+  return base::MakeError(absl::StatusCode::kFailedPrecondition, "CBT_UNSUPPORTED", "its changes aren't tracked");
+}
+
 absl::StatusOr<std::unique_ptr<PointInTime>> Hypervisor::BeginPointInTime(const std::string& uuid,
                                                                           const PointInTimeOptions& options) {
   ASSIGN_OR_RETURN(auto prepared, PreparePointInTime(uuid, options));

@@ -138,6 +138,12 @@ class BlockReader {
 
   // Exactly `out.size()` bytes at `offset_bytes`. For small reads and tests.
   virtual absl::Status ReadAt(uint64_t offset_bytes, base::MutableBytes out) = 0;
+
+  // The stretches that may hold something else than at PointInTimeOptions::base: ordered, apart; whatever they leave
+  // out has not changed. `zero` means nothing here: a stretch that became zero has changed, and Extents tells that it
+  // is zero now. A hint of the hypervisor, to be checked by samples. Errors: FAILED_PRECONDITION with a reason CBT_...,
+  // for people too: nothing is known, read the whole disk.
+  virtual absl::StatusOr<std::vector<Extent>> Changes();
 };
 
 // Writes a restored disk. WriteAt may be called from several threads at once; no byte may be written twice. When the
@@ -156,6 +162,31 @@ class BlockWriter {
 // A unix socket's path has room for 107 characters, and the names in the scratch folder take up to 54 of them.
 inline constexpr size_t kScratchFolderLengthMax = 52;
 
+// A disk whose changes are tracked, at the instant of its checkpoint.
+struct TrackedDisk {
+  std::string name;
+  std::string generation;  // which image it is, in the driver's words: another text, another image
+  uint64_t capacity_bytes = 0;
+
+  friend bool operator==(const TrackedDisk&, const TrackedDisk&) = default;
+};
+
+// From where on the hypervisor tracks what changes. Kept with a recovery point and given back as the base of the next
+// view.
+struct Checkpoint {
+  std::string name;  // empty: none
+  std::vector<TrackedDisk> disks;
+
+  friend bool operator==(const Checkpoint&, const Checkpoint&) = default;
+};
+
+// Every checkpoint of ours has such a name; others are never touched.
+inline constexpr char kCheckpointPrefix[] = "umbra-";
+
+// For drivers: may changes of the disk, as it is now, be counted from `base`? FAILED_PRECONDITION / CBT_NO_BASE,
+// CBT_DISK_NEW, CBT_DISK_RESIZED or CBT_DISK_REPLACED.
+absl::Status CheckTracked(const Checkpoint& base, const TrackedDisk& now);
+
 struct PointInTimeOptions {
   std::vector<std::string> disks;  // targets to include; at least one
   // Folder for copy-before-write scratch files and sockets. Needs free space for what the guest overwrites meanwhile.
@@ -167,6 +198,12 @@ struct PointInTimeOptions {
   // The VM is off or saved: its disks are read as they lie there. Nothing keeps anybody from starting it meanwhile;
   // the view is lost then (GUEST_STARTED).
   bool offline = false;
+  // With the view, at the same instant, a checkpoint kCheckpointPrefix + owner_tag begins, for the disks that can have
+  // one and no others. Not of an offline view: nothing begins then, and what was tracked stays so.
+  bool track_changes = false;
+  // The checkpoint of an earlier view that changes are asked for; without a name: none. Whatever of it doesn't hold any
+  // more is no error: BlockReader::Changes says so, disk by disk.
+  Checkpoint base;
 };
 
 // A frozen view of some disks of one VM at one moment, while the guest goes on. Ends with Close or the destructor:
@@ -179,6 +216,10 @@ class PointInTime {
 
   // One reader per disk at a time; readers must end before Close.
   virtual absl::StatusOr<std::unique_ptr<BlockReader>> OpenDisk(const std::string& disk) = 0;
+
+  // From where on changes are tracked for a view to come: what began with this view; of an offline view its base, as
+  // far as it still holds. Without a name when nothing is tracked.
+  virtual Checkpoint checkpoint() const { return {}; }
 
   // OK when the view can still be trusted. ABORTED / GUEST_STOPPED, or RESOURCE_EXHAUSTED / SCRATCH_FULL. Of one that
   // is read offline: ABORTED / GUEST_STARTED when the VM was started, or its images were changed, since Begin.
@@ -299,9 +340,14 @@ class Hypervisor {
   absl::StatusOr<std::unique_ptr<PointInTime>> BeginPointInTime(const std::string& uuid,
                                                                 const PointInTimeOptions& options);
 
+  // Removes every checkpoint of ours of this VM but the one of the name `keep` (empty: all), and what they left in
+  // images. Checkpoints of others are never touched. Those of a VM that is off may have to stay until it runs; the
+  // report says so. Safe to repeat. OK when the VM doesn't exist.
+  virtual absl::StatusOr<CleanUpReport> RemoveCheckpoints(const std::string& uuid, const std::string& keep) = 0;
+
   // After a crash of the agent: ends point-in-time jobs, resumes a VM that a full scratch paused, and removes scratch
   // files, saved states and sockets, only those with this owner tag in `scratch_folder`. Safe to repeat; thaws nobody,
-  // and lets nobody go on that SaveState stopped.
+  // lets nobody go on that SaveState stopped, and leaves checkpoints alone (RemoveCheckpoints).
   virtual absl::StatusOr<CleanUpReport> CleanUp(const std::string& uuid, const std::string& scratch_folder,
                                                 const std::string& owner_tag) = 0;
 

@@ -60,6 +60,10 @@ absl::Status CleanUp(hypervisor::Hypervisor& hypervisor, const Intent& intent, H
   }
   RETURN_IF_ERROR(cleaned.status());
   report.actions.insert(report.actions.end(), cleaned->actions.begin(), cleaned->actions.end());
+  if (intent.checkpoint.empty()) return absl::OkStatus();
+  const std::string& keep = intent.committing ? intent.checkpoint : intent.base_checkpoint;
+  ASSIGN_OR_RETURN(const auto removed, hypervisor.RemoveCheckpoints(intent.vm_uuid, keep));
+  report.actions.insert(report.actions.end(), removed.actions.begin(), removed.actions.end());
   return absl::OkStatus();
 }
 

@@ -1,5 +1,5 @@
 // Puts back what intents of a dead agent name: thaws guests, lets those go on that were
-// stopped to be saved, ends point-in-time jobs, removes their files.
+// stopped to be saved, ends point-in-time jobs, removes their files and those checkpoints that no recovery point knows.
 #ifndef UMBRA_AGENT_JOURNAL_HEALING_H_
 #define UMBRA_AGENT_JOURNAL_HEALING_H_
 

@@ -50,6 +50,10 @@ std::string Print(const Intent& intent) {
                                  intent.owner_tag, intent.scratch_folder);
   if (intent.kind == IntentKind::kSave) text += fmt::format("resume={}\n", intent.resume ? "yes" : "no");
   if (intent.kind == IntentKind::kRestore) text += PrintRestore(intent.restore);
+  if (!intent.checkpoint.empty()) {
+    text += fmt::format("checkpoint={}\nbase_checkpoint={}\ncommitting={}\n", intent.checkpoint, intent.base_checkpoint,
+                        intent.committing ? "yes" : "no");
+  }
   return text;
 }
 
@@ -93,6 +97,15 @@ std::optional<Intent> Parse(std::string_view text) {
     auto restore = ParseRestore(&text);
     if (!restore.has_value()) return std::nullopt;
     intent.restore = *std::move(restore);
+  }
+  if (intent.kind != IntentKind::kRestore && !text.empty()) {
+    const auto checkpoint = TakeLine("checkpoint=", &text);
+    const auto base = TakeLine("base_checkpoint=", &text);
+    const auto committing = TakeLine("committing=", &text);
+    if (!checkpoint || !base || (committing != "yes" && committing != "no")) return std::nullopt;
+    intent.checkpoint = *checkpoint;
+    intent.base_checkpoint = *base;
+    intent.committing = committing == "yes";
   }
   return known && text.empty() ? std::optional(intent) : std::nullopt;
 }

@@ -57,6 +57,13 @@ struct Intent {
   // kSave: it ran before, so it must run again. A person who paused it meanwhile is overruled.
   bool resume = false;
   RestoreIntent restore;
+  // Of a point in time that tracks changes: the checkpoint that may begin with it, and the one (may be empty) that the
+  // last recovery point knows. Until the commit is asked for the latter is to be kept, from then on the former: then
+  // one remains, and it is most likely the one that the newest recovery point knows. The wrong one costs a full read,
+  // never a wrong one.
+  std::string checkpoint = "";
+  std::string base_checkpoint = "";
+  bool committing = false;
 
   friend bool operator==(const Intent&, const Intent&) = default;
 };

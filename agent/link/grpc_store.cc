@@ -140,6 +140,10 @@ class GrpcStore final : public transfer::ChunkStoreClient {
     return Unary<store::v1::OpenSessionResponse>(&StoreService::Stub::OpenSession, request, kCallTimeout);
   }
 
+  absl::StatusOr<store::v1::CheckBaseResponse> CheckBase(const store::v1::CheckBaseRequest& request) override {
+    return Unary<store::v1::CheckBaseResponse>(&StoreService::Stub::CheckBase, request, kCallTimeout);
+  }
+
   absl::StatusOr<store::v1::NegotiateResponse> Negotiate(const store::v1::NegotiateRequest& request) override {
     return Unary<store::v1::NegotiateResponse>(&StoreService::Stub::Negotiate, request, kCallTimeout);
   }
@@ -158,17 +162,45 @@ class GrpcStore final : public transfer::ChunkStoreClient {
     Call call(clock_, cancellation_, kCallTimeout);
     store::v1::PutDiskMapResponse response;
     const auto writer = stub_->PutDiskMap(call.context(), &response);
-    store::v1::PutDiskMapRequest request;
-    request.set_session_id(target.session_id);
-    request.set_vm_uuid(target.vm_uuid);
-    request.set_disk(target.disk);
-    request.set_capacity_bytes(static_cast<int64_t>(target.capacity_bytes));
+    store::v1::PutDiskMapRequest request = FirstOf(target);
     for (size_t at = 0; at < ids.size(); at += kMapIdsMax * kIdSize) {
       const base::Bytes piece = ids.subspan(at, std::min(kMapIdsMax * kIdSize, ids.size() - at));
       request.set_chunk_ids(piece.data(), piece.size());
       if (!writer->Write(request)) break;  // Finish tells why
       request.Clear();
     }
+    writer->WritesDone();
+    RETURN_IF_ERROR(call.Result(writer->Finish()));
+    return response;
+  }
+
+  absl::StatusOr<store::v1::PutDiskMapResponse> PutChangedMap(const transfer::DiskMapTarget& target,
+                                                              const std::string& base_recovery_point_id,
+                                                              std::span<const transfer::ChangedIds> changes) override {
+    Call call(clock_, cancellation_, kCallTimeout);
+    store::v1::PutDiskMapResponse response;
+    const auto writer = stub_->PutDiskMap(call.context(), &response);
+    store::v1::PutDiskMapRequest request = FirstOf(target);
+    request.set_base_recovery_point_id(base_recovery_point_id);
+    size_t ids = 0;  // in `request`
+    bool going = true;
+    const auto send = [&] {
+      going = writer->Write(request);  // if not, Finish tells why
+      request.Clear();
+      ids = 0;
+    };
+    for (const transfer::ChangedIds& run : changes) {
+      for (size_t at = 0; at < run.ids.size() && going;) {
+        const size_t count = std::min(kMapIdsMax - ids, (run.ids.size() - at) / kIdSize);
+        store::v1::ChangedRun* part = request.add_changes();
+        part->set_first_chunk(static_cast<int64_t>(run.first_chunk + at / kIdSize));
+        part->set_chunk_ids(run.ids.data() + at, count * kIdSize);
+        at += count * kIdSize;
+        ids += count;
+        if (ids == kMapIdsMax) send();
+      }
+    }
+    if (going && (ids > 0 || !request.session_id().empty())) send();  // nothing changed: one message all the same
     writer->WritesDone();
     RETURN_IF_ERROR(call.Result(writer->Finish()));
     return response;
@@ -196,6 +228,15 @@ class GrpcStore final : public transfer::ChunkStoreClient {
   }
 
  private:
+  static store::v1::PutDiskMapRequest FirstOf(const transfer::DiskMapTarget& target) {
+    store::v1::PutDiskMapRequest request;
+    request.set_session_id(target.session_id);
+    request.set_vm_uuid(target.vm_uuid);
+    request.set_disk(target.disk);
+    request.set_capacity_bytes(static_cast<int64_t>(target.capacity_bytes));
+    return request;
+  }
+
   template <typename Response, typename Request>
   absl::StatusOr<Response> Unary(grpc::Status (StoreService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                                  const Request& request, absl::Duration timeout) {

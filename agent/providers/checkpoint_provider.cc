@@ -107,6 +107,29 @@ absl::StatusOr<absl::Time> CheckpointProvider::PointTime(const vss::Guid& set_id
   return view->time();
 }
 
+absl::StatusOr<hypervisor::Checkpoint> CheckpointProvider::CheckpointOf(const vss::Guid& set_id,
+                                                                        const std::string& vm_uuid) {
+  ASSIGN_OR_RETURN(hypervisor::PointInTime * view, FindView(set_id, vm_uuid));
+  return view->checkpoint();
+}
+
+absl::Status CheckpointProvider::CommitFollows(const vss::Guid& set_id) {
+  const auto set = FindSet(set_id);
+  if (!set.ok()) return absl::OkStatus();
+  for (Copy& copy : (*set)->copies) {
+    if (copy.point != nullptr) RETURN_IF_ERROR(copy.point->CommitFollows());
+  }
+  return absl::OkStatus();
+}
+
+void CheckpointProvider::Committed(const vss::Guid& set_id) {
+  const auto set = FindSet(set_id);
+  if (!set.ok()) return;
+  for (Copy& copy : (*set)->copies) {
+    if (copy.point != nullptr) copy.point->Committed();
+  }
+}
+
 // --- vss::Provider ---
 
 absl::StatusOr<bool> CheckpointProvider::IsVolumeSupported(const std::string& volume, uint32_t) {

@@ -52,6 +52,11 @@ class CheckpointProvider final : public vss::Provider {
                                                                     const std::string& disk);
   absl::Status Health(const vss::Guid& set_id, const std::string& vm_uuid);
   absl::StatusOr<absl::Time> PointTime(const vss::Guid& set_id, const std::string& vm_uuid);
+  // From where on changes are tracked for the next one; without a name when they aren't.
+  absl::StatusOr<hypervisor::Checkpoint> CheckpointOf(const vss::Guid& set_id, const std::string& vm_uuid);
+  // Of every snapshot of the set, as VmPointInTime's; nothing to do for a set without virtual machines.
+  absl::Status CommitFollows(const vss::Guid& set_id);
+  void Committed(const vss::Guid& set_id);
 
   // --- vss::Provider ---
   const vss::ProviderIdentity& identity() const override { return identity_; }

@@ -16,8 +16,27 @@ VmPointInTime::~VmPointInTime() {
 }
 
 journal::Intent VmPointInTime::intent() const {
-  return {request_.freeze ? journal::IntentKind::kFrozenPointInTime : journal::IntentKind::kPointInTime,
-          request_.vm_uuid, request_.options.owner_tag, request_.options.scratch_folder};
+  journal::Intent intent{request_.freeze ? journal::IntentKind::kFrozenPointInTime : journal::IntentKind::kPointInTime,
+                         request_.vm_uuid, request_.options.owner_tag, request_.options.scratch_folder};
+  if (request_.options.track_changes && !request_.options.offline) {
+    intent.checkpoint = hypervisor::kCheckpointPrefix + request_.options.owner_tag;
+    intent.base_checkpoint = request_.options.base.name;
+    intent.committing = committing_;
+  }
+  return intent;
+}
+
+absl::Status VmPointInTime::CommitFollows() {
+  if (closed_ || intent().checkpoint.empty()) return absl::OkStatus();
+  committing_ = true;
+  return tools_.journal.Record(intent());
+}
+
+// While the virtual machine is off nothing began, and nothing can be removed.
+absl::Status VmPointInTime::KeepOneCheckpoint(const std::string& began) {
+  if (intent().checkpoint.empty()) return absl::OkStatus();
+  return tools_.hypervisor.RemoveCheckpoints(request_.vm_uuid, committed_ ? began : request_.options.base.name)
+      .status();
 }
 
 absl::StatusOr<std::unique_ptr<VmPointInTime>> VmPointInTime::Prepare(const PointInTimeTools& tools,
@@ -42,9 +61,15 @@ absl::Status VmPointInTime::Close() {
   closed_ = true;
   prepared_.reset();
   absl::Status closed;
+  const std::string began = view_ == nullptr ? "" : view_->checkpoint().name;
   if (view_ != nullptr) closed = view_->Close();
   view_.reset();
+  if (committing_ && !committed_) {
+    committing_ = false;  // should the agent die now, the base is to be kept
+    closed.Update(tools_.journal.Record(intent()));
+  }
   base::CrashPoint(journal::kCrashViewClosed);
+  closed.Update(KeepOneCheckpoint(began));
   if (!closed.ok() || keep_intent_) {
     tools_.journal.Abandon(intent());
     return base::Annotate(closed, "end the view of {}", request_.vm_uuid);

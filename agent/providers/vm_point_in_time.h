@@ -48,18 +48,28 @@ class VmPointInTime {
   // A thaw of the guest is owed: the intent will outlive Close, for healing.
   void KeepIntent() { keep_intent_ = true; }
 
+  // The checkpoint that began with the view replaces its base from now on, should the agent die; call it right before
+  // the commit is asked for. Nothing to do when nothing is tracked.
+  absl::Status CommitFollows();
+  // The recovery point is durable: Close keeps its checkpoint, and not that of the one before. Without this Close keeps
+  // the latter.
+  void Committed() { committed_ = true; }
+
   // Ends the view; the intent goes when that worked, and stays for healing when not. Idempotent.
   absl::Status Close();
 
  private:
   VmPointInTime(const PointInTimeTools& tools, const VmPointInTimeRequest& request);
   journal::Intent intent() const;
+  absl::Status KeepOneCheckpoint(const std::string& began);
 
   const PointInTimeTools tools_;
   const VmPointInTimeRequest request_;
   std::unique_ptr<hypervisor::PreparedPointInTime> prepared_;
   std::unique_ptr<hypervisor::PointInTime> view_;
   bool keep_intent_ = false;
+  bool committing_ = false;
+  bool committed_ = false;
   bool closed_ = false;
 };
 

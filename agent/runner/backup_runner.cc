@@ -66,22 +66,33 @@ class BackupRunner::HealthWatch {
 BackupRunner::BackupRunner(const RunnerContext& context, const agent::v1::AssignmentId& id,
                            const agent::v1::BackupAssignment& work, transfer::Cancellation& cancellation,
                            JobReporter& reporter)
-    : context_(context), id_(id), work_(work), cancellation_(cancellation), reporter_(reporter),
+    : context_(context),
+      id_(id),
+      work_(work),
+      cancellation_(cancellation),
+      reporter_(reporter),
       link_store_(context.make_store(cancellation)),
-      store_(*link_store_, context.clock, context.random, cancellation, context.settings.retry) {
+      store_(*link_store_, context.clock, context.random, cancellation, context.settings.retry) {}
+
+BackupRunner::~BackupRunner() = default;
+
+void BackupRunner::MakeBackup() {
   writers::VmBackupOptions options{.mechanism = {.child_snapshot_only = work_.child_snapshot_only(),
                                                  .forbid_saved_state = work_.forbid_saved_state(),
                                                  .allow_crash_consistent = work_.allow_crash_consistent()},
                                    .freeze_timeout = FromProto(work_.freeze_timeout()),
                                    .owner_tag = OwnerTag(id_)};
   options.vm_uuids.assign(work_.virtual_machines().begin(), work_.virtual_machines().end());
+  for (const store::v1::BasePoint& base : session_.bases()) {
+    options.bases.emplace_back(base.vm_uuid(), FromProto(base.tracking()));
+  }
+  absl::MutexLock lock(&backup_mu_);
   backup_ = context_.host.NewBackup(std::move(options));
 }
 
-BackupRunner::~BackupRunner() = default;
-
 absl::Status BackupRunner::Run(agent::v1::AssignmentResult* result) {
   absl::Status status = OpenSession();  // a daemon that can't take the data is no reason to touch a guest
+  if (status.ok()) MakeBackup();
   if (status.ok()) status = Prepare();
   if (status.ok()) status = Snapshot(result);
   if (status.ok()) status = Transfer();
@@ -197,6 +208,7 @@ absl::Status BackupRunner::Transfer() {
 
 absl::Status BackupRunner::TransferVm(transfer::BackupPipeline& pipeline, size_t vm) {
   const uint64_t before = reporter_.meter().Figures().read_bytes;
+  reads_.emplace_back();
   for (const hypervisor::Disk& disk : snapshots_[vm].disks) {
     RETURN_IF_ERROR(base::Annotate(TransferDisk(pipeline, vm, disk), "{}, disk {}", snapshots_[vm].vm.name, disk.name));
   }
@@ -211,7 +223,20 @@ absl::Status BackupRunner::TransferDisk(transfer::BackupPipeline& pipeline, size
     absl::MutexLock lock(&backup_mu_);
     ASSIGN_OR_RETURN(reader, backup_->OpenDisk(snapshots_[vm].vm.uuid, disk.name));
   }
-  return Send(pipeline, vm, disk.name, *reader);
+  absl::Status wanted;
+  if (work_.full_read()) {
+    wanted = base::MakeError(absl::StatusCode::kFailedPrecondition, "CBT_FULL_REQUESTED", "a full read was asked for");
+  } else if (BaseOf(snapshots_[vm].vm.uuid) == nullptr) {
+    wanted = base::MakeError(absl::StatusCode::kFailedPrecondition, "CBT_NO_BASE",
+                             "the repository has no recovery point of it that an increment could start from");
+  }
+  return Send(pipeline, vm, disk.name, *reader, wanted);
+}
+
+const store::v1::BasePoint* BackupRunner::BaseOf(const std::string& vm_uuid) const {
+  const auto& bases = session_.bases();
+  const auto base = std::find_if(bases.begin(), bases.end(), [&](const auto& b) { return b.vm_uuid() == vm_uuid; });
+  return base == bases.end() ? nullptr : &*base;
 }
 
 absl::Status BackupRunner::TransferState(transfer::BackupPipeline& pipeline, size_t vm) {
@@ -221,17 +246,39 @@ absl::Status BackupRunner::TransferState(transfer::BackupPipeline& pipeline, siz
     absl::MutexLock lock(&backup_mu_);
     ASSIGN_OR_RETURN(reader, backup_->OpenState(snapshots_[vm].vm.uuid));
   }
-  return Send(pipeline, vm, kMemoryStateName, *reader);
+  // Memory is another one every time; that is nothing to tell a person.
+  return Send(pipeline, vm, kMemoryStateName, *reader,
+              base::MakeError(absl::StatusCode::kFailedPrecondition, "CBT_UNSUPPORTED", ""));
 }
 
 absl::Status BackupRunner::Send(transfer::BackupPipeline& pipeline, size_t vm, const std::string& name,
-                                hypervisor::BlockReader& reader) {
+                                hypervisor::BlockReader& reader, const absl::Status& wanted) {
   const std::string& uuid = snapshots_[vm].vm.uuid;
-  const uint64_t capacity_bytes = reader.capacity_bytes();
+  const transfer::DiskMapTarget target{session_.session_id(), uuid, name, reader.capacity_bytes()};
   const absl::Duration start = context_.clock.Monotonic();
-  RETURN_IF_ERROR(pipeline.BackUpDisk(reader, {session_.session_id(), uuid, name, capacity_bytes}, next_meter_disk_++));
-  base::Log("runner")->info("disk transferred job={} vm={} disk={} capacity_bytes={} seconds={:.1f}", id_.job_id(), uuid,
-                            name, capacity_bytes, absl::ToDoubleSeconds(context_.clock.Monotonic() - start));
+  const size_t meter_disk = next_meter_disk_++;
+  transfer::ReadPlanner planner(store_, pipeline.hasher(), pipeline.chunk_size(), context_.random, reporter_.meter());
+  const store::v1::BasePoint* base = BaseOf(uuid);
+  ASSIGN_OR_RETURN(const transfer::DiskReadPlan plan,
+                   planner.Plan(reader, target, base == nullptr ? "" : base->recovery_point_id(), wanted));
+  const bool disk = name != kMemoryStateName;
+  if (disk) reporter_.meter().SetRead(meter_disk, plan.read);
+  if (plan.read.full_reason == "CBT_MISMATCH") {
+    base::Log("runner")->error("changed blocks wrong job={} vm={} disk={} error=\"{}\"", id_.job_id(), uuid, name,
+                               plan.read.full_message);
+    reporter_.Warn("CBT_MISMATCH",
+                   fmt::format("{}, disk {}: {}. The whole disk is read now; earlier recovery points that were "
+                               "made as increments may be wrong",
+                               snapshots_[vm].vm.name, name, plan.read.full_message));
+  }
+  RETURN_IF_ERROR(pipeline.BackUpDisk(reader, target, plan, meter_disk));
+  if (disk) reads_[vm][name] = {plan.read, plan.base_recovery_point_id};
+  base::Log("runner")->info(
+      "disk transferred job={} vm={} disk={} capacity_bytes={} mode={} reason={} changed_bytes={} "
+      "planned_bytes={} sampled_bytes={} seconds={:.1f}",
+      id_.job_id(), uuid, name, target.capacity_bytes, plan.base_recovery_point_id.empty() ? "full" : "incremental",
+      plan.read.full_reason, plan.read.changed_bytes, plan.reads.data_bytes, plan.sampled_bytes,
+      absl::ToDoubleSeconds(context_.clock.Monotonic() - start));
   return absl::OkStatus();
 }
 
@@ -252,8 +299,9 @@ absl::Status BackupRunner::Commit() {
   store::v1::CommitRequest request;
   request.set_session_id(session_.session_id());
   for (size_t vm = 0; vm < snapshots_.size(); ++vm) {
-    *request.add_manifests() = ToManifest(snapshots_[vm], documents, read_bytes_[vm]);
+    *request.add_manifests() = ToManifest(snapshots_[vm], documents, reads_[vm], read_bytes_[vm]);
   }
+  RETURN_IF_ERROR(backup_->CommitFollows());
   base::CrashPoint("agent.before_commit");
   ASSIGN_OR_RETURN(const store::v1::CommitResponse response, store_.Commit(request));
   base::CrashPoint("agent.committed");
@@ -268,7 +316,7 @@ absl::Status BackupRunner::Commit() {
 void BackupRunner::PutBack() {
   {
     absl::MutexLock lock(&backup_mu_);
-    if (absl::Status status = backup_->Abort(); !status.ok()) {
+    if (absl::Status status = backup_ == nullptr ? absl::OkStatus() : backup_->Abort(); !status.ok()) {
       base::Log("runner")->error("abort failed job={} error=\"{}\"", id_.job_id(), base::Describe(status));
     }
   }

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "agent/runner/convert.h"
 #include "agent/runner/job_reporter.h"
 #include "agent/runner/runner.h"
 #include "agent/transfer/cancellation.h"
@@ -35,6 +36,7 @@ class BackupRunner {
  private:
   class HealthWatch;
 
+  void MakeBackup();
   absl::Status Prepare();
   absl::Status OpenSession();
   absl::Status Snapshot(agent::v1::AssignmentResult* result);
@@ -44,7 +46,11 @@ class BackupRunner {
   absl::Status TransferVm(transfer::BackupPipeline& pipeline, size_t vm);
   absl::Status TransferDisk(transfer::BackupPipeline& pipeline, size_t vm, const hypervisor::Disk& disk);
   absl::Status TransferState(transfer::BackupPipeline& pipeline, size_t vm);
-  absl::Status Send(transfer::BackupPipeline& pipeline, size_t vm, const std::string& name, hypervisor::BlockReader& reader);
+  // `wanted`: OK, or why no increment is.
+  absl::Status Send(transfer::BackupPipeline& pipeline, size_t vm, const std::string& name,
+                    hypervisor::BlockReader& reader, const absl::Status& wanted);
+  // The recovery point that an increment of this virtual machine starts from; null: none.
+  const store::v1::BasePoint* BaseOf(const std::string& vm_uuid) const;
   absl::Status CheckHealth();
   absl::Status Commit();
   void PutBack();
@@ -64,6 +70,7 @@ class BackupRunner {
   std::unique_ptr<writers::VmBackup> backup_ ABSL_PT_GUARDED_BY(backup_mu_);
   std::vector<writers::VmSnapshot> snapshots_;
   std::vector<uint64_t> read_bytes_;  // of each snapshot
+  std::vector<DiskReads> reads_;      // the same; by disk
   size_t next_meter_disk_ = 0;
 };
 

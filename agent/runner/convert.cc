@@ -88,6 +88,10 @@ v1::JobProgress ToProto(const transfer::TransferFigures& figures) {
     d->set_disk(disk.disk);
     d->set_done_bytes(static_cast<int64_t>(disk.done_bytes));
     d->set_total_bytes(static_cast<int64_t>(disk.total_bytes));
+    d->set_read_mode(static_cast<v1::DiskProgress::ReadMode>(disk.read.mode));
+    d->set_full_read_reason(disk.read.full_reason);
+    d->set_full_read_message(disk.read.full_message);
+    d->set_changed_bytes(static_cast<int64_t>(disk.read.changed_bytes));
   }
   return proto;
 }
@@ -185,7 +189,28 @@ v1::JobMessage ToJobMessage(const absl::Status& status) {
   return message;
 }
 
-store::v1::Manifest ToManifest(const writers::VmSnapshot& snapshot, const vss::BackupDocuments& documents, uint64_t read_bytes) {
+hypervisor::Checkpoint FromProto(const store::v1::ChangeTracking& tracking) {
+  hypervisor::Checkpoint checkpoint{tracking.checkpoint(), {}};
+  for (const store::v1::TrackedDisk& disk : tracking.disks()) {
+    checkpoint.disks.push_back({disk.name(), disk.generation(), static_cast<uint64_t>(disk.capacity_bytes())});
+  }
+  return checkpoint;
+}
+
+store::v1::ChangeTracking ToProto(const hypervisor::Checkpoint& checkpoint) {
+  store::v1::ChangeTracking tracking;
+  tracking.set_checkpoint(checkpoint.name);
+  for (const hypervisor::TrackedDisk& disk : checkpoint.disks) {
+    store::v1::TrackedDisk* d = tracking.add_disks();
+    d->set_name(disk.name);
+    d->set_generation(disk.generation);
+    d->set_capacity_bytes(static_cast<int64_t>(disk.capacity_bytes));
+  }
+  return tracking;
+}
+
+store::v1::Manifest ToManifest(const writers::VmSnapshot& snapshot, const vss::BackupDocuments& documents,
+                               const DiskReads& reads, uint64_t read_bytes) {
   store::v1::Manifest manifest;
   manifest.set_vm_uuid(snapshot.vm.uuid);
   manifest.set_vm_display_name(snapshot.vm.name);
@@ -205,7 +230,15 @@ store::v1::Manifest ToManifest(const writers::VmSnapshot& snapshot, const vss::B
     d->set_capacity_bytes(static_cast<int64_t>(disk.capacity_bytes));
     d->set_format(disk.format);
     d->set_path(disk.path);
+    const auto read = reads.find(disk.name);
+    if (read == reads.end()) continue;
+    d->set_read_mode(static_cast<int32_t>(read->second.read.mode));
+    d->set_full_read_reason(read->second.read.full_reason);
+    d->set_changed_bytes(static_cast<int64_t>(read->second.read.changed_bytes));
+    if (!read->second.base_recovery_point_id.empty())
+      manifest.set_base_recovery_point_id(read->second.base_recovery_point_id);
   }
+  if (!snapshot.checkpoint.name.empty()) *manifest.mutable_tracking() = ToProto(snapshot.checkpoint);
   if (snapshot.state_bytes > 0) {
     store::v1::ManifestDisk* d = manifest.add_disks();
     d->set_name(kMemoryStateName);

@@ -5,6 +5,8 @@
 #include <google/protobuf/duration.pb.h>
 #include <google/protobuf/timestamp.pb.h>
 
+#include <map>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -37,8 +39,19 @@ v1::Writer ToProto(const vss::WriterStatus& writer);
 // A status without a reason becomes INTERNAL, but for a cancelled one.
 v1::JobMessage ToJobMessage(const absl::Status& status);
 
+// How the disks of one virtual machine were read, by name.
+struct DiskReadOfBackup {
+  transfer::DiskRead read;
+  std::string base_recovery_point_id;  // empty: read whole
+};
+using DiskReads = std::map<std::string, DiskReadOfBackup>;
+
+hypervisor::Checkpoint FromProto(const store::v1::ChangeTracking& tracking);
+store::v1::ChangeTracking ToProto(const hypervisor::Checkpoint& checkpoint);
+
 // One recovery point of a snapshot set; `documents` are those of the set.
-store::v1::Manifest ToManifest(const writers::VmSnapshot& snapshot, const vss::BackupDocuments& documents, uint64_t read_bytes);
+store::v1::Manifest ToManifest(const writers::VmSnapshot& snapshot, const vss::BackupDocuments& documents,
+                               const DiskReads& reads, uint64_t read_bytes);
 
 // The VSS documents of the recovery point that is to be restored.
 vss::BackupDocuments ToBackupDocuments(const agent::v1::RestoreAssignment& work);

@@ -99,15 +99,11 @@ BackupPipeline::~BackupPipeline() {
 }
 
 absl::Status BackupPipeline::BackUpDisk(hypervisor::BlockReader& reader, const DiskMapTarget& target,
-                                        size_t meter_disk) {
+                                        const DiskReadPlan& plan, size_t meter_disk) {
   absl::Status status = StartDisk(target, meter_disk);
-  if (status.ok()) status = ReadDisk(reader);
+  if (status.ok()) status = ReadDisk(reader, plan.reads);
   if (status.ok()) status = Drain();
-  if (status.ok()) {
-    const uint64_t chunks = (capacity_bytes_ + chunk_size_ - 1) / chunk_size_;
-    const base::Bytes ids{reinterpret_cast<const std::byte*>(map_.get()), chunks * sizeof(repo::ChunkId)};
-    status = store_.PutDiskMap(target, ids).status();
-  }
+  if (status.ok()) status = PutMap(target, plan);
   if (status.ok()) {
     meter_.FinishDisk(meter_disk);
     return status;
@@ -136,13 +132,24 @@ absl::Status BackupPipeline::StartDisk(const DiskMapTarget& target, size_t meter
   return absl::OkStatus();
 }
 
-absl::Status BackupPipeline::ReadDisk(hypervisor::BlockReader& reader) {
+// With a base only what may differ from it, zeros included.
+absl::Status BackupPipeline::PutMap(const DiskMapTarget& target, const DiskReadPlan& plan) {
+  const auto ids = [this](uint64_t first, uint64_t count) {
+    return base::Bytes(reinterpret_cast<const std::byte*>(map_.get() + first), count * sizeof(repo::ChunkId));
+  };
+  if (plan.base_recovery_point_id.empty()) {
+    return store_.PutDiskMap(target, ids(0, (capacity_bytes_ + chunk_size_ - 1) / chunk_size_)).status();
+  }
+  std::vector<ChangedIds> changes;
+  for (const ChunkRun& run : plan.changed) changes.push_back({run.first, ids(run.first, run.count)});
+  return store_.PutChangedMap(target, plan.base_recovery_point_id, changes).status();
+}
+
+absl::Status BackupPipeline::ReadDisk(hypervisor::BlockReader& reader, const ReadPlan& plan) {
   if (reader.capacity_bytes() != capacity_bytes_) {
     return Internal(
         fmt::format("the disk has {} bytes where {} were announced", reader.capacity_bytes(), capacity_bytes_));
   }
-  ASSIGN_OR_RETURN(const std::vector<hypervisor::Extent> extents, reader.Extents());
-  const ReadPlan plan = PlanReads(extents, capacity_bytes_, chunk_size_);
   planned_bytes_ = plan.data_bytes;
   meter_.SetDataBytes(meter_disk_, plan.data_bytes);
   RETURN_IF_ERROR(reader.ReadExtents(plan.extents, chunk_size_, [this](uint64_t offset_bytes, base::Bytes data) {

@@ -31,6 +31,7 @@
 #include "agent/transfer/chunk_store_client.h"
 #include "agent/transfer/processor_share.h"
 #include "agent/transfer/progress_meter.h"
+#include "agent/transfer/read_planner.h"
 #include "storage/base/threads.h"
 #include "storage/repo/chunk.h"
 
@@ -56,10 +57,15 @@ class BackupPipeline {
   // Stops at once; waits for calls to the store that are under way.
   ~BackupPipeline();
 
-  // Reads the whole disk, sends what the store lacks and hands in the map. Blocks; one disk at a time, on one thread.
-  // `meter_disk` is the disk's number in the meter. After an error the pipeline gives the same error for ever.
-  // Errors: those of the reader and of the store; CANCELLED or whatever the cancellation says.
-  absl::Status BackUpDisk(hypervisor::BlockReader& reader, const DiskMapTarget& target, size_t meter_disk);
+  // As the session asks for.
+  uint32_t chunk_size() const { return chunk_size_; }
+  const repo::ChunkHasher& hasher() const { return hasher_; }
+
+  // Reads of the disk what `plan` says, sends what the store lacks and hands in the map. Blocks; one disk at a time, on
+  // one thread. `meter_disk` is the disk's number in the meter. After an error the pipeline gives the same error for
+  // ever. Errors: those of the reader and of the store; CANCELLED or whatever the cancellation says.
+  absl::Status BackUpDisk(hypervisor::BlockReader& reader, const DiskMapTarget& target, const DiskReadPlan& plan,
+                          size_t meter_disk);
 
  private:
   // Room for one plain chunk.
@@ -93,7 +99,8 @@ class BackupPipeline {
 
   // Reader side, on the caller's thread.
   absl::Status StartDisk(const DiskMapTarget& target, size_t meter_disk);
-  absl::Status ReadDisk(hypervisor::BlockReader& reader);
+  absl::Status ReadDisk(hypervisor::BlockReader& reader, const ReadPlan& plan);
+  absl::Status PutMap(const DiskMapTarget& target, const DiskReadPlan& plan);
   absl::Status TakePiece(uint64_t offset_bytes, base::Bytes data);
   absl::StatusOr<Slot*> SlotFor(uint64_t chunk, uint32_t length, size_t piece_bytes);
   absl::Status Drain();

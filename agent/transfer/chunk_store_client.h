@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "absl/status/status.h"
@@ -26,6 +27,12 @@ struct DiskMapTarget {
   std::string vm_uuid;
   std::string disk;
   uint64_t capacity_bytes = 0;
+};
+
+// Consecutive chunks of a map that may be something else than in its base.
+struct ChangedIds {
+  uint64_t first_chunk = 0;
+  base::Bytes ids;  // 32 bytes for each
 };
 
 // A disk on its way back, in order. One thread at a time.
@@ -44,6 +51,9 @@ class ChunkStoreClient {
 
   virtual absl::StatusOr<store::v1::OpenSessionResponse> OpenSession(const store::v1::OpenSessionRequest& request) = 0;
 
+  // FAILED_PRECONDITION / CBT_BASE_UNUSABLE: no increment can start from this disk of this recovery point.
+  virtual absl::StatusOr<store::v1::CheckBaseResponse> CheckBase(const store::v1::CheckBaseRequest& request) = 0;
+
   // One byte for each id: 1 wanted, 0 known.
   virtual absl::StatusOr<store::v1::NegotiateResponse> Negotiate(const store::v1::NegotiateRequest& request) = 0;
 
@@ -53,6 +63,11 @@ class ChunkStoreClient {
 
   // `ids`: 32 bytes for each chunk of the disk, in order.
   virtual absl::StatusOr<store::v1::PutDiskMapResponse> PutDiskMap(const DiskMapTarget& target, base::Bytes ids) = 0;
+
+  // A map that is the base's but for `changes`, which ascend and are apart. FAILED_PRECONDITION / CBT_BASE_UNUSABLE.
+  virtual absl::StatusOr<store::v1::PutDiskMapResponse> PutChangedMap(const DiskMapTarget& target,
+                                                                      const std::string& base_recovery_point_id,
+                                                                      std::span<const ChangedIds> changes) = 0;
 
   // All recovery points or none. After UNAVAILABLE it is not known which; asking again gives the first answer again.
   virtual absl::StatusOr<store::v1::CommitResponse> Commit(const store::v1::CommitRequest& request) = 0;

@@ -14,8 +14,17 @@ constexpr absl::Duration kRateWindowMin = absl::Milliseconds(500);
 
 size_t ProgressMeter::AddDisk(std::string vm_uuid, std::string disk, uint64_t total_bytes) {
   absl::MutexLock lock(&mu_);
-  disks_.push_back({.figures = {std::move(vm_uuid), std::move(disk), 0, total_bytes}});
+  disks_.push_back({.figures = {.vm_uuid = std::move(vm_uuid),
+                                .disk = std::move(disk),
+                                .done_bytes = 0,
+                                .total_bytes = total_bytes,
+                                .read = {}}});
   return disks_.size() - 1;
+}
+
+void ProgressMeter::SetRead(size_t disk, DiskRead read) {
+  absl::MutexLock lock(&mu_);
+  disks_[disk].figures.read = std::move(read);
 }
 
 void ProgressMeter::SetDataBytes(size_t disk, uint64_t data_bytes) {

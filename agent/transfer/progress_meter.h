@@ -16,11 +16,22 @@
 
 namespace umbra::transfer {
 
+// How a backup reads a disk. Values of umbra.v1.DiskProgress.ReadMode.
+enum class ReadMode { kUnknown = 0, kFull = 1, kIncremental = 2 };
+
+struct DiskRead {
+  ReadMode mode = ReadMode::kUnknown;
+  std::string full_reason;  // why it is read whole: a stable reason, and the same for people
+  std::string full_message;
+  uint64_t changed_bytes = 0;  // of an increment: what the hypervisor names as changed
+};
+
 struct DiskFigures {
   std::string vm_uuid;
   std::string disk;
   uint64_t done_bytes = 0;  // holes included; never goes down
   uint64_t total_bytes = 0;
+  DiskRead read;
 };
 
 struct TransferFigures {
@@ -41,6 +52,7 @@ class ProgressMeter {
 
   // Gives the number by which the disk is known below.
   size_t AddDisk(std::string vm_uuid, std::string disk, uint64_t total_bytes);
+  void SetRead(size_t disk, DiskRead read);
   // How much of the disk is data. The rest is credited in step with the data, so that a big hole is no jump.
   void SetDataBytes(size_t disk, uint64_t data_bytes);
 

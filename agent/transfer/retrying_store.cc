@@ -32,6 +32,10 @@ absl::StatusOr<store::v1::OpenSessionResponse> RetryingStore::OpenSession(const 
   return Retry("OpenSession", [&] { return inner_.OpenSession(request); });
 }
 
+absl::StatusOr<store::v1::CheckBaseResponse> RetryingStore::CheckBase(const store::v1::CheckBaseRequest& request) {
+  return Retry("CheckBase", [&] { return inner_.CheckBase(request); });
+}
+
 absl::StatusOr<store::v1::NegotiateResponse> RetryingStore::Negotiate(const store::v1::NegotiateRequest& request) {
   return Retry("Negotiate", [&] { return inner_.Negotiate(request); });
 }
@@ -42,6 +46,12 @@ absl::StatusOr<store::v1::UploadResponse> RetryingStore::Upload(const store::v1:
 
 absl::StatusOr<store::v1::PutDiskMapResponse> RetryingStore::PutDiskMap(const DiskMapTarget& target, base::Bytes ids) {
   return Retry("PutDiskMap", [&] { return inner_.PutDiskMap(target, ids); });
+}
+
+absl::StatusOr<store::v1::PutDiskMapResponse> RetryingStore::PutChangedMap(const DiskMapTarget& target,
+                                                                           const std::string& base_recovery_point_id,
+                                                                           std::span<const ChangedIds> changes) {
+  return Retry("PutDiskMap", [&] { return inner_.PutChangedMap(target, base_recovery_point_id, changes); });
 }
 
 absl::StatusOr<store::v1::CommitResponse> RetryingStore::Commit(const store::v1::CommitRequest& request) {

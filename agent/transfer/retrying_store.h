@@ -28,9 +28,13 @@ class RetryingStore final : public ChunkStoreClient {
                 RetrySettings settings = {});
 
   absl::StatusOr<store::v1::OpenSessionResponse> OpenSession(const store::v1::OpenSessionRequest& request) override;
+  absl::StatusOr<store::v1::CheckBaseResponse> CheckBase(const store::v1::CheckBaseRequest& request) override;
   absl::StatusOr<store::v1::NegotiateResponse> Negotiate(const store::v1::NegotiateRequest& request) override;
   absl::StatusOr<store::v1::UploadResponse> Upload(const store::v1::UploadRequest& batch) override;
   absl::StatusOr<store::v1::PutDiskMapResponse> PutDiskMap(const DiskMapTarget& target, base::Bytes ids) override;
+  absl::StatusOr<store::v1::PutDiskMapResponse> PutChangedMap(const DiskMapTarget& target,
+                                                              const std::string& base_recovery_point_id,
+                                                              std::span<const ChangedIds> changes) override;
   absl::StatusOr<store::v1::CommitResponse> Commit(const store::v1::CommitRequest& request) override;
   absl::Status AbortSession(const store::v1::AbortSessionRequest& request) override;
   absl::StatusOr<std::unique_ptr<DiskStream>> ReadDisk(const store::v1::ReadDiskRequest& request) override;

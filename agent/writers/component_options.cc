@@ -15,6 +15,7 @@ namespace {
 constexpr std::string_view kDiskPrefix = "disk.";
 constexpr std::string_view kObstaclePrefix = "obstacle.";
 constexpr std::string_view kCheckpointPrefix = "checkpoint.";
+constexpr std::string_view kBaseDiskPrefix = "base_disk.";  // its value: size and generation
 
 std::string Encode(std::string_view value) {
   std::string text;
@@ -137,6 +138,11 @@ std::string Print(const BackupOptions& options) {
   if (options.mechanism.allow_crash_consistent) out.Add("crash_consistent", "allow");
   out.AddMicroseconds("freeze_timeout_us", absl::ToInt64Microseconds(options.freeze_timeout));
   out.Add("owner_tag", options.owner_tag);
+  out.Add("base", options.base.name);
+  for (const hypervisor::TrackedDisk& disk : options.base.disks) {
+    out.Add(fmt::format("{}{}", kBaseDiskPrefix, disk.name),
+            fmt::format("{} {}", disk.capacity_bytes, disk.generation));
+  }
   return out.Take();
 }
 
@@ -174,6 +180,15 @@ absl::StatusOr<BackupOptions> ParseBackupOptions(std::string_view text) {
     if (key == "crash_consistent") options.mechanism.allow_crash_consistent = value == "allow";
     if (key == "freeze_timeout_us") return ToDuration(value, &options.freeze_timeout);
     if (key == "owner_tag") options.owner_tag = value;
+    if (key == "base") options.base.name = value;
+    if (std::string_view(key).starts_with(kBaseDiskPrefix)) {
+      const size_t space = value.find(' ');
+      int64_t capacity = 0;
+      RETURN_IF_ERROR(ToNumber(value.substr(0, space), &capacity));
+      options.base.disks.push_back({key.substr(kBaseDiskPrefix.size()),
+                                    space == std::string::npos ? "" : value.substr(space + 1),
+                                    static_cast<uint64_t>(capacity)});
+    }
     return absl::OkStatus();
   }));
   return options;

@@ -19,6 +19,7 @@ struct BackupOptions {
   MechanismPolicy mechanism;
   absl::Duration freeze_timeout;  // zero: the writer's default; whole microseconds
   std::string owner_tag;
+  hypervisor::Checkpoint base;  // that changes are asked for
 
   friend bool operator==(const BackupOptions&, const BackupOptions&) = default;
 };

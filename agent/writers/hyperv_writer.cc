@@ -167,6 +167,8 @@ std::unique_ptr<VmCapture> HypervWriter::CaptureOf(const WorkVm& vm) {
   for (const hypervisor::Disk& disk : IncludedDisks(request.vm)) request.options.disks.push_back(disk.name);
   request.options.scratch_folder = options_.scratch_folder;
   request.options.owner_tag = vm.options.owner_tag;
+  request.options.track_changes = true;
+  request.options.base = vm.options.base;
   request.freeze = options_.freeze;
   request.resume_patience = options_.resume_patience;
   if (vm.options.freeze_timeout > absl::ZeroDuration()) request.freeze.freeze_timeout = vm.options.freeze_timeout;

@@ -65,6 +65,9 @@ absl::Status VmBackup::GatherAndSelect() {
   told.owner_tag = options_.owner_tag;
   std::vector<vss::ComponentChoice> choices;
   for (const std::string& uuid : options_.vm_uuids) {
+    const auto base =
+        std::find_if(options_.bases.begin(), options_.bases.end(), [&](const auto& b) { return b.first == uuid; });
+    told.base = base == options_.bases.end() ? hypervisor::Checkpoint() : base->second;
     const vss::ComponentId id = ComponentIdOf(uuid);
     if (hyperv->Find(id.logical_path, id.name) == nullptr) {
       return base::Error(absl::StatusCode::kNotFound, "VM_NOT_FOUND", "no virtual machine {} on this host", uuid);
@@ -104,6 +107,7 @@ absl::StatusOr<std::vector<VmSnapshot>> VmBackup::Collect() {
     snapshot.downtime = vm->figures.downtime;
     snapshot.state_bytes = vm->state.size_bytes;
     ASSIGN_OR_RETURN(snapshot.point_time, provider_.PointTime(set_id_, own));
+    ASSIGN_OR_RETURN(snapshot.checkpoint, provider_.CheckpointOf(set_id_, own));
     snapshot.child_documents = vm->figures.child_documents;
     snapshot.configuration = vm->configuration;
     snapshot.disks = IncludedDisks(vm->vm);
@@ -152,7 +156,12 @@ absl::StatusOr<vss::BackupDocuments> VmBackup::Documents() {
   return requester_.Documents();
 }
 
+absl::Status VmBackup::CommitFollows() {
+  return provider_.CommitFollows(set_id_);
+}
+
 absl::Status VmBackup::Complete() {
+  provider_.Committed(set_id_);
   base::CrashPoint(journal::kCrashBeforeComplete);
   return requester_.Complete();
 }

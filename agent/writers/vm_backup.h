@@ -16,6 +16,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -40,6 +41,8 @@ struct VmBackupOptions {
   absl::Duration freeze_timeout;  // longest freeze of a guest; zero: the host's default
   // Names what is left on the host until the end; only [a-z0-9-], at most 40 characters, unique to this attempt.
   std::string owner_tag;
+  // The checkpoint that the last recovery point of a virtual machine knows, by uuid: changes are asked for since then.
+  std::vector<std::pair<std::string, hypervisor::Checkpoint>> bases;
   // File sets of this host that join the set, by name; no duplicates. VSS_OBJECT_NOT_FOUND for one that isn't configured.
   std::vector<std::string> file_sets;
 };
@@ -57,6 +60,7 @@ struct VmSnapshot {
   vss::BackupDocuments child_documents;  // of the backup inside the guest; empty without one
   std::string configuration;            // the hypervisor's description, with secrets
   std::vector<hypervisor::Disk> disks;  // can be opened
+  hypervisor::Checkpoint checkpoint;    // for the next backup's `bases`; without a name: changes aren't tracked
   uint64_t state_bytes = 0;             // size of the saved memory, which OpenState opens; 0: there is none
   std::vector<ExcludedDisk> excluded_disks;
 };
@@ -97,6 +101,9 @@ class VmBackup {
   // Call after SetSucceeded.
   absl::StatusOr<vss::BackupDocuments> Documents();
 
+  // Call it right before the commit is asked for: should the agent die from here on, healing keeps the checkpoints that
+  // began with these snapshots instead of those in `bases`.
+  absl::Status CommitFollows();
   // The recovery points are durable: tells the writers and ends the views. An error leaves a good backup; it is a
   // warning.
   absl::Status Complete();

@@ -79,6 +79,10 @@ class Lab:
     def checkpoints(self, name):
         return self.virsh("checkpoint-list", name, "--name").split()
 
+    def our_checkpoints(self, name):
+        """Those that Umbra made: at most one when no backup runs."""
+        return [checkpoint for checkpoint in self.checkpoints(name) if checkpoint.startswith("umbra-")]
+
     def rows(self, name):
         """Rows that the guest's writer has committed so far."""
         return int(self.guest(name, "writer", "/data/w", "count"))

@@ -67,6 +67,10 @@ void ToProto(const catalog::JobProgress& progress, v1::JobProgress* out) {
     to->set_disk(disk.disk);
     to->set_done_bytes(disk.done_bytes);
     to->set_total_bytes(disk.total_bytes);
+    to->set_read_mode(static_cast<v1::DiskProgress::ReadMode>(disk.read_mode));
+    to->set_full_read_reason(disk.full_read_reason);
+    to->set_full_read_message(disk.full_read_message);
+    to->set_changed_bytes(disk.changed_bytes);
   }
 }
 
@@ -92,6 +96,7 @@ void ToProto(const catalog::BackupSpec& spec, v1::BackupSpec* out) {
   out->set_mechanism_preference(spec.child_snapshot_only ? v1::BackupSpec::MECHANISM_PREFERENCE_CHILD_SNAPSHOT_ONLY
                                                          : v1::BackupSpec::MECHANISM_PREFERENCE_AUTO);
   out->set_forbid_saved_state(spec.forbid_saved_state);
+  out->set_full_read(spec.full_read);
 }
 
 void ToProto(const catalog::RestoreSpec& spec, v1::RestoreSpec* out) {

@@ -55,6 +55,7 @@ class SpecReader {
     }
     spec.child_snapshot_only = from.mechanism_preference() == v1::BackupSpec::MECHANISM_PREFERENCE_CHILD_SNAPSHOT_ONLY;
     spec.forbid_saved_state = from.forbid_saved_state();
+    spec.full_read = from.full_read();
     if (spec.child_snapshot_only && spec.allow_crash_consistent) {
       return Invalid("backup.allow_crash_consistent: contradicts a preference for child snapshot only");
     }

@@ -23,6 +23,7 @@ struct BackupOptions {
   bool allow_crash_consistent = false;
   bool no_saved_state = false;
   bool child_snapshot_only = false;
+  bool full = false;
   int freeze_timeout_s = 10;
   StartOptions start;
 };
@@ -72,6 +73,7 @@ void RunBackup(Context& context, const BackupOptions& options) {
   if (!options.repository.empty()) spec->set_repository("repositories/" + LastSegment(options.repository));
   spec->set_allow_crash_consistent(options.allow_crash_consistent);
   spec->set_forbid_saved_state(options.no_saved_state);
+  spec->set_full_read(options.full);
   if (options.child_snapshot_only) {
     spec->set_mechanism_preference(v1::BackupSpec::MECHANISM_PREFERENCE_CHILD_SNAPSHOT_ONLY);
   }
@@ -153,14 +155,21 @@ void AddJobCommands(CLI::App& app, Context& context) {
   run->add_flag("--child-snapshot-only", options.child_snapshot_only,
                 "Refuse every running virtual machine whose guest can't freeze itself")
       ->excludes(crash);
+  run->add_flag(
+      "--full", options.full,
+      "Read all disks whole, although the hypervisor knows what changed since the last backup; the recovery point is "
+      "the same, and only changed chunks are sent");
   run->add_option("--freeze-timeout", options.freeze_timeout_s, "Longest freeze of a guest, in seconds")
       ->check(CLI::Range(1, 60))
       ->capture_default_str();
   AddStartOptions(run, options.start);
   run->footer(
-      "A guest that can freeze itself is backed up while it runs. Any other is stopped for a moment (about a second per GiB of\n"
+      "A guest that can freeze itself is backed up while it runs. Any other is stopped for a moment (about a second "
+      "per GiB of\n"
       "memory in use), its memory is saved with its disks, and it goes on; `umbra vm show` tells beforehand, and why.\n"
-      "A virtual machine that is off, saved or paused stays so.\n\n"
+      "A virtual machine that is off, saved or paused stays so. Where the hypervisor tracks changes, only they are "
+      "read; the\n"
+      "recovery point is complete all the same. `umbra job show` tells how each disk was read, and why.\n\n"
       "Examples:\n  umbra backup run mail01 --watch\n  umbra backup run app01 db01 --watch --json\n"
       "  umbra backup run old01 --no-saved-state --allow-crash-consistent");
   run->callback([&] { RunBackup(context, options); });

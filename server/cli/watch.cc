@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <set>
+#include <string>
 
 #include "storage/base/bytes.h"
 #include "storage/base/clock.h"
@@ -32,6 +34,19 @@ int Percent(const v1::JobProgress& progress) {
   return static_cast<int>(std::min<int64_t>(100, progress.done_bytes() * 100 / progress.total_bytes()));
 }
 
+// How a backup read a disk; empty when that isn't known.
+std::string ReadText(const v1::DiskProgress& disk) {
+  switch (disk.read_mode()) {
+    case v1::DiskProgress::READ_MODE_FULL:
+      if (disk.full_read_reason().empty()) return "read whole";
+      return fmt::format("read whole: {} [{}]", disk.full_read_message(), disk.full_read_reason());
+    case v1::DiskProgress::READ_MODE_INCREMENTAL:
+      return fmt::format("increment, {} changed", base::FormatSize(static_cast<uint64_t>(disk.changed_bytes())));
+    default:
+      return "";
+  }
+}
+
 // Prints what changed since the last line, so that a log file stays short.
 class Printer {
  public:
@@ -40,6 +55,7 @@ class Printer {
   void Show(const v1::Job& job) {
     if (output_.json()) return output_.Json(job);
     ShowWarnings(job);
+    ShowReads(job);
     if (width_ > 0) {
       fmt::print("\r\033[K{}", ProgressLine(job, width_));
       if (Ended(job)) fmt::print("\n");
@@ -64,9 +80,20 @@ class Printer {
     }
   }
 
+  // Once for each disk, as soon as it is known.
+  void ShowReads(const v1::Job& job) {
+    for (const auto& disk : job.progress().disks()) {
+      const std::string text = ReadText(disk);
+      if (text.empty() || !shown_reads_.insert(disk.virtual_machine() + " " + disk.disk()).second) continue;
+      if (width_ > 0) fmt::print("\r\033[K");
+      fmt::print("disk {}: {}\n", disk.disk(), text);
+    }
+  }
+
   const Output output_;
   const int width_;
   int shown_warnings_ = 0;
+  std::set<std::string> shown_reads_;
   std::string last_step_;
 };
 
@@ -133,6 +160,9 @@ void PrintJob(const Output& output, const v1::Job& job) {
     fields.emplace_back("Progress", fmt::format("{}% of {}, read {}, new {}, stored {}", Percent(p),
                                                 base::FormatSize(p.total_bytes()), base::FormatSize(p.read_bytes()),
                                                 base::FormatSize(p.new_bytes()), base::FormatSize(p.stored_bytes())));
+  }
+  for (const auto& disk : job.progress().disks()) {
+    if (const std::string text = ReadText(disk); !text.empty()) fields.emplace_back("Disk " + disk.disk(), text);
   }
   if (job.has_freeze_duration()) fields.emplace_back("Guest frozen", DurationText(job.freeze_duration()));
   if (job.has_downtime()) fields.emplace_back("Stood still", DurationText(job.downtime()));

@@ -64,10 +64,15 @@ catalog::JobProgress FromFigures(const catalog::HostId& host, const api::JobProg
   to.rate_bytes_per_second = Count(from.rate_bytes_per_second());
   if (from.has_eta()) to.eta = FromProto(from.eta());
   for (const api::DiskProgress& disk : from.disks()) {
-    to.disks.push_back({.vm = {host, Text(disk.virtual_machine())},
-                        .disk = Text(disk.disk()),
-                        .done_bytes = Count(disk.done_bytes()),
-                        .total_bytes = Count(disk.total_bytes())});
+    to.disks.push_back(
+        {.vm = {host, Text(disk.virtual_machine())},
+         .disk = Text(disk.disk()),
+         .done_bytes = Count(disk.done_bytes()),
+         .total_bytes = Count(disk.total_bytes()),
+         .read_mode = Known<catalog::ReadMode>(disk.read_mode(), api::DiskProgress::ReadMode_IsValid(disk.read_mode())),
+         .full_read_reason = Text(disk.full_read_reason()),
+         .full_read_message = Text(disk.full_read_message()),
+         .changed_bytes = Count(disk.changed_bytes())});
   }
   return to;
 }
@@ -147,6 +152,7 @@ void ToBackup(const catalog::BackupSpec& spec, link::BackupAssignment& to) {
   ToProto(spec.freeze_timeout, *to.mutable_freeze_timeout());
   to.set_child_snapshot_only(spec.child_snapshot_only);
   to.set_forbid_saved_state(spec.forbid_saved_state);
+  to.set_full_read(spec.full_read);
 }
 
 void ToPoint(const catalog::RecoveryPoint& from, api::RecoveryPoint& to) {

@@ -104,10 +104,15 @@ catalog::Event WaitEvent(const JobId& id, const std::string& reason, absl::Time 
 
 // ---- Facts of an event, taken into the job ----
 
-// A disk's figures never go down, and what is done is part of the whole.
+// A disk's figures never go down, and what is done is part of the whole. How it is read is told once it is known.
 void MergeDisk(catalog::DiskProgress& into, const catalog::DiskProgress& from) {
   into.done_bytes = std::max(into.done_bytes, from.done_bytes);
   into.total_bytes = std::max({from.total_bytes, into.done_bytes, int64_t{0}});
+  if (from.read_mode == catalog::ReadMode::kUnspecified) return;
+  into.read_mode = from.read_mode;
+  into.full_read_reason = from.full_read_reason;
+  into.full_read_message = from.full_read_message;
+  into.changed_bytes = from.changed_bytes;
 }
 
 void MergeDisks(std::vector<catalog::DiskProgress>& into, const std::vector<catalog::DiskProgress>& from) {

@@ -144,6 +144,13 @@ absl::StatusOr<std::string> Filesystem::StampOf(const std::string& path) {
   return fmt::format("{}-{}-{}-{}.{:09}", st.st_dev, st.st_ino, st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 }
 
+absl::StatusOr<std::string> Filesystem::IdentityOf(const std::string& path) {
+  struct stat st {};
+  if (stat(path.c_str(), &st) != 0) return ErrnoError(errno, "stat " + path);
+  // Without the device: its number may be another one after a reboot.
+  return fmt::format("{}", st.st_ino);
+}
+
 absl::StatusOr<std::string> Filesystem::VolumeOf(const std::string& path) {
   return Error(absl::StatusCode::kUnimplemented, "IO_ERROR", "{}: this file system names no volumes", path);
 }

@@ -94,6 +94,9 @@ class Filesystem {
   // Tells whether a file was written between two looks: equal stamps, the same untouched file. NOT_FOUND when it isn't there.
   virtual absl::StatusOr<std::string> StampOf(const std::string& path);
 
+  // Names the file behind `path`, as long as it exists: another name, another file. NOT_FOUND when it isn't there.
+  virtual absl::StatusOr<std::string> IdentityOf(const std::string& path);
+
   // Lets other users pass through the folder, without listing it (mode 0711): a hypervisor's process may run as one.
   virtual absl::Status AllowTraversal(const std::string& folder);
 

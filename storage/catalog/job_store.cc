@@ -12,18 +12,19 @@ namespace {
   "SELECT number, id, kind, repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, " \
   "target_host, display_name, target_folder, power_on, state, phase, wait_reason, error_reason, error_message, "   \
   "done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, attempt, "         \
-  "create_time_us, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, "            \
-  "child_snapshot_only, forbid_saved_state, resume_state, downtime_us, "         \
-  "take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget FROM job "
+  "create_time_us, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, "                   \
+  "child_snapshot_only, forbid_saved_state, resume_state, downtime_us, "                                           \
+  "take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget, full_read FROM job "
 
 constexpr char kInsert[] =
     "INSERT INTO job (id, kind, repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, "
     "target_host, display_name, target_folder, power_on, create_time_us, state, phase, wait_reason, error_reason, "
     "error_message, done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, "
     "attempt, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, child_snapshot_only, "
-    "forbid_saved_state, resume_state, take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget) "
+    "forbid_saved_state, resume_state, take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget, "
+    "full_read) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', '', '', 0, 0, 0, 0, 0, 0, NULL, 0, NULL, NULL, 0, '', ?, "
-    "?, ?, ?, ?, ?, ?, ?) "
+    "?, ?, ?, ?, ?, ?, ?, ?) "
     "RETURNING number";
 constexpr char kUpdate[] =
     "UPDATE job SET state = ?, phase = ?, wait_reason = ?, error_reason = ?, error_message = ?, done_bytes = ?, "
@@ -48,13 +49,17 @@ constexpr char kLastVerification[] =
 constexpr char kInsertVm[] = "INSERT INTO job_vm (job_id, position, host_id, vm_uuid) VALUES (?, ?, ?, ?)";
 constexpr char kVms[] = "SELECT host_id, vm_uuid FROM job_vm WHERE job_id = ? ORDER BY position";
 constexpr char kUpsertDisk[] =
-    "INSERT INTO job_disk (job_id, position, host_id, vm_uuid, disk, done_bytes, total_bytes) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id, position) DO UPDATE SET host_id = excluded.host_id, "
+    "INSERT INTO job_disk (job_id, position, host_id, vm_uuid, disk, done_bytes, total_bytes, read_mode, "
+    "full_read_reason, full_read_message, changed_bytes) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id, position) DO UPDATE SET host_id = excluded.host_id, "
     "vm_uuid = excluded.vm_uuid, disk = excluded.disk, done_bytes = excluded.done_bytes, "
-    "total_bytes = excluded.total_bytes";
+    "total_bytes = excluded.total_bytes, read_mode = excluded.read_mode, "
+    "full_read_reason = excluded.full_read_reason, full_read_message = excluded.full_read_message, "
+    "changed_bytes = excluded.changed_bytes";
 constexpr char kTrimDisks[] = "DELETE FROM job_disk WHERE job_id = ? AND position >= ?";
 constexpr char kDisks[] =
-    "SELECT host_id, vm_uuid, disk, done_bytes, total_bytes FROM job_disk WHERE job_id = ? ORDER BY position";
+    "SELECT host_id, vm_uuid, disk, done_bytes, total_bytes, read_mode, full_read_reason, full_read_message, "
+    "changed_bytes FROM job_disk WHERE job_id = ? ORDER BY position";
 constexpr char kAddWarning[] =
     "INSERT INTO job_warning (job_id, position, reason, message) SELECT ?1, COUNT(*), ?2, ?3 FROM job_warning "
     "WHERE job_id = ?1 HAVING COUNT(*) < ?4";
@@ -83,6 +88,7 @@ struct SpecColumns {
   VerifyLevel verify_level = VerifyLevel::kUnspecified;
   absl::Duration verify_time_budget;
   int64_t verify_byte_budget = 0;
+  bool full_read = false;
 };
 
 SpecColumns ToColumns(const JobSpec& spec) {
@@ -91,7 +97,8 @@ SpecColumns ToColumns(const JobSpec& spec) {
             .allow_crash_consistent = b->allow_crash_consistent,
             .freeze_timeout = b->freeze_timeout,
             .child_snapshot_only = b->child_snapshot_only,
-            .forbid_saved_state = b->forbid_saved_state};
+            .forbid_saved_state = b->forbid_saved_state,
+            .full_read = b->full_read};
   }
   if (const auto* r = std::get_if<RestoreSpec>(&spec)) {
     return {.repository = r->repository,
@@ -120,7 +127,8 @@ JobSpec ReadSpec(const sqlite::Row& row) {
                         .allow_crash_consistent = row.Bool(4),
                         .freeze_timeout = row.Duration(5),
                         .child_snapshot_only = row.Bool(31),
-                        .forbid_saved_state = row.Bool(32)};
+                        .forbid_saved_state = row.Bool(32),
+                        .full_read = row.Bool(39)};
     case JobKind::kRestore:
       return RestoreSpec{.recovery_point = RecoveryPointId(row.Text(6)),
                          .repository = repository,
@@ -186,7 +194,7 @@ absl::StatusOr<int64_t> JobStore::Insert(const Job& job) {
       c.allow_crash_consistent, c.freeze_timeout, c.recovery_point.value, c.mode, HostOf(job.spec).value,
       c.display_name, c.target_folder, c.power_on, job.create_time, job.state, job.revision, c.child_snapshot_only,
       c.forbid_saved_state, c.resume_state, c.take_cluster_offline, c.verify_level, c.verify_time_budget,
-      c.verify_byte_budget));
+      c.verify_byte_budget, c.full_read));
   int position = 0;
   for (const VmKey& vm : VmsOf(job.spec)) {
     RETURN_IF_ERROR(db_.Run(kInsertVm, job.id.value, position++, vm.host.value, vm.uuid));
@@ -209,7 +217,7 @@ absl::Status JobStore::WriteDisks(const Job& job) {
   int position = 0;
   for (const DiskProgress& d : job.progress.disks) {
     RETURN_IF_ERROR(db_.Run(kUpsertDisk, job.id.value, position++, d.vm.host.value, d.vm.uuid, d.disk, d.done_bytes,
-                            d.total_bytes));
+                            d.total_bytes, d.read_mode, d.full_read_reason, d.full_read_message, d.changed_bytes));
   }
   return db_.Run(kTrimDisks, job.id.value, position);
 }
@@ -236,7 +244,14 @@ absl::Status JobStore::ReadChildren(Job& job) const {
   RETURN_IF_ERROR(db_.Query(
       kDisks,
       [&](const sqlite::Row& row) {
-        job.progress.disks.push_back({{HostId(row.Text(0)), row.Text(1)}, row.Text(2), row.Int(3), row.Int(4)});
+        job.progress.disks.push_back({.vm = {HostId(row.Text(0)), row.Text(1)},
+                                      .disk = row.Text(2),
+                                      .done_bytes = row.Int(3),
+                                      .total_bytes = row.Int(4),
+                                      .read_mode = row.Enum<ReadMode>(5),
+                                      .full_read_reason = row.Text(6),
+                                      .full_read_message = row.Text(7),
+                                      .changed_bytes = row.Int(8)});
       },
       id));
   RETURN_IF_ERROR(db_.Query(

@@ -193,6 +193,7 @@ struct BackupSpec {
   absl::Duration freeze_timeout;
   bool child_snapshot_only = false;
   bool forbid_saved_state = false;
+  bool full_read = false;
 
   bool operator==(const BackupSpec&) const = default;
 };
@@ -234,11 +235,19 @@ HostId HostOf(const JobSpec& spec);
 // Virtual machines that no other job may work on meanwhile.
 std::vector<VmKey> VmsOf(const JobSpec& spec);
 
+// Values of umbra.v1.DiskProgress.ReadMode; never renumbered.
+enum class ReadMode { kUnspecified = 0, kFull = 1, kIncremental = 2 };
+
+// Units and meaning as in umbra.v1.DiskProgress.
 struct DiskProgress {
   VmKey vm;
   std::string disk;
   int64_t done_bytes = 0;
   int64_t total_bytes = 0;
+  ReadMode read_mode = ReadMode::kUnspecified;
+  std::string full_read_reason;
+  std::string full_read_message;
+  int64_t changed_bytes = 0;
 
   bool operator==(const DiskProgress&) const = default;
 };

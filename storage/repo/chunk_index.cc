@@ -279,6 +279,12 @@ absl::StatusOr<std::optional<ChunkLocation>> ChunkIndex::FindHealthy(const Chunk
   return std::nullopt;
 }
 
+bool ChunkIndex::KnowsOfDamage() const {
+  absl::ReaderMutexLock lock(&mu_);
+  return !quarantine_.empty() || !unreadable_packs_.empty() ||
+         std::ranges::any_of(packs_, [](const Pack& pack) { return !pack.present; });
+}
+
 void ChunkIndex::MarkDamaged(const ChunkId& id, const ChunkLocation& location) {
   const PackId in = pack(location.pack).id;
   base::Log("repo")->error("chunk in quarantine chunk={} pack={} offset={}", id.ToHex(), base::ToHex(in), location.offset);

@@ -59,6 +59,8 @@ class ChunkIndex {
   absl::StatusOr<std::optional<ChunkLocation>> Find(const ChunkId& id) const;
   // As Find, but a chunk of which every copy is in quarantine is unknown: ask this before relying on a chunk.
   absl::StatusOr<std::optional<ChunkLocation>> FindHealthy(const ChunkId& id) const;
+  // Whether any chunk is in quarantine, or any pack that a run names is gone: then what was stored once need not be there.
+  bool KnowsOfDamage() const;
   // The bytes of `id` at `location` are wrong: quarantine, durably.
   void MarkDamaged(const ChunkId& id, const ChunkLocation& location);
   Quarantine::Trust TrustOf(const ChunkLocation& location) const;

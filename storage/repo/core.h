@@ -7,6 +7,7 @@
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/random.h"
+#include "storage/repo/base_map.h"
 #include "storage/repo/chunk_index.h"
 #include "storage/repo/chunk_reader.h"
 #include "storage/repo/chunks_in_flight.h"
@@ -49,6 +50,7 @@ struct Core {
   ChunksInFlight in_flight;
   PackCache packs;
   PointStore points;
+  BaseHolds base_holds;
 };
 
 }  // namespace umbra::repo

@@ -81,9 +81,22 @@ class DiskMapWriter {
   // INVALID_ARGUMENT / UPLOAD_INVALID    more ids than the disk has chunks, or a chunk of another length than its place.
   virtual absl::Status Append(std::span<const ChunkId> ids) = 0;
 
+  // Of a map that is built on another: the next `count` chunks are those of the base at the same place. Whole pages are
+  // taken over by their id: they are read for the map's hash, and nothing is looked up chunk by chunk.
+  // INVALID_ARGUMENT / UPLOAD_INVALID  it isn't built on another, or has fewer chunks.
+  virtual absl::Status AppendBase(uint64_t count) = 0;
+
   // The map is complete; returns the bytes in chunks that aren't zero.
   // INVALID_ARGUMENT / UPLOAD_INVALID when ids are missing.
   virtual absl::StatusOr<uint64_t> Finish() = 0;
+};
+
+// A disk of an earlier recovery point that a new map is built on.
+struct BaseDisk {
+  std::string recovery_point_id;
+  std::string vm_uuid;
+  std::string disk;
+  uint64_t capacity_bytes = 0;
 };
 
 // One backup's writes. Thread-safe: Put and Wanted from several threads at once; Commit and Abort wait for calls that are
@@ -108,6 +121,16 @@ class UploadSession {
   // INVALID_ARGUMENT / UPLOAD_INVALID for a capacity of 0.
   virtual absl::StatusOr<std::unique_ptr<DiskMapWriter>> AddDiskMap(const std::string& vm_uuid, const std::string& disk,
                                                                     uint64_t capacity_bytes) = 0;
+
+  // Can a map be built on this disk? Returns the positions in `chunks` (numbers of chunks, ascending) at which the base
+  // has another id than `ids`. From here on, or from AddDiskMapOn, the base's recovery point isn't deleted until the
+  // session ends. FAILED_PRECONDITION / CBT_BASE_UNUSABLE: it is gone, has another size, or needs a chunk that is
+  // missing or damaged.
+  virtual absl::StatusOr<std::vector<size_t>> CompareWithBase(const BaseDisk& base, std::span<const uint64_t> chunks,
+                                                              std::span<const ChunkId> ids) = 0;
+  // As AddDiskMap for the same virtual machine, disk and size; AppendBase takes over what hasn't changed. The new map
+  // is as complete and independent as any other. FAILED_PRECONDITION / CBT_BASE_UNUSABLE as above.
+  virtual absl::StatusOr<std::unique_ptr<DiskMapWriter>> AddDiskMapOn(const BaseDisk& base) = 0;
 
   // Makes the recovery points visible, all or none; they are durable when OK returns, and the session has ended.
   // Each manifest's disks must be exactly the disks that got a finished map for its vm_uuid, with equal capacity

@@ -29,10 +29,15 @@ absl::Status Ended() {
 // Cuts the ids into pages and stores each as it fills.
 class PackingDiskMapWriter final : public DiskMapWriter {
  public:
-  PackingDiskMapWriter(PackingSession& session, std::string vm_uuid, std::string disk, const DiskGeometry& geometry)
+  // `base`: null when the map is built on no other.
+  PackingDiskMapWriter(PackingSession& session, PackingSession::DiskKey key, const DiskGeometry& geometry,
+                       std::shared_ptr<const BaseMap> base)
       : session_(session),
-        key_(std::move(vm_uuid), std::move(disk)),
+        key_(std::move(key)),
         geometry_(geometry),
+        base_(std::move(base)),
+        base_reader_(session.core_.packs, session.core_.index, session.core_.hasher),
+        base_ids_(geometry, base_ == nullptr ? std::vector<ChunkId>() : base_->pages(), base_reader_),
         hasher_(session.core_.info.id_suite) {
     map_.root.name = key_.second;
     map_.root.capacity_bytes = geometry.capacity_bytes();
@@ -46,7 +51,33 @@ class PackingDiskMapWriter final : public DiskMapWriter {
     }
     hasher_.Add(ids);
     for (const ChunkId& id : ids) {
+      RETURN_IF_ERROR(CheckKnown(id));
       RETURN_IF_ERROR(AppendOne(id));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AppendBase(uint64_t count) override {
+    PackingSession::Call call(session_);
+    RETURN_IF_ERROR(call.status());
+    if (base_ == nullptr) return Invalid(fmt::format("disk {}: the map isn't built on another", key_.second));
+    if (finished_ || count > geometry_.chunk_count() - next_) {
+      return Invalid(fmt::format("disk {}: the map has more ids than the disk has chunks", key_.second));
+    }
+    for (const uint64_t end = next_ + count; next_ < end;) {
+      const uint64_t page = next_ / geometry_.page_entries();
+      const uint64_t in_page = next_ % geometry_.page_entries();
+      const uint64_t entries = std::min(geometry_.EntriesOf(page) - in_page, end - next_);
+      ASSIGN_OR_RETURN(const std::span<const ChunkId> of_base, base_ids_.Page(page));
+      const std::span<const ChunkId> ids = (of_base.empty() ? zeros_ : of_base).subspan(in_page, entries);
+      hasher_.Add(ids);
+      if (entries == geometry_.EntriesOf(page)) {
+        for (uint64_t i = 0; i < entries; ++i) map_.data_bytes += ids[i].IsZero() ? 0 : geometry_.LengthOf(next_ + i);
+        map_.root.pages.push_back(base_->pages()[page]);
+        next_ += entries;
+      } else {
+        for (const ChunkId& id : ids) RETURN_IF_ERROR(AppendOne(id));
+      }
     }
     return absl::OkStatus();
   }
@@ -67,21 +98,22 @@ class PackingDiskMapWriter final : public DiskMapWriter {
   }
 
  private:
-  absl::Status AppendOne(const ChunkId& id) {
+  absl::Status CheckKnown(const ChunkId& id) {
+    if (id.IsZero()) return absl::OkStatus();
     const uint32_t length = geometry_.LengthOf(next_);
-    if (!id.IsZero()) {
-      ASSIGN_OR_RETURN(const uint32_t known, session_.SafeLength(id));
-      if (known == 0) {
-        return base::Error(absl::StatusCode::kFailedPrecondition, "CHUNK_MISSING",
-                           "disk {}: chunk {} at offset {} was not uploaded", key_.second, id.ToHex(),
-                           geometry_.OffsetOf(next_));
-      }
-      if (known != length) {
-        return Invalid(fmt::format("disk {}: chunk {} at offset {} has {} bytes instead of {}", key_.second, id.ToHex(),
-                                   geometry_.OffsetOf(next_), known, length));
-      }
-      map_.data_bytes += length;
+    ASSIGN_OR_RETURN(const uint32_t known, session_.SafeLength(id));
+    if (known == 0) {
+      return base::Error(absl::StatusCode::kFailedPrecondition, "CHUNK_MISSING",
+                         "disk {}: chunk {} at offset {} was not uploaded", key_.second, id.ToHex(),
+                         geometry_.OffsetOf(next_));
     }
+    if (known == length) return absl::OkStatus();
+    return Invalid(fmt::format("disk {}: chunk {} at offset {} has {} bytes instead of {}", key_.second, id.ToHex(),
+                               geometry_.OffsetOf(next_), known, length));
+  }
+
+  absl::Status AppendOne(const ChunkId& id) {
+    if (!id.IsZero()) map_.data_bytes += geometry_.LengthOf(next_);
     page_.push_back(id);
     ++next_;
     if (page_.size() < geometry_.page_entries() && next_ < geometry_.chunk_count()) return absl::OkStatus();
@@ -93,6 +125,11 @@ class PackingDiskMapWriter final : public DiskMapWriter {
   PackingSession& session_;
   const PackingSession::DiskKey key_;
   const DiskGeometry geometry_;
+  const std::shared_ptr<const BaseMap> base_;
+  ChunkReader base_reader_;
+  DiskMapCursor base_ids_;
+  const std::vector<ChunkId> zero_ids_{geometry_.page_entries(), kZeroChunkId};
+  const std::span<const ChunkId> zeros_{zero_ids_};
   MapHasher hasher_;
   PackingSession::DiskMap map_;
   std::vector<ChunkId> page_;
@@ -287,9 +324,54 @@ absl::StatusOr<std::unique_ptr<DiskMapWriter>> PackingSession::AddDiskMap(const 
   if (capacity_bytes == 0 || capacity_bytes > kCapacityMax) {
     return Invalid(fmt::format("disk {} has a capacity of {} bytes", disk, capacity_bytes));
   }
+  return NewMap({vm_uuid, disk}, capacity_bytes, nullptr);
+}
+
+absl::StatusOr<std::unique_ptr<DiskMapWriter>> PackingSession::NewMap(const DiskKey& key, uint64_t capacity_bytes,
+                                                                      std::shared_ptr<const BaseMap> base) {
   absl::MutexLock lock(&mu_);
-  maps_[{vm_uuid, disk}] = DiskMap();  // in place of one from a call that was cut, or whose answer got lost
-  return std::make_unique<PackingDiskMapWriter>(*this, vm_uuid, disk, DiskGeometry(core_.info, capacity_bytes));
+  maps_[key] = DiskMap();  // in place of one from a call that was cut, or whose answer got lost
+  return std::make_unique<PackingDiskMapWriter>(*this, key, DiskGeometry(core_.info, capacity_bytes), std::move(base));
+}
+
+absl::StatusOr<std::shared_ptr<const BaseMap>> PackingSession::OpenBase(const BaseDisk& base) {
+  const std::string key =
+      fmt::format("{}/{}/{}/{}", base.recovery_point_id, base.vm_uuid, base.capacity_bytes, base.disk);
+  {
+    absl::ReaderMutexLock lock(&mu_);
+    if (const auto open = bases_.find(key); open != bases_.end()) return open->second;
+  }
+  ASSIGN_OR_RETURN(std::shared_ptr<const BaseMap> opened, BaseMap::Open(core_, base));
+  absl::MutexLock lock(&mu_);
+  return bases_.try_emplace(key, std::move(opened)).first->second;
+}
+
+absl::StatusOr<std::vector<size_t>> PackingSession::CompareWithBase(const BaseDisk& base,
+                                                                    std::span<const uint64_t> chunks,
+                                                                    std::span<const ChunkId> ids) {
+  Call call(*this);
+  RETURN_IF_ERROR(call.status());
+  ASSIGN_OR_RETURN(const std::shared_ptr<const BaseMap> map, OpenBase(base));
+  if (chunks.size() != ids.size()) return Invalid(fmt::format("{} chunks with {} ids", chunks.size(), ids.size()));
+  const DiskGeometry geometry(core_.info, base.capacity_bytes);
+  ChunkReader reader(core_.packs, core_.index, core_.hasher);
+  DiskMapCursor cursor(geometry, map->pages(), reader);
+  std::vector<size_t> different;
+  for (size_t i = 0; i < chunks.size(); ++i) {
+    if (chunks[i] >= geometry.chunk_count())
+      return Invalid(fmt::format("disk {}: it has no chunk {}", base.disk, chunks[i]));
+    ASSIGN_OR_RETURN(const std::span<const ChunkId> page, cursor.Page(chunks[i] / geometry.page_entries()));
+    const ChunkId known = page.empty() ? kZeroChunkId : page[chunks[i] % geometry.page_entries()];
+    if (known != ids[i]) different.push_back(i);
+  }
+  return different;
+}
+
+absl::StatusOr<std::unique_ptr<DiskMapWriter>> PackingSession::AddDiskMapOn(const BaseDisk& base) {
+  Call call(*this);
+  RETURN_IF_ERROR(call.status());
+  ASSIGN_OR_RETURN(std::shared_ptr<const BaseMap> map, OpenBase(base));
+  return NewMap({base.vm_uuid, base.disk}, base.capacity_bytes, std::move(map));
 }
 
 absl::Status PackingSession::FinishDiskMap(const DiskKey& key, DiskMap map) {

@@ -13,6 +13,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "storage/repo/base_map.h"
 #include "storage/repo/core.h"
 #include "storage/repo/disk_map.h"
 #include "storage/repo/pack.h"
@@ -28,6 +29,9 @@ class PackingSession final : public UploadSession, private ChunksInFlight::Owner
   absl::StatusOr<uint64_t> Put(const ChunkView& chunk) override;
   absl::StatusOr<std::unique_ptr<DiskMapWriter>> AddDiskMap(const std::string& vm_uuid, const std::string& disk,
                                                             uint64_t capacity_bytes) override;
+  absl::StatusOr<std::vector<size_t>> CompareWithBase(const BaseDisk& base, std::span<const uint64_t> chunks,
+                                                      std::span<const ChunkId> ids) override;
+  absl::StatusOr<std::unique_ptr<DiskMapWriter>> AddDiskMapOn(const BaseDisk& base) override;
   absl::StatusOr<std::vector<Manifest>> Commit(std::vector<Manifest> manifests) override;
   void Abort() override;
   uint64_t stored_bytes() const override { return stored_bytes_; }
@@ -68,6 +72,9 @@ class PackingSession final : public UploadSession, private ChunksInFlight::Owner
   absl::StatusOr<uint64_t> Store(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes data);
   absl::StatusOr<ChunkId> StorePage(std::span<const ChunkId> ids);
   absl::Status FinishDiskMap(const DiskKey& key, DiskMap map);
+  absl::StatusOr<std::shared_ptr<const BaseMap>> OpenBase(const BaseDisk& base);
+  absl::StatusOr<std::unique_ptr<DiskMapWriter>> NewMap(const DiskKey& key, uint64_t capacity_bytes,
+                                                        std::shared_ptr<const BaseMap> base);
 
   absl::Status AppendLocked(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes data)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -95,6 +102,8 @@ class PackingSession final : public UploadSession, private ChunksInFlight::Owner
   std::unique_ptr<PackWriter> open_pack_ ABSL_GUARDED_BY(mu_);
   std::deque<std::unique_ptr<PackWriter>> to_seal_ ABSL_GUARDED_BY(mu_);  // the front is being sealed
   std::map<DiskKey, DiskMap> maps_ ABSL_GUARDED_BY(mu_);
+  // By all that names them; shared with the writers that build on them. Held to the end of the session.
+  std::map<std::string, std::shared_ptr<const BaseMap>> bases_ ABSL_GUARDED_BY(mu_);
   std::jthread sealer_;
 };
 

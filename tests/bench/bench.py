@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 
+import cbt
 import first_vm
 import vss
 import vss_engine
@@ -18,7 +19,7 @@ def run_vss(folder, build, cache):
     yield from vss.run(folder, build, cache)
 
 
-BENCHMARKS = {"first-vm": first_vm.run, "vss": run_vss, "wan": wan.run}
+BENCHMARKS = {"first-vm": first_vm.run, "cbt": cbt.run, "vss": run_vss, "wan": wan.run}
 COLUMNS = ("name", "value", "unit", "against", "ratio", "goal", "ok")
 
 

@@ -1,6 +1,6 @@
 """umbra-agent killed at every named point of a backup and of a restore of a real guest, and started again.
 
-Whatever the moment: the guest is as it was before (running and not frozen, or off), no backup job, checkpoint, scratch file, intent or
+Whatever the moment: the guest is as it was before (running and not frozen, or off), no backup job, second checkpoint, scratch file, intent or
 partial restore of ours is left, and everything of somebody else is. A job that had committed has succeeded and its recovery point can be
 restored whole; any other has failed with a reason and shows nothing. The next backup or restore works.
 """

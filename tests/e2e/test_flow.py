@@ -10,7 +10,7 @@ MIB = 1024 * 1024
 class Flow(EndToEndTest):
     def test_01_backup_of_a_running_guest_restores_to_a_new_one(self):
         rows_before = self.lab.rows(GUEST)
-        job = self.assert_succeeded(self.world.backup())
+        job = self.assert_succeeded(self.world.backup("--full"))
         rows_after = self.lab.rows(GUEST)
         point = self.stack.umbra("recovery-point", "show", job["recoveryPoints"][0].split("/")[1]).last
         self.check_point(point, job)
@@ -62,14 +62,26 @@ class Flow(EndToEndTest):
     def test_02_second_backup_stores_only_what_is_new(self):
         self.assert_succeeded(self.world.backup())
         before = self.stack.umbra("repository", "show").last
-        job = self.assert_succeeded(self.world.backup())
+        job = self.assert_succeeded(self.world.backup("--full"))
         after = self.stack.umbra("repository", "show").last
         point = self.stack.umbra("recovery-point", "show", job["recoveryPoints"][0].split("/")[1]).last
-        self.assertGreater(number(point, "readBytes"), FILL_MIB * MIB, "it is a full backup")
+        self.assertGreater(number(point, "readBytes"), FILL_MIB * MIB, "it is a full read")
         self.assertLess(number(point, "storedBytes"), 32 * MIB, "chunks that are known are not stored again")
         self.assertLess(number(job["progress"], "newBytes"), 64 * MIB)
         self.assertLess(number(after, "storedBytes") - number(before, "storedBytes"), 32 * MIB)
         self.assertEqual(number(after, "recoveryPointCount"), number(before, "recoveryPointCount") + 1)
+
+    def test_02_increment_reads_only_what_changed(self):
+        self.assert_succeeded(self.world.backup())
+        job = self.assert_succeeded(self.world.backup())
+        self.assertEqual(job["progress"]["disks"][0]["readMode"], "READ_MODE_INCREMENTAL")
+        point = self.stack.umbra("recovery-point", "show", job["recoveryPoints"][0].split("/")[1]).last
+        self.assertLess(number(point, "readBytes"), 64 * MIB, "what the guest wrote in a second, and a sample")
+        name = self.restored("db-increment")
+        self.assert_succeeded(self.stack.umbra("restore", "run", job["recoveryPoints"][0], "--name", name, "--watch"))
+        found = self.lab.verify_disk(self.lab.disk_paths(name)["vda"])
+        self.assertTrue(found["kept"], found)
+        self.assertFalse(found["needs_recovery"])
 
     def test_03_restore_in_place_replaces_the_machine(self):
         uuid = self.stack.vm(GUEST)["uuid"]

@@ -86,7 +86,7 @@ class World:
 
         Nothing is seen of the guest through the daemon until resume_daemon.
         """
-        job = self.begin("backup", "run", vm, *flags)
+        job = self.begin("backup", "run", vm, "--full", *flags)  # an increment might be over too soon
         wait_for(lambda: self.lab.has_backup_job(vm), 30, "the backup's view should open", pause_s=0.01)
         self.stack.daemon.signal(signal.SIGSTOP)
         wait_for(lambda: not self.lab.frozen(vm), 10, "the guest should be thawed")
@@ -113,7 +113,10 @@ class World:
             found.append(f"{vm} is frozen")
         if self.lab.has_backup_job(vm):
             found.append(f"{vm} has a backup job")
-        found += [f"{vm} has checkpoint {name}" for name in self.lab.checkpoints(vm)]
+        ours = self.lab.our_checkpoints(vm)  # the one that the next increment counts from may stay
+        found += [f"{vm} has checkpoint {name}" for name in self.lab.checkpoints(vm) if name not in ours]
+        if len(ours) > 1:
+            found.append(f"{vm} has {len(ours)} checkpoints of ours: {ours}")
         return found
 
     def writes(self, vm=GUEST):

@@ -223,6 +223,7 @@ absl::Status Agent::Choose(JobRun& job) {
   told.mechanism.forbid_saved_state = told.mechanism.allow_crash_consistent = job.plan.allow_crash_consistent;
   told.owner_tag = job.owner_tag;
   for (const int vm : job.plan.vms) {
+    told.base = host_.checkpoints[host_.guests.uuid(vm)];
     job.choices.push_back({writers::ComponentIdOf(host_.guests.uuid(vm)), writers::Print(told)});
   }
   for (const int app : job.plan.apps) job.choices.push_back({AppWriter::ComponentOf(app), ""});
@@ -328,6 +329,18 @@ absl::Status Agent::StoreAndMark(JobRun& job) {
     const bool there = parsed.ok() && parsed->Find(choice.id) != nullptr;
     if (!there) run_.Violate("the stored document lacks {}", choice.id.name);
   }
+  return Commit(job);
+}
+
+// What the daemon does of it: from here on the recovery points know the new checkpoints.
+absl::Status Agent::Commit(JobRun& job) {
+  RETURN_IF_ERROR(provider_.CommitFollows(job.set_id));
+  if (dead()) return absl::OkStatus();
+  for (const int index : job.plan.vms) {
+    const std::string& uuid = host_.guests.uuid(index);
+    ASSIGN_OR_RETURN(host_.checkpoints[uuid], provider_.CheckpointOf(job.set_id, uuid));
+  }
+  provider_.Committed(job.set_id);
   return absl::OkStatus();
 }
 

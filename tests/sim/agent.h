@@ -48,6 +48,8 @@ struct Host {
   int life_count = 0;
   std::map<std::string, Point> points = {};  // by uuid; the newest
   std::function<void()> power_cut = {};
+  std::map<std::string, hypervisor::Checkpoint> checkpoints =
+      {};  // by virtual machine, as the recovery points know them
 };
 
 inline constexpr char kScratchFolder[] = "/scratch";
@@ -85,6 +87,7 @@ class Agent {
   absl::Status ReadVm(JobRun& job, const writers::CapturedVm& captured);
   absl::Status Recover(hypervisor::BlockReader& reader, std::string* bytes);
   absl::Status StoreAndMark(JobRun& job);
+  absl::Status Commit(JobRun& job);
   absl::Status Step(JobRun& job, int step);
   JobOutcome Conclude(JobRun& job, const absl::Status& status);
   void CheckUntouched(const JobPlan& job);

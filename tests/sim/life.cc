@@ -135,6 +135,7 @@ class LifeHypervisor::View final : public hypervisor::PointInTime {
   View(LifeHypervisor& owner, std::unique_ptr<hypervisor::PointInTime> real) : owner_(owner), real_(std::move(real)) {}
 
   absl::Time time() const override { return real_->time(); }
+  hypervisor::Checkpoint checkpoint() const override { return real_->checkpoint(); }
   absl::StatusOr<std::unique_ptr<hypervisor::BlockReader>> OpenDisk(const std::string& disk) override {
     return owner_.Call("OpenDisk", [&] { return real_->OpenDisk(disk); });
   }
@@ -238,6 +239,11 @@ absl::StatusOr<std::unique_ptr<hypervisor::PreparedPointInTime>> LifeHypervisor:
     ASSIGN_OR_RETURN(auto prepared, real_.PreparePointInTime(uuid, options));
     return std::make_unique<Prepared>(*this, uuid, std::move(prepared));
   });
+}
+
+absl::StatusOr<hypervisor::CleanUpReport> LifeHypervisor::RemoveCheckpoints(const std::string& uuid,
+                                                                            const std::string& keep) {
+  return Call("RemoveCheckpoints", [&] { return real_.RemoveCheckpoints(uuid, keep); });
 }
 
 absl::StatusOr<hypervisor::CleanUpReport> LifeHypervisor::CleanUp(const std::string& uuid,

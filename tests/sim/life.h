@@ -128,6 +128,8 @@ class LifeHypervisor final : public hypervisor::Hypervisor {
   absl::Status CheckNoJob(const std::string& uuid) override;
   absl::StatusOr<std::unique_ptr<hypervisor::PreparedPointInTime>> PreparePointInTime(
       const std::string& uuid, const hypervisor::PointInTimeOptions& options) override;
+  absl::StatusOr<hypervisor::CleanUpReport> RemoveCheckpoints(const std::string& uuid,
+                                                              const std::string& keep) override;
   absl::StatusOr<hypervisor::CleanUpReport> CleanUp(const std::string& uuid, const std::string& scratch_folder,
                                                     const std::string& owner_tag) override;
   absl::Status CheckCanSave(const std::string& uuid, const hypervisor::SaveOptions& options) override;

@@ -31,6 +31,7 @@ class World {
   bool LiveOnce(const std::optional<Death>& death);
   void Settle(Agent& agent);
   void CheckAsBefore(Agent& agent);
+  void CheckCheckpoints(const JobPlan& job);
   JobPlan Everything();
 
   RunContext run_;
@@ -138,10 +139,25 @@ void World::Settle(Agent& agent) {
   if (!everything.vms.empty() || !everything.apps.empty() || everything.service) {
     agent.RunJob(everything, fmt::format("life{}-last", host_.life_count), true);
   }
+  if (agent.dead()) return;
+  CheckCheckpoints(everything);
   for (const RestorePlan& restore : plan_.restores) {
     if (!agent.dead()) agent.RunRestore(restore, true);
   }
   if (!agent.dead()) CheckAsBefore(agent);
+}
+
+// A backup that worked has left the checkpoint that its recovery point knows.
+void World::CheckCheckpoints(const JobPlan& job) {
+  for (const int vm : job.vms) {
+    const std::string& uuid = guests_.uuid(vm);
+    const auto names = hypervisor_.Checkpoints(uuid);
+    const std::string& known = host_.checkpoints[uuid].name;
+    if (names != std::vector<std::string>{known}) {
+      run_.Violate("vm{} has checkpoint {}, and its recovery point knows {}", vm,
+                   names.empty() ? "none" : names.front(), known);
+    }
+  }
 }
 
 void World::CheckAsBefore(Agent& agent) {
@@ -149,6 +165,8 @@ void World::CheckAsBefore(Agent& agent) {
     const std::string& uuid = guests_.uuid(i);
     if (guests_.IsFrozen(uuid)) run_.Violate("vm{} is still frozen", i);
     if (!hypervisor_.CheckNoJob(uuid).ok()) run_.Violate("vm{} still has a view", i);
+    const size_t checkpoints = hypervisor_.Checkpoints(uuid).size();
+    if (checkpoints > 1) run_.Violate("vm{} has {} checkpoints", i, checkpoints);
     const auto info = hypervisor_.GetVm(uuid);
     const bool may_have_died = plan_.vms[i].faults.dies_after_read_bytes.has_value();
     if (!info.ok() || (info->state != guests_.ExpectedState(i) && !may_have_died)) {

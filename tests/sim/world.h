@@ -8,9 +8,8 @@
 //   - what is read from a captured virtual machine is what its disks held at its freeze, and applications' copies are
 //     consistent;
 //   - a machine whose restore was cut short is as it was before, or has the disks of the recovery point, whole; a
-//   restore that
-//     is complete has put exactly these there;
-//   - no view, scratch file, intent or copy is left;
+//     restore that is complete has put exactly these there;
+//   - no view, scratch file, intent or copy is left, and at most one checkpoint, after a backup the one that it knows;
 //   - when nothing goes wrong any more, a backup of everything works.
 #ifndef UMBRA_TESTS_SIM_WORLD_H_
 #define UMBRA_TESTS_SIM_WORLD_H_

@@ -5,6 +5,7 @@
 #ifndef UMBRA_TESTS_SUPPORT_MEMORY_CHUNK_STORE_H_
 #define UMBRA_TESTS_SUPPORT_MEMORY_CHUNK_STORE_H_
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -81,6 +82,12 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
     return disks_[{vm, name}];
   }
 
+  // Changes one id of a disk in a committed recovery point, as if the hypervisor had missed a change there.
+  void FalsifyMap(const std::string& point, const std::string& vm, const std::string& disk, size_t chunk) {
+    absl::MutexLock lock(&mu_);
+    points_.at(point).at({vm, disk}).ids.at(chunk).bytes[0] ^= std::byte{1};
+  }
+
   absl::StatusOr<store::v1::OpenSessionResponse> OpenSession(const store::v1::OpenSessionRequest&) override {
     absl::MutexLock lock(&mu_);
     RETURN_IF_ERROR(CallLocked("OpenSession"));
@@ -93,6 +100,30 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
     response.set_compression_level(1);
     response.set_fast_compression_codec(static_cast<uint32_t>(fast_.codec));
     response.set_fast_compression_level(fast_.level);
+    for (size_t i = 0; i < committed_.size(); ++i) {
+      const store::v1::Manifest& manifest = committed_[i];
+      const bool newest = std::none_of(committed_.begin() + static_cast<ptrdiff_t>(i) + 1, committed_.end(),
+                                       [&](const auto& later) { return later.vm_uuid() == manifest.vm_uuid(); });
+      if (!newest || manifest.tracking().checkpoint().empty()) continue;
+      store::v1::BasePoint* base = response.add_bases();
+      base->set_vm_uuid(manifest.vm_uuid());
+      base->set_recovery_point_id("point-" + std::to_string(i + 1));
+      *base->mutable_tracking() = manifest.tracking();
+    }
+    return response;
+  }
+
+  absl::StatusOr<store::v1::CheckBaseResponse> CheckBase(const store::v1::CheckBaseRequest& request) override {
+    absl::MutexLock lock(&mu_);
+    RETURN_IF_ERROR(CallLocked("CheckBase"));
+    RETURN_IF_ERROR(SessionLocked(request.session_id()));
+    ASSIGN_OR_RETURN(const StoredDisk base, BaseLocked(request.recovery_point_id(), request.vm_uuid(), request.disk(),
+                                                       static_cast<uint64_t>(request.capacity_bytes())));
+    store::v1::CheckBaseResponse response;
+    for (int i = 0; i < request.chunks_size(); ++i) {
+      const repo::ChunkId id = IdAt(request.chunk_ids(), static_cast<size_t>(i) * repo::kChunkIdSize);
+      if (base.ids.at(static_cast<size_t>(request.chunks(i))) != id) response.add_different(request.chunks(i));
+    }
     return response;
   }
 
@@ -147,6 +178,27 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
     return store::v1::PutDiskMapResponse();
   }
 
+  absl::StatusOr<store::v1::PutDiskMapResponse> PutChangedMap(const transfer::DiskMapTarget& target,
+                                                              const std::string& base_recovery_point_id,
+                                                              std::span<const transfer::ChangedIds> changes) override {
+    absl::MutexLock lock(&mu_);
+    RETURN_IF_ERROR(CallLocked("PutDiskMap"));
+    RETURN_IF_ERROR(SessionLocked(target.session_id));
+    ASSIGN_OR_RETURN(StoredDisk disk,
+                     BaseLocked(base_recovery_point_id, target.vm_uuid, target.disk, target.capacity_bytes));
+    for (const transfer::ChangedIds& run : changes) {
+      for (size_t at = 0; at < run.ids.size(); at += repo::kChunkIdSize) {
+        const repo::ChunkId id = IdAt(base::AsText(run.ids), at);
+        if (!id.IsZero() && !chunks_.contains(id)) {
+          return base::Error(absl::StatusCode::kInvalidArgument, "UPLOAD_INVALID", "a chunk was never sent");
+        }
+        disk.ids.at(run.first_chunk + at / repo::kChunkIdSize) = id;
+      }
+    }
+    disks_[{target.vm_uuid, target.disk}] = std::move(disk);
+    return store::v1::PutDiskMapResponse();
+  }
+
   absl::StatusOr<store::v1::CommitResponse> Commit(const store::v1::CommitRequest& request) override {
     absl::MutexLock lock(&mu_);
     RETURN_IF_ERROR(CallLocked("Commit"));
@@ -155,6 +207,10 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
     for (const store::v1::Manifest& manifest : request.manifests()) {
       committed_.push_back(manifest);
       response.add_recovery_point_ids("point-" + std::to_string(committed_.size()));
+      auto& maps = points_[response.recovery_point_ids().rbegin()[0]];
+      for (const auto& [key, disk] : disks_) {
+        if (key.first == manifest.vm_uuid()) maps[key] = disk;
+      }
     }
     sessions_.erase(request.session_id());
     return response;
@@ -223,6 +279,16 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
     return fault_ ? fault_(call, number) : absl::OkStatus();
   }
 
+  absl::StatusOr<StoredDisk> BaseLocked(const std::string& point, const std::string& vm, const std::string& disk,
+                                        uint64_t capacity_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (const auto maps = points_.find(point); maps != points_.end()) {
+      const auto map = maps->second.find({vm, disk});
+      if (map != maps->second.end() && map->second.capacity_bytes == capacity_bytes) return map->second;
+    }
+    return base::Error(absl::StatusCode::kFailedPrecondition, "CBT_BASE_UNUSABLE", "{} has no such disk {}", point,
+                       disk);
+  }
+
   absl::Status SessionLocked(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (sessions_.contains(id)) return absl::OkStatus();
     return base::Error(absl::StatusCode::kNotFound, "SESSION_NOT_FOUND", "no session {}", id);
@@ -244,6 +310,7 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
   std::map<repo::ChunkId, store::v1::Chunk> chunks_ ABSL_GUARDED_BY(mu_);
   std::map<std::pair<std::string, std::string>, StoredDisk> disks_ ABSL_GUARDED_BY(mu_);
   std::vector<store::v1::Manifest> committed_ ABSL_GUARDED_BY(mu_);
+  std::map<std::string, std::map<std::pair<std::string, std::string>, StoredDisk>> points_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace umbra::testing

@@ -11,6 +11,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "agent/hypervisor/hypervisor.h"
+#include "agent/transfer/backup_pipeline.h"
 #include "storage/base/status.h"
 
 namespace umbra::testing {
@@ -146,6 +147,14 @@ inline std::string MakeDiskContent(uint64_t seed, size_t chunks, size_t chunk_si
     }
   }
   return content + noise(tail_bytes);
+}
+
+// Backs a disk up as if nothing were known of it.
+inline absl::Status BackUpWholeDisk(transfer::BackupPipeline& pipeline, hypervisor::BlockReader& reader,
+                                    const transfer::DiskMapTarget& target, size_t meter_disk) {
+  ASSIGN_OR_RETURN(const transfer::DiskReadPlan plan,
+                   transfer::PlanWholeDisk(reader, target.capacity_bytes, pipeline.chunk_size()));
+  return pipeline.BackUpDisk(reader, target, plan, meter_disk);
 }
 
 }  // namespace umbra::testing

@@ -364,12 +364,68 @@ absl::StatusOr<std::string> BackupXml(std::string_view live_xml, const std::vect
     ++found;
     node.append_attribute("type") = "file";
     node.append_attribute("exportname") = disk.name.c_str();
+    if (!wanted->incremental.empty()) {
+      node.append_attribute("exportbitmap") = kChangesBitmap;
+      node.append_attribute("backupmode") = "incremental";
+      node.append_attribute("incremental") = wanted->incremental.c_str();
+    }
     node.append_child("scratch").append_attribute("file") = wanted->scratch_file.c_str();
   }
   if (found == 0 || found != included.size()) {
     return Invalid(fmt::format("{} disks are asked for, and '{}' has {} of them", included.size(), domain.vm.name, found));
   }
   return Print(doc);
+}
+
+namespace {
+
+absl::Status FillCheckpoint(std::string_view live_xml, const std::string& name,
+                            const std::vector<std::string>& included, pugi::xml_node root) {
+  ASSIGN_OR_RETURN(const DomainDescription domain, ParseDomain(live_xml));
+  root.append_child("name").text().set(name.c_str());
+  pugi::xml_node disks = root.append_child("disks");
+  size_t found = 0;
+  for (const Disk& disk : domain.vm.disks) {
+    if (disk.name.starts_with("hostdev")) continue;
+    const bool wanted = std::find(included.begin(), included.end(), disk.name) != included.end();
+    found += wanted ? 1 : 0;
+    pugi::xml_node node = disks.append_child("disk");
+    node.append_attribute("name") = disk.name.c_str();
+    node.append_attribute("checkpoint") = wanted ? "bitmap" : "no";
+  }
+  if (found == included.size()) return absl::OkStatus();
+  return Invalid(fmt::format("a checkpoint of {} disks is asked for, and '{}' has {} of them", included.size(),
+                             domain.vm.name, found));
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> CheckpointXml(std::string_view live_xml, const std::string& name,
+                                          const std::vector<std::string>& included) {
+  pugi::xml_document doc;
+  RETURN_IF_ERROR(FillCheckpoint(live_xml, name, included, doc.append_child("domaincheckpoint")));
+  return Print(doc);
+}
+
+absl::StatusOr<std::string> RedefinedCheckpointXml(std::string_view live_xml, const std::string& name,
+                                                   const std::vector<std::string>& included) {
+  pugi::xml_document doc, live;
+  RETURN_IF_ERROR(Load(live_xml, live));
+  pugi::xml_node root = doc.append_child("domaincheckpoint");
+  RETURN_IF_ERROR(FillCheckpoint(live_xml, name, included, root));
+  root.append_child("creationTime").text().set(0);  // libvirt only wants one
+  root.append_copy(live.child("domain"));
+  return Print(doc);
+}
+
+std::vector<std::string> CheckpointDisks(std::string_view checkpoint_xml) {
+  std::vector<std::string> disks;
+  pugi::xml_document doc;
+  if (!doc.load_buffer(checkpoint_xml.data(), checkpoint_xml.size())) return disks;
+  for (const pugi::xml_node disk : doc.child("domaincheckpoint").child("disks").children("disk")) {
+    if (Attr(disk, "checkpoint") == "bitmap") disks.emplace_back(Attr(disk, "name"));
+  }
+  return disks;
 }
 
 absl::StatusOr<std::string> MemorySnapshotXml(std::string_view live_xml, const std::string& file) {

@@ -55,15 +55,30 @@ struct RewrittenDomain {
 // Errors: INVALID_ARGUMENT / INVALID_REQUEST this is no domain XML, or it has no disk of a name in `disk_paths`.
 absl::StatusOr<RewrittenDomain> RewriteDomain(std::string_view xml, const RewriteOptions& options);
 
-// The <domainbackup> of a full pull: `included` disks get a scratch file, all others are named with backup='no', since
+// The <domainbackup> of a pull: `included` disks get a scratch file, all others are named with backup='no', since
 // libvirt would decide by itself about disks that are not named. `live_xml` is that of the running VM.
 // Errors: INVALID_ARGUMENT / INVALID_REQUEST a disk isn't there or can't be read.
+// A disk with a checkpoint in `incremental` also exports its changes since then, as the bitmap kChangesBitmap.
+inline constexpr char kChangesBitmap[] = "changes";
 struct BackupDisk {
   std::string name;
   std::string scratch_file;
+  std::string incremental = "";
 };
 absl::StatusOr<std::string> BackupXml(std::string_view live_xml, const std::vector<BackupDisk>& included,
                                       const std::string& socket);
+
+// The <domaincheckpoint> that begins a checkpoint for `included` disks and no others.
+// Errors: INVALID_ARGUMENT / INVALID_REQUEST a disk isn't there.
+absl::StatusOr<std::string> CheckpointXml(std::string_view live_xml, const std::string& name,
+                                          const std::vector<std::string>& included);
+
+// The same of one that began earlier, to make it known to libvirt again.
+absl::StatusOr<std::string> RedefinedCheckpointXml(std::string_view live_xml, const std::string& name,
+                                                   const std::vector<std::string>& included);
+
+// Targets of the disks that a checkpoint covers, of what virDomainCheckpointGetXMLDesc gives.
+std::vector<std::string> CheckpointDisks(std::string_view checkpoint_xml);
 
 // The <domainsnapshot> that writes memory and devices into `file` and leaves every disk alone.
 absl::StatusOr<std::string> MemorySnapshotXml(std::string_view live_xml, const std::string& file);

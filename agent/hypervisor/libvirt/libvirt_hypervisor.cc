@@ -8,6 +8,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "agent/hypervisor/image/image_writer.h"
+#include "agent/hypervisor/libvirt/change_tracking.h"
 #include "agent/hypervisor/libvirt/checkpoints.h"
 #include "agent/hypervisor/libvirt/daemon_network.h"
 #include "agent/hypervisor/libvirt/domain_xml.h"
@@ -295,6 +296,10 @@ absl::StatusOr<std::unique_ptr<PreparedPointInTime>> LibvirtHypervisor::PrepareP
     return PrepareOfflineView({connection_, files_, clock_}, vm, options);
   }
   return PreparePullBackup({connection_, files_, clock_}, uuid, options);
+}
+
+absl::StatusOr<CleanUpReport> LibvirtHypervisor::RemoveCheckpoints(const std::string& uuid, const std::string& keep) {
+  return RemoveDomainCheckpoints({connection_, files_, clock_}, uuid, keep);
 }
 
 absl::StatusOr<CleanUpReport> LibvirtHypervisor::CleanUp(const std::string& uuid, const std::string& scratch_folder,

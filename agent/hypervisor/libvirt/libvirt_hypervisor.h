@@ -38,6 +38,7 @@ class LibvirtHypervisor final : public Hypervisor {
   absl::Status CheckNoJob(const std::string& uuid) override;
   absl::StatusOr<std::unique_ptr<PreparedPointInTime>> PreparePointInTime(const std::string& uuid,
                                                                           const PointInTimeOptions& options) override;
+  absl::StatusOr<CleanUpReport> RemoveCheckpoints(const std::string& uuid, const std::string& keep) override;
   absl::StatusOr<CleanUpReport> CleanUp(const std::string& uuid, const std::string& scratch_folder,
                                         const std::string& owner_tag) override;
   absl::Status CheckCanSave(const std::string& uuid, const SaveOptions& options) override;

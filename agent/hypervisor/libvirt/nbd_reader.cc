@@ -23,12 +23,16 @@ constexpr uint32_t kPieceBytesMax = 32 * base::kMiB;
 constexpr uint64_t kBlockStatusBytes = 2 * base::kGiB;
 constexpr char kAllocation[] = "base:allocation";
 constexpr uint32_t kZeroFlag = 2;  // NBD_STATE_ZERO
+constexpr char kBitmapPrefix[] = "qemu:dirty-bitmap:";
+constexpr uint32_t kDirtyFlag = 1;
 constexpr absl::Duration kHealthInterval = absl::Seconds(1);
 constexpr int kPollMs = 1000;  // so that health is looked at although nothing arrives
 
-// Collects (length, flags) pairs from `offset` on.
+// Collects (length, flags) pairs from `offset` on: of one context, and of its flags one, as Extent::zero.
 struct ExtentCollector {
   std::vector<Extent>& extents;
+  std::string_view context;
+  uint32_t flag;
   uint64_t offset;
   uint64_t end;
 
@@ -43,8 +47,8 @@ struct ExtentCollector {
 
 int OnExtents(void* user_data, const char* context, uint64_t offset, uint32_t* entries, size_t count, int*) {
   auto* collector = static_cast<ExtentCollector*>(user_data);
-  if (std::string_view(context) != kAllocation || offset != collector->offset) return 0;
-  for (size_t i = 0; i + 1 < count; i += 2) collector->Add(entries[i], (entries[i + 1] & kZeroFlag) != 0);
+  if (context != collector->context || offset != collector->offset) return 0;
+  for (size_t i = 0; i + 1 < count; i += 2) collector->Add(entries[i], (entries[i + 1] & collector->flag) != 0);
   return 0;
 }
 
@@ -83,22 +87,27 @@ class NbdReader::Requests {
   uint64_t done_ = 0;  // of *next_
 };
 
-NbdReader::NbdReader(std::string export_name, base::Clock& clock, std::function<absl::Status()> health)
-    : export_name_(std::move(export_name)), clock_(clock), health_(std::move(health)), nbd_(nbd_create()) {}
+NbdReader::NbdReader(const NbdExport& what, base::Clock& clock, std::function<absl::Status()> health)
+    : export_name_(what.name),
+      changes_context_(what.bitmap.empty() ? "" : kBitmapPrefix + what.bitmap),
+      no_changes_(what.no_changes),
+      clock_(clock),
+      health_(std::move(health)),
+      nbd_(nbd_create()) {}
 
 NbdReader::~NbdReader() = default;
 
-absl::StatusOr<std::unique_ptr<BlockReader>> NbdReader::Open(const std::string& socket, const std::string& export_name,
+absl::StatusOr<std::unique_ptr<BlockReader>> NbdReader::Open(const std::string& socket, const NbdExport& what,
                                                              base::Clock& clock, std::function<absl::Status()> health) {
-  std::unique_ptr<NbdReader> reader(new NbdReader(export_name, clock, std::move(health)));
+  std::unique_ptr<NbdReader> reader(new NbdReader(what, clock, std::move(health)));
   RETURN_IF_ERROR(reader->Connect(socket));
   return reader;
 }
 
 absl::StatusOr<std::unique_ptr<BlockReader>> NbdReader::OpenServer(const std::vector<std::string>& command,
-                                                                   const std::string& export_name, base::Clock& clock,
+                                                                   const NbdExport& what, base::Clock& clock,
                                                                    std::function<absl::Status()> health) {
-  std::unique_ptr<NbdReader> reader(new NbdReader(export_name, clock, std::move(health)));
+  std::unique_ptr<NbdReader> reader(new NbdReader(what, clock, std::move(health)));
   RETURN_IF_ERROR(reader->Start(command));
   return reader;
 }
@@ -111,6 +120,7 @@ absl::Status NbdReader::SetUp() {
       nbd_add_meta_context(h, kAllocation) != 0) {
     return Error("open");
   }
+  if (!changes_context_.empty() && nbd_add_meta_context(h, changes_context_.c_str()) != 0) return Error("open");
   return absl::OkStatus();
 }
 
@@ -153,19 +163,34 @@ absl::Status NbdReader::Error(const char* what) const {
 
 absl::StatusOr<std::vector<Extent>> NbdReader::Extents() {
   if (nbd_ == nullptr) return Error("use");
-  std::vector<Extent> extents;
-  if (nbd_can_meta_context(nbd_.get(), kAllocation) != 1) {
-    extents.push_back({0, capacity_bytes_, false});
-    return extents;
+  if (nbd_can_meta_context(nbd_.get(), kAllocation) != 1) return std::vector<Extent>{{0, capacity_bytes_, false}};
+  return BlockStatus(kAllocation, kZeroFlag);
+}
+
+absl::StatusOr<std::vector<Extent>> NbdReader::Changes() {
+  if (nbd_ == nullptr) return Error("use");
+  if (changes_context_.empty() || nbd_can_meta_context(nbd_.get(), changes_context_.c_str()) != 1) {
+    if (!no_changes_.ok()) return no_changes_;
+    return base::Error(StatusCode::kFailedPrecondition, "CBT_CHECKPOINT_BROKEN",
+                       "QEMU doesn't export the changes of disk '{}'", export_name_);
   }
+  ASSIGN_OR_RETURN(std::vector<Extent> extents, BlockStatus(changes_context_, kDirtyFlag));
+  std::erase_if(extents, [](const Extent& extent) { return !extent.zero; });  // here: not dirty
+  for (Extent& extent : extents) extent.zero = false;
+  return extents;
+}
+
+// The whole disk in stretches that have `flag` (as Extent::zero) or don't.
+absl::StatusOr<std::vector<Extent>> NbdReader::BlockStatus(const std::string& context, uint32_t flag) {
+  std::vector<Extent> extents;
   for (uint64_t offset = 0; offset < capacity_bytes_;) {
-    ExtentCollector collector{extents, offset, capacity_bytes_};
+    ExtentCollector collector{extents, context, flag, offset, capacity_bytes_};
     const uint64_t count = std::min(kBlockStatusBytes, capacity_bytes_ - offset);
     const nbd_extent_callback callback{OnExtents, &collector, nullptr};
     if (nbd_block_status(nbd_.get(), count, offset, callback, 0) != 0) return Error("ask for the allocation of");
     if (collector.offset == offset) {
-      return base::Error(StatusCode::kInternal, "HYPERVISOR_ERROR", "no allocation given for disk '{}' at {}", export_name_,
-                         offset);
+      return base::Error(StatusCode::kInternal, "HYPERVISOR_ERROR", "no {} given for disk '{}' at {}", context,
+                         export_name_, offset);
     }
     offset = collector.offset;
   }

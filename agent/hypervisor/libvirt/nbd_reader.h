@@ -14,22 +14,31 @@
 
 namespace umbra::hypervisor {
 
+// What is opened of a server.
+struct NbdExport {
+  std::string name;
+  std::string bitmap = "";  // of changes (QEMU's dirty bitmap of this name); empty: none
+  // What Changes says when there is no bitmap, or the server doesn't export it after all.
+  absl::Status no_changes = absl::OkStatus();
+};
+
 // One thread at a time. A lost connection is ABORTED / GUEST_STOPPED, and the reader is of no use any more.
 class NbdReader final : public BlockReader {
  public:
   // `health` is asked about once a second while reading; its error ends the reading. What it refers to, and `clock`, must
   // outlive the reader.
-  static absl::StatusOr<std::unique_ptr<BlockReader>> Open(const std::string& socket, const std::string& export_name,
+  static absl::StatusOr<std::unique_ptr<BlockReader>> Open(const std::string& socket, const NbdExport& what,
                                                            base::Clock& clock, std::function<absl::Status()> health);
   // The same from a server of its own: `command` is started with the socket in its hands (systemd's socket activation, as
   // qemu-nbd understands it) and ended with the reader.
   static absl::StatusOr<std::unique_ptr<BlockReader>> OpenServer(const std::vector<std::string>& command,
-                                                                 const std::string& export_name, base::Clock& clock,
+                                                                 const NbdExport& what, base::Clock& clock,
                                                                  std::function<absl::Status()> health);
   ~NbdReader() override;
 
   uint64_t capacity_bytes() const override { return capacity_bytes_; }
   absl::StatusOr<std::vector<Extent>> Extents() override;
+  absl::StatusOr<std::vector<Extent>> Changes() override;
   absl::Status ReadExtents(const std::vector<Extent>& extents, uint32_t piece_bytes, const BlockSink& sink) override;
   absl::Status ReadAt(uint64_t offset_bytes, base::MutableBytes out) override;
 
@@ -40,12 +49,13 @@ class NbdReader final : public BlockReader {
   struct Slot;
   class Requests;
 
-  NbdReader(std::string export_name, base::Clock& clock, std::function<absl::Status()> health);
+  NbdReader(const NbdExport& what, base::Clock& clock, std::function<absl::Status()> health);
 
   absl::Status SetUp();
   absl::Status Connect(const std::string& socket);
   absl::Status Start(const std::vector<std::string>& command);
   absl::Status LearnSize();
+  absl::StatusOr<std::vector<Extent>> BlockStatus(const std::string& context, uint32_t flag);
   absl::Status Error(const char* what) const;
   absl::Status Pump(std::vector<Slot>& slots, Requests& requests, uint32_t piece_bytes, const BlockSink& sink);
   absl::Status Submit(Slot& slot, Requests& requests);
@@ -53,6 +63,8 @@ class NbdReader final : public BlockReader {
   absl::Status CheckHealth();
 
   const std::string export_name_;
+  const std::string changes_context_;  // empty: none
+  const absl::Status no_changes_;
   base::Clock& clock_;
   const std::function<absl::Status()> health_;
   std::unique_ptr<nbd_handle, Handle> nbd_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "agent/hypervisor/libvirt/change_tracking.h"
 #include "agent/hypervisor/libvirt/nbd_reader.h"
 #include "storage/base/status.h"
 
@@ -15,7 +16,8 @@ constexpr char kServer[] = "qemu-nbd";
 
 struct OfflineDisk {
   Disk disk;
-  std::string stamp;  // of its file, at the moment of the view
+  DiskTracking tracking;
+  std::string stamp = "";  // of its file, at the moment of the view
 };
 
 // QEMU's own words for the image; force-share: without a lock.
@@ -33,8 +35,9 @@ absl::Status Started(const std::string& uuid, std::string_view why) {
 
 class OfflineView final : public PointInTime {
  public:
-  OfflineView(const PullBackupEnvironment& environment, std::string uuid, std::vector<OfflineDisk> disks, absl::Time time)
-      : env_(environment), uuid_(std::move(uuid)), disks_(std::move(disks)), time_(time) {}
+  OfflineView(const PullBackupEnvironment& environment, std::string uuid, std::vector<OfflineDisk> disks,
+              std::string base, absl::Time time)
+      : env_(environment), uuid_(std::move(uuid)), disks_(std::move(disks)), base_(std::move(base)), time_(time) {}
 
   absl::Time time() const override { return time_; }
 
@@ -43,9 +46,27 @@ class OfflineView final : public PointInTime {
     if (found == disks_.end()) {
       return base::Error(StatusCode::kInvalidArgument, "INVALID_REQUEST", "disk '{}' isn't in the view", name);
     }
-    const std::vector<std::string> command = {kServer, "--read-only", "--export-name=" + name, "--image-opts",
-                                              ImageOptions(found->disk)};
-    return NbdReader::OpenServer(command, name, env_.clock, [this] { return Health(); });
+    std::vector<std::string> command = {kServer, "--read-only", "--export-name=" + name, "--image-opts",
+                                        ImageOptions(found->disk)};
+    NbdExport what{name, "", found->tracking.since_base};
+    if (what.no_changes.ok()) {
+      std::vector<std::string> with_bitmap = command;
+      with_bitmap.insert(with_bitmap.begin() + 1, "--bitmap=" + base_);
+      auto reader = NbdReader::OpenServer(with_bitmap, {name, base_}, env_.clock, [this] { return Health(); });
+      if (reader.ok()) return reader;
+      // qemu-nbd ends at once when the image has no such bitmap, or one that was in use when QEMU died.
+      what.no_changes = base::Error(StatusCode::kFailedPrecondition, "CBT_CHECKPOINT_BROKEN",
+                                    "its image has no whole bitmap {}", base_);
+    }
+    return NbdReader::OpenServer(command, what, env_.clock, [this] { return Health(); });
+  }
+
+  Checkpoint checkpoint() const override {
+    Checkpoint checkpoint{base_, {}};
+    for (const OfflineDisk& disk : disks_) {
+      if (disk.tracking.since_base.ok()) checkpoint.disks.push_back(disk.tracking.disk);
+    }
+    return checkpoint.disks.empty() ? Checkpoint() : checkpoint;
   }
 
   absl::Status Health() override {
@@ -66,22 +87,22 @@ class OfflineView final : public PointInTime {
   const PullBackupEnvironment env_;
   const std::string uuid_;
   const std::vector<OfflineDisk> disks_;
+  const std::string base_;  // name of the checkpoint that changes are counted from
   const absl::Time time_;
 };
 
 class PreparedOfflineView final : public PreparedPointInTime {
  public:
-  PreparedOfflineView(const PullBackupEnvironment& environment, std::string uuid, std::vector<Disk> disks)
-      : env_(environment), uuid_(std::move(uuid)), disks_(std::move(disks)) {}
+  PreparedOfflineView(const PullBackupEnvironment& environment, std::string uuid, std::vector<OfflineDisk> disks,
+                      std::string base)
+      : env_(environment), uuid_(std::move(uuid)), disks_(std::move(disks)), base_(std::move(base)) {}
 
   absl::StatusOr<std::unique_ptr<PointInTime>> Begin() override {
     const absl::Time time = env_.clock.Now();
-    std::vector<OfflineDisk> disks;
-    for (const Disk& disk : disks_) {
-      ASSIGN_OR_RETURN(std::string stamp, env_.files.StampOf(disk.path));
-      disks.push_back({disk, std::move(stamp)});
+    for (OfflineDisk& disk : disks_) {
+      ASSIGN_OR_RETURN(disk.stamp, env_.files.StampOf(disk.disk.path));
     }
-    auto view = std::make_unique<OfflineView>(env_, uuid_, std::move(disks), time);
+    auto view = std::make_unique<OfflineView>(env_, uuid_, disks_, base_, time);
     RETURN_IF_ERROR(view->Health());
     return view;
   }
@@ -89,7 +110,8 @@ class PreparedOfflineView final : public PreparedPointInTime {
  private:
   const PullBackupEnvironment env_;
   const std::string uuid_;
-  const std::vector<Disk> disks_;
+  std::vector<OfflineDisk> disks_;
+  const std::string base_;
 };
 
 }  // namespace
@@ -113,7 +135,11 @@ absl::StatusOr<std::unique_ptr<PreparedPointInTime>> PrepareOfflineView(const Pu
     }
     disks.push_back(*found);
   }
-  return std::make_unique<PreparedOfflineView>(env, vm.uuid, std::move(disks));
+  ASSIGN_OR_RETURN(const DomainPtr domain, env.connection.Find(vm.uuid));
+  ASSIGN_OR_RETURN(const std::vector<DiskTracking> tracking, LookAtTracking(env, domain.get(), disks, options.base));
+  std::vector<OfflineDisk> offline;
+  for (size_t i = 0; i < disks.size(); ++i) offline.push_back({disks[i], tracking[i]});
+  return std::make_unique<PreparedOfflineView>(env, vm.uuid, std::move(offline), options.base.name);
 }
 
 }  // namespace umbra::hypervisor

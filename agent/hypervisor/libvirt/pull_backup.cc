@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "agent/hypervisor/libvirt/change_tracking.h"
 #include "agent/hypervisor/libvirt/domain_xml.h"
 #include "agent/hypervisor/libvirt/nbd_reader.h"
 #include "storage/base/log.h"
@@ -116,14 +117,22 @@ absl::Status CheckScratchSpace(base::Filesystem& files, const std::string& folde
                      base::FormatSize(free_bytes));
 }
 
+// One way to cut a view.
+struct Cut {
+  std::string backup_xml;
+  std::string checkpoint_xml;       // empty: no checkpoint begins
+  Checkpoint checkpoint;            // what begins
+  std::vector<DiskTracking> disks;  // since_base is OK for those whose changes are exported
+};
+
 class PullBackup final : public PointInTime {
  public:
-  PullBackup(const PullBackupEnvironment& environment, std::string uuid, ScratchNames names,
-             std::vector<std::string> disks, bool was_paused, absl::Time time)
+  PullBackup(const PullBackupEnvironment& environment, std::string uuid, ScratchNames names, Cut cut, bool was_paused,
+             absl::Time time)
       : env_(environment),
         uuid_(std::move(uuid)),
         names_(std::move(names)),
-        disks_(std::move(disks)),
+        cut_(std::move(cut)),
         was_paused_(was_paused),
         time_(time) {}
 
@@ -135,11 +144,14 @@ class PullBackup final : public PointInTime {
   absl::Time time() const override { return time_; }
 
   absl::StatusOr<std::unique_ptr<BlockReader>> OpenDisk(const std::string& disk) override {
-    if (std::find(disks_.begin(), disks_.end(), disk) == disks_.end()) {
-      return Invalid(fmt::format("disk '{}' isn't in the view", disk));
-    }
-    return NbdReader::Open(names_.Socket(), disk, env_.clock, [this] { return Health(); });
+    const auto found =
+        std::find_if(cut_.disks.begin(), cut_.disks.end(), [&](const DiskTracking& d) { return d.disk.name == disk; });
+    if (found == cut_.disks.end()) return Invalid(fmt::format("disk '{}' isn't in the view", disk));
+    const NbdExport what{disk, found->since_base.ok() ? kChangesBitmap : "", found->since_base};
+    return NbdReader::Open(names_.Socket(), what, env_.clock, [this] { return Health(); });
   }
+
+  Checkpoint checkpoint() const override { return cut_.checkpoint; }
 
   absl::Status Health() override {
     auto domain = env_.connection.Find(uuid_);
@@ -175,7 +187,7 @@ class PullBackup final : public PointInTime {
   const PullBackupEnvironment env_;
   const std::string uuid_;
   const ScratchNames names_;
-  const std::vector<std::string> disks_;
+  const Cut cut_;
   const bool was_paused_;
   const absl::Time time_;
   bool closed_ = false;
@@ -183,14 +195,14 @@ class PullBackup final : public PointInTime {
 
 class PreparedPullBackup final : public PreparedPointInTime {
  public:
+  // `cuts`: to be tried in this order; at least one.
   PreparedPullBackup(const PullBackupEnvironment& environment, std::string uuid, ScratchNames names, DomainPtr domain,
-                     std::string xml, std::vector<std::string> disks, bool was_paused)
+                     std::vector<Cut> cuts, bool was_paused)
       : env_(environment),
         uuid_(std::move(uuid)),
         names_(std::move(names)),
         domain_(std::move(domain)),
-        xml_(std::move(xml)),
-        disks_(std::move(disks)),
+        cuts_(std::move(cuts)),
         was_paused_(was_paused) {}
 
   // Not in Begin: the guest is frozen then.
@@ -200,14 +212,46 @@ class PreparedPullBackup final : public PreparedPointInTime {
 
   absl::StatusOr<std::unique_ptr<PointInTime>> Begin() override {
     const absl::Time time = env_.clock.Now();
-    if (virDomainBackupBegin(domain_.get(), xml_.c_str(), nullptr, 0) != 0) {
-      failed_ = true;
-      return BeginError();
+    std::string why;  // not as wished
+    for (Cut& cut : cuts_) {
+      const char* checkpoint = cut.checkpoint_xml.empty() ? nullptr : cut.checkpoint_xml.c_str();
+      if (virDomainBackupBegin(domain_.get(), cut.backup_xml.c_str(), checkpoint, 0) == 0) {
+        for (DiskTracking& disk : cut.disks) Explain(why, disk);
+        return std::make_unique<PullBackup>(env_, uuid_, names_, std::move(cut), was_paused_, time);
+      }
+      if (&cut == &cuts_.back() || !MayBeTracking()) break;
+      why = LastErrorText();
     }
-    return std::make_unique<PullBackup>(env_, uuid_, names_, disks_, was_paused_, time);
+    failed_ = true;
+    return BeginError();
   }
 
  private:
+  // Could libvirt's last error have to do with checkpoints? Of the others a second try would only cost time.
+  static bool MayBeTracking() {
+    switch (LastErrorCode()) {
+      case VIR_ERR_NO_DOMAIN_CHECKPOINT:
+      case VIR_ERR_INVALID_DOMAIN_CHECKPOINT:
+      case VIR_ERR_CHECKPOINT_INCONSISTENT:
+      case VIR_ERR_CONFIG_UNSUPPORTED:
+      case VIR_ERR_OPERATION_UNSUPPORTED:
+        return true;
+      case VIR_ERR_INTERNAL_ERROR: {  // QEMU's own words
+        const std::string text = LastErrorText();
+        return text.find("itmap") != std::string::npos || text.find("heckpoint") != std::string::npos;
+      }
+      default:
+        return false;
+    }
+  }
+
+  // A disk whose changes were to be exported, and aren't because of `why`.
+  static void Explain(const std::string& why, DiskTracking& disk) {
+    if (why.empty() || base::ReasonOf(disk.since_base) != "CBT_CHECKPOINT_BROKEN") return;
+    disk.since_base = base::Error(StatusCode::kFailedPrecondition, "CBT_CHECKPOINT_BROKEN",
+                                  "QEMU lost track of its changes: {}", why);
+  }
+
   absl::Status BeginError() const {
     const std::string text = LastErrorText();
     if (text.find("No space left") != std::string::npos) {
@@ -224,8 +268,7 @@ class PreparedPullBackup final : public PreparedPointInTime {
   const std::string uuid_;
   const ScratchNames names_;
   const DomainPtr domain_;
-  const std::string xml_;
-  const std::vector<std::string> disks_;
+  std::vector<Cut> cuts_;
   const bool was_paused_;
   bool failed_ = false;
 };
@@ -243,6 +286,64 @@ absl::Status CheckOptions(const PointInTimeOptions& options) {
     return Invalid(fmt::format("'{}' is no possible owner tag", options.owner_tag));
   }
   return absl::OkStatus();
+}
+
+// The live XML knows where a disk is; how large it is, QEMU says.
+absl::StatusOr<std::vector<Disk>> DisksOf(virDomainPtr domain, std::string_view live_xml,
+                                          const std::vector<std::string>& names) {
+  ASSIGN_OR_RETURN(const DomainDescription description, ParseDomain(live_xml));
+  std::vector<Disk> disks;
+  for (const std::string& name : names) {
+    const auto& all = description.vm.disks;
+    const auto found = std::find_if(all.begin(), all.end(), [&](const Disk& d) { return d.name == name; });
+    if (found == all.end()) return Invalid(fmt::format("'{}' has no disk '{}'", description.vm.name, name));
+    virDomainBlockInfo info{};
+    disks.push_back(*found);
+    if (virDomainGetBlockInfo(domain, name.c_str(), &info, 0) == 0) disks.back().capacity_bytes = info.capacity;
+  }
+  return disks;
+}
+
+absl::StatusOr<Cut> MakeCut(std::string_view live_xml, const ScratchNames& names,
+                            const std::vector<DiskTracking>& tracking, const std::string& base,
+                            const std::string& checkpoint) {
+  Cut cut;
+  cut.disks = tracking;
+  std::vector<BackupDisk> disks;
+  std::vector<std::string> tracked;
+  for (const DiskTracking& disk : tracking) {
+    disks.push_back({disk.disk.name, names.ScratchFile(disk.disk.name), disk.since_base.ok() ? base : ""});
+    if (checkpoint.empty() || !disk.trackable) continue;
+    tracked.push_back(disk.disk.name);
+    cut.checkpoint.disks.push_back(disk.disk);
+  }
+  ASSIGN_OR_RETURN(cut.backup_xml, BackupXml(live_xml, disks, names.Socket()));
+  if (tracked.empty()) return cut;
+  cut.checkpoint.name = checkpoint;
+  ASSIGN_OR_RETURN(cut.checkpoint_xml, CheckpointXml(live_xml, checkpoint, tracked));
+  return cut;
+}
+
+// From the best one to the one that libvirt can't refuse because of checkpoints.
+absl::StatusOr<std::vector<Cut>> PlanCuts(std::string_view live_xml, const ScratchNames& names,
+                                          std::vector<DiskTracking> tracking, const PointInTimeOptions& options) {
+  const std::string checkpoint = options.track_changes ? kCheckpointPrefix + options.owner_tag : "";
+  std::vector<Cut> cuts;
+  ASSIGN_OR_RETURN(cuts.emplace_back(), MakeCut(live_xml, names, tracking, options.base.name, checkpoint));
+  bool incremental = false;
+  for (DiskTracking& disk : tracking) {
+    if (!disk.since_base.ok()) continue;
+    incremental = true;
+    disk.since_base =
+        base::MakeError(StatusCode::kFailedPrecondition, "CBT_CHECKPOINT_BROKEN", "QEMU lost track of its changes");
+  }
+  if (incremental) {
+    ASSIGN_OR_RETURN(cuts.emplace_back(), MakeCut(live_xml, names, tracking, "", checkpoint));
+  }
+  if (!cuts.back().checkpoint_xml.empty()) {
+    ASSIGN_OR_RETURN(cuts.emplace_back(), MakeCut(live_xml, names, tracking, "", ""));
+  }
+  return cuts;
 }
 
 }  // namespace
@@ -276,13 +377,17 @@ absl::StatusOr<std::unique_ptr<PreparedPointInTime>> PreparePullBackup(const Pul
   const CString live(virDomainGetXMLDesc(domain.get(), 0));
   if (live == nullptr) return LibvirtError("get the live domain XML");
   const ScratchNames names(options.scratch_folder, options.owner_tag, uuid);
-  std::vector<BackupDisk> disks;
-  for (const std::string& disk : options.disks) disks.push_back({disk, names.ScratchFile(disk)});
-  ASSIGN_OR_RETURN(std::string xml, BackupXml(live.get(), disks, names.Socket()));
+  ASSIGN_OR_RETURN(const std::vector<Disk> disks, DisksOf(domain.get(), live.get(), options.disks));
+  ASSIGN_OR_RETURN(const std::vector<DiskTracking> tracking, LookAtTracking(env, domain.get(), disks, options.base));
+  const bool forgotten = std::any_of(tracking.begin(), tracking.end(), [](const DiskTracking& disk) {
+    return base::ReasonOf(disk.since_base) == "CBT_CHECKPOINT_MISSING";
+  });
+  if (forgotten) RemoveForgottenBitmaps(domain.get(), live.get(), options.base);
+  ASSIGN_OR_RETURN(std::vector<Cut> cuts, PlanCuts(live.get(), names, tracking, options));
   RETURN_IF_ERROR(env.files.MakeDirectories(names.folder));
   RETURN_IF_ERROR(RemoveFiles(env.files, names).status());
   RETURN_IF_ERROR(CheckScratchSpace(env.files, names.folder, kScratchBytesMin));
-  return std::make_unique<PreparedPullBackup>(env, uuid, names, std::move(domain), std::move(xml), options.disks,
+  return std::make_unique<PreparedPullBackup>(env, uuid, names, std::move(domain), std::move(cuts),
                                               state.state == VIR_DOMAIN_PAUSED);
 }
 

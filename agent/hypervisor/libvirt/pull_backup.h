@@ -1,8 +1,11 @@
-// A point in time as libvirt's pull-mode backup: QEMU copies what the guest overwrites into scratch files, and serves the
-// view by NBD on a unix socket.
+// A point in time as libvirt's pull-mode backup: QEMU copies what the guest overwrites into scratch files, and serves
+// the view by NBD on a unix socket.
 //
-// What it leaves on the host while it lasts: the domain's backup job, SCRATCH/TAG-UUID8.nbd and SCRATCH/TAG-UUID8-DISK.scratch.
-// It ends with the job's "abort", which is the normal end of a pull backup.
+// With it a checkpoint may begin (change_tracking.h), and changes since an earlier one be exported. Neither may fail a
+// backup: when libvirt refuses, the view is cut without, in the same moment.
+//
+// What it leaves on the host while it lasts: the domain's backup job, SCRATCH/TAG-UUID8.nbd and
+// SCRATCH/TAG-UUID8-DISK.scratch. It ends with the job's "abort", which is the normal end of a pull backup.
 #ifndef UMBRA_AGENT_HYPERVISOR_LIBVIRT_PULL_BACKUP_H_
 #define UMBRA_AGENT_HYPERVISOR_LIBVIRT_PULL_BACKUP_H_
 

@@ -50,6 +50,8 @@ struct SimulatedHypervisor::View {
   bool lost = false;     // the guest died
   bool full = false;     // the scratch folder is
   bool offline = false;  // the VM was off: `scratch` of each part is the disk itself
+  std::map<std::string, absl::StatusOr<std::vector<bool>>> changed;  // since the base, by disk and block
+  Checkpoint checkpoint;                                             // for the next view
   bool started = false;  // an offline one: the VM was started since
 };
 
@@ -58,6 +60,15 @@ struct SimulatedHypervisor::Vm {
     SimulatedDisk spec;
     std::string path;                  // empty: excluded
     std::unique_ptr<base::File> file;  // open while the VM is on
+    std::string generation = "";       // of the file
+
+    uint64_t blocks() const { return (spec.capacity_bytes + kBlock - 1) / kBlock; }
+    TrackedDisk tracked() const { return {spec.name, generation, spec.capacity_bytes}; }
+  };
+  // What changed since, by disk and block. A disk without an entry isn't tracked; one of another size is broken.
+  struct Tracked {
+    std::map<std::string, std::vector<bool>> changed;
+    bool broken = false;  // the VM's process was killed
   };
 
   struct Checkpoint {
@@ -88,6 +99,7 @@ struct SimulatedHypervisor::Vm {
   uint64_t view_bytes_read = 0;
   std::shared_ptr<View> view;  // shared with who reads it: the VM may die first
   std::weak_ptr<View> offline_view;
+  std::map<std::string, Tracked> checkpoints;  // by name
   std::string memory;
   int boots = 0;
 };
@@ -114,6 +126,22 @@ class SimulatedHypervisor::Reader final : public BlockReader {
       extents.back().length_bytes += part.size();
     }
     return extents;
+  }
+
+  absl::StatusOr<std::vector<Extent>> Changes() override {
+    const auto found = view_->changed.find(disk_);
+    if (found == view_->changed.end()) return BlockReader::Changes();
+    RETURN_IF_ERROR(found->second.status());
+    const std::vector<bool>& blocks = *found->second;
+    std::vector<Extent> changes;
+    for (uint64_t block = 0; block < blocks.size(); ++block) {
+      if (!blocks[block]) continue;
+      const uint64_t at = block * kBlock;
+      if (changes.empty() || changes.back().offset_bytes + changes.back().length_bytes != at)
+        changes.push_back({at, 0, false});
+      changes.back().length_bytes += std::min(kBlock, capacity_bytes_ - at);
+    }
+    return changes;
   }
 
   absl::Status ReadExtents(const std::vector<Extent>& extents, uint32_t piece_bytes, const BlockSink& sink) override {
@@ -162,6 +190,8 @@ class SimulatedHypervisor::PointInTimeView final : public PointInTime {
     RETURN_IF_ERROR(owner_.ViewHealthLocked(*view_));
     return std::make_unique<Reader>(owner_, vm_, view_, disk, file->spec.capacity_bytes);
   }
+
+  Checkpoint checkpoint() const override { return view_->checkpoint; }
 
   absl::Status Health() override {
     absl::MutexLock lock(&owner_.mu_);
@@ -214,7 +244,7 @@ absl::StatusOr<std::string> SimulatedHypervisor::CreateVm(const SimulatedVmSpec&
   const std::string folder = folder_ + "/" + spec.name;
   RETURN_IF_ERROR(files_.MakeDirectories(folder));
   for (const SimulatedDisk& disk : spec.disks) {
-    Vm::DiskFile file{disk, "", nullptr};
+    Vm::DiskFile file{disk, "", nullptr, random_.Uuid()};
     if (disk.exclusion == DiskExclusion::kNone) {
       file.path = fmt::format("{}/{}.raw", folder, disk.name);
       ASSIGN_OR_RETURN(auto created, files_.Open(file.path, base::OpenMode::kCreate));
@@ -257,7 +287,86 @@ absl::Status SimulatedHypervisor::GuestWrite(const std::string& uuid, const std:
     return Invalid(fmt::format("write of {} bytes at {} of disk '{}'", data.size(), offset, disk));
   }
   RETURN_IF_ERROR(PreserveLocked(*vm, disk, offset, data.size()));
+  for (auto& [name, tracked] : vm->checkpoints) {
+    const auto blocks = tracked.changed.find(disk);
+    if (blocks == tracked.changed.end()) continue;
+    for (uint64_t b = offset / kBlock; b <= (offset + data.size() - 1) / kBlock; ++b) blocks->second.at(b) = true;
+  }
   return file->file->WriteAt(offset, data);
+}
+
+absl::Status SimulatedHypervisor::WriteUnseen(const std::string& uuid, const std::string& disk, uint64_t offset,
+                                              base::Bytes data) {
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
+  const Vm::DiskFile* file = vm->Find(disk);
+  if (file == nullptr || file->path.empty()) return Invalid(fmt::format("no disk '{}'", disk));
+  ASSIGN_OR_RETURN(const auto opened, files_.Open(file->path, base::OpenMode::kReadWrite));
+  return opened->WriteAt(offset, data);
+}
+
+std::vector<std::string> SimulatedHypervisor::Checkpoints(const std::string& uuid) {
+  absl::MutexLock lock(&mu_);
+  std::vector<std::string> names;
+  const auto vm = FindLocked(uuid);
+  if (!vm.ok()) return names;
+  for (const auto& [name, tracked] : (*vm)->checkpoints) names.push_back(name);
+  return names;
+}
+
+absl::Status SimulatedHypervisor::MakeCheckpoint(const std::string& uuid, const std::string& name) {
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
+  for (const Vm::DiskFile& disk : vm->disks) vm->checkpoints[name].changed[disk.spec.name].resize(disk.blocks());
+  return absl::OkStatus();
+}
+
+absl::Status SimulatedHypervisor::DeleteCheckpoint(const std::string& uuid, const std::string& name) {
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
+  vm->checkpoints.erase(name);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<SimulatedHypervisor::VmPtr> SimulatedHypervisor::FindOffLocked(const std::string& uuid) {
+  ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
+  if (!vm->on()) return vm;
+  return base::Error(StatusCode::kFailedPrecondition, "GUEST_STARTED", "'{}' is on", vm->name);
+}
+
+absl::Status SimulatedHypervisor::AddDisk(const std::string& uuid, const SimulatedDisk& disk) {
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(VmPtr vm, FindOffLocked(uuid));
+  Vm::DiskFile file{disk, fmt::format("{}/{}/{}-{}.raw", folder_, vm->name, disk.name, random_.Hex(4)), nullptr,
+                    random_.Uuid()};
+  RETURN_IF_ERROR(files_.MakeDirectories(base::DirectoryOf(file.path)));
+  ASSIGN_OR_RETURN(auto created, files_.Open(file.path, base::OpenMode::kCreate));
+  RETURN_IF_ERROR(created->Truncate(disk.capacity_bytes));
+  vm->disks.push_back(std::move(file));
+  return absl::OkStatus();
+}
+
+absl::Status SimulatedHypervisor::RemoveDisk(const std::string& uuid, const std::string& disk) {
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(VmPtr vm, FindOffLocked(uuid));
+  std::erase_if(vm->disks, [&](const Vm::DiskFile& file) { return file.spec.name == disk; });
+  return absl::OkStatus();
+}
+
+absl::Status SimulatedHypervisor::ResizeDisk(const std::string& uuid, const std::string& disk,
+                                             uint64_t capacity_bytes) {
+  absl::MutexLock lock(&mu_);
+  ASSIGN_OR_RETURN(VmPtr vm, FindOffLocked(uuid));
+  Vm::DiskFile* file = vm->Find(disk);
+  if (file == nullptr || file->path.empty()) return Invalid(fmt::format("no disk '{}'", disk));
+  ASSIGN_OR_RETURN(const auto opened, files_.Open(file->path, base::OpenMode::kReadWrite));
+  RETURN_IF_ERROR(opened->Truncate(capacity_bytes));
+  file->spec.capacity_bytes = capacity_bytes;
+  for (auto& [name, tracked] : vm->checkpoints) {
+    if (const auto blocks = tracked.changed.find(disk); blocks != tracked.changed.end())
+      blocks->second.resize(file->blocks(), true);
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> SimulatedHypervisor::GuestRead(const std::string& uuid, const std::string& disk,
@@ -346,7 +455,10 @@ absl::Status SimulatedHypervisor::SaveByHand(const std::string& uuid) {
 
 void SimulatedHypervisor::KillGuest(const std::string& uuid) {
   absl::MutexLock lock(&mu_);
-  if (auto vm = FindLocked(uuid); vm.ok()) StopLocked(**vm);
+  auto vm = FindLocked(uuid);
+  if (!vm.ok()) return;
+  StopLocked(**vm);
+  for (auto& [name, tracked] : (*vm)->checkpoints) tracked.broken = true;
 }
 
 void SimulatedHypervisor::CrashAgent() {
@@ -584,8 +696,58 @@ absl::StatusOr<std::unique_ptr<PointInTime>> SimulatedHypervisor::Begin(const Vm
     RETURN_IF_ERROR((*scratch)->Truncate(capacity));
     view->parts[disk] = {*std::move(scratch), std::vector<bool>((capacity + kBlock - 1) / kBlock)};
   }
+  TrackLocked(*vm, options, *view);
   vm->view = view;
   return std::make_unique<PointInTimeView>(*this, vm, view, agent_life_);
+}
+
+// What changed since the base, at this instant; and, while the VM is on, a new checkpoint.
+void SimulatedHypervisor::TrackLocked(Vm& vm, const PointInTimeOptions& options, View& view) {
+  const auto found = vm.checkpoints.find(options.base.name);
+  const Vm::Tracked* since = found == vm.checkpoints.end() ? nullptr : &found->second;
+  const auto changes = [&](const Vm::DiskFile& disk) -> absl::StatusOr<std::vector<bool>> {
+    if (!disk.spec.trackable) {
+      return base::MakeError(StatusCode::kFailedPrecondition, "CBT_UNSUPPORTED",
+                             "its format can't keep track of changes");
+    }
+    RETURN_IF_ERROR(CheckTracked(options.base, disk.tracked()));
+    if (since == nullptr || !since->changed.contains(disk.spec.name)) {
+      return base::Error(StatusCode::kFailedPrecondition, "CBT_CHECKPOINT_MISSING", "there is no checkpoint {}",
+                         options.base.name);
+    }
+    if (since->broken) {
+      return base::Error(StatusCode::kFailedPrecondition, "CBT_CHECKPOINT_BROKEN", "checkpoint {} is broken",
+                         options.base.name);
+    }
+    return since->changed.at(disk.spec.name);
+  };
+  Checkpoint next;
+  next.name = options.offline ? options.base.name : kCheckpointPrefix + options.owner_tag;
+  Vm::Tracked fresh;
+  for (const std::string& name : options.disks) {
+    const Vm::DiskFile& disk = *vm.Find(name);
+    const auto& changed = view.changed.emplace(name, changes(disk)).first->second;
+    if (options.offline ? !changed.ok() : !disk.spec.trackable) continue;
+    next.disks.push_back(disk.tracked());
+    fresh.changed[name].resize(disk.blocks());
+  }
+  if (next.disks.empty() || (!options.offline && !options.track_changes)) return;
+  if (!options.offline) vm.checkpoints[next.name] = std::move(fresh);
+  view.checkpoint = std::move(next);
+}
+
+absl::StatusOr<CleanUpReport> SimulatedHypervisor::RemoveCheckpoints(const std::string& uuid, const std::string& keep) {
+  absl::MutexLock lock(&mu_);
+  CleanUpReport report;
+  const auto vm = FindLocked(uuid);
+  if (absl::IsNotFound(vm.status())) return report;
+  RETURN_IF_ERROR(vm.status());
+  std::erase_if((*vm)->checkpoints, [&](const auto& entry) {
+    if (!entry.first.starts_with(kCheckpointPrefix) || entry.first == keep) return false;
+    report.actions.push_back("removed checkpoint " + entry.first);
+    return true;
+  });
+  return report;
 }
 
 // Nobody writes while the VM is off: the disks themselves are the view, until it is started.
@@ -602,6 +764,7 @@ absl::StatusOr<std::shared_ptr<SimulatedHypervisor::View>> SimulatedHypervisor::
     ASSIGN_OR_RETURN(auto opened, files_.Open(file.path, base::OpenMode::kRead));
     view->parts[disk] = {std::move(opened), std::vector<bool>((file.spec.capacity_bytes + kBlock - 1) / kBlock, true)};
   }
+  TrackLocked(vm, options, *view);
   vm.offline_view = view;
   return view;
 }
@@ -920,8 +1083,10 @@ absl::StatusOr<DefinedVm> SimulatedHypervisor::DefineVm(const DefineOptions& opt
     auto path =
         std::find_if(options.disk_paths.begin(), options.disk_paths.end(), [&](auto& p) { return p.first == name; });
     if (options.unchanged) {
-      vm->disks.push_back(
-          {{name, node.attribute("capacity").as_ullong(), exclusion}, node.attribute("path").value(), nullptr});
+      vm->disks.push_back({{name, node.attribute("capacity").as_ullong(), exclusion},
+                           node.attribute("path").value(),
+                           nullptr,
+                           random_.Uuid()});
       continue;
     }
     const bool restored = path != options.disk_paths.end();
@@ -929,8 +1094,10 @@ absl::StatusOr<DefinedVm> SimulatedHypervisor::DefineVm(const DefineOptions& opt
       defined.warnings.push_back({"DISK_LEFT_OUT", fmt::format("disk '{}' was not restored and is left out", name)});
       continue;
     }
-    vm->disks.push_back(
-        {{name, node.attribute("capacity").as_ullong(), exclusion}, restored ? path->second : "", nullptr});
+    vm->disks.push_back({{name, node.attribute("capacity").as_ullong(), exclusion},
+                         restored ? path->second : "",
+                         nullptr,
+                         random_.Uuid()});
   }
   DefineCheckpoints(options, options.configuration, *vm);
   absl::MutexLock lock(&mu_);

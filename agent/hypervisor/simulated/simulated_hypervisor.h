@@ -29,6 +29,7 @@ struct SimulatedDisk {
   std::string name;
   uint64_t capacity_bytes = 0;
   DiskExclusion exclusion = DiskExclusion::kNone;  // another value: a disk without a file
+  bool trackable = true;                           // false: a format that can't keep track of changes
 };
 
 struct SimulatedVmSpec {
@@ -90,8 +91,20 @@ class SimulatedHypervisor final : public Hypervisor {
   void ForgetCheckpoints(const std::string& uuid);
   // What a person does: the VM is kSaved then, and its next Start goes on where it was.
   absl::Status SaveByHand(const std::string& uuid);
-  // As kill -9 of the guest's process. Views of it are lost.
+  // As kill -9 of the guest's process. Views of it are lost, and so is what was tracked of changes.
   void KillGuest(const std::string& uuid);
+  // Names of its checkpoints, ours and others.
+  std::vector<std::string> Checkpoints(const std::string& uuid);
+  // What another tool does: makes a checkpoint, or deletes one. NOT_FOUND / VM_NOT_FOUND.
+  absl::Status MakeCheckpoint(const std::string& uuid, const std::string& name);
+  absl::Status DeleteCheckpoint(const std::string& uuid, const std::string& name);
+  // What a person does while the VM is off. Disks are made empty; an existing one is grown with zeros, or cut.
+  // FAILED_PRECONDITION / GUEST_STARTED when it is on.
+  absl::Status AddDisk(const std::string& uuid, const SimulatedDisk& disk);
+  absl::Status RemoveDisk(const std::string& uuid, const std::string& disk);
+  absl::Status ResizeDisk(const std::string& uuid, const std::string& disk, uint64_t capacity_bytes);
+  // As GuestWrite, of data that nobody tracks: something writes past the hypervisor.
+  absl::Status WriteUnseen(const std::string& uuid, const std::string& disk, uint64_t offset_bytes, base::Bytes data);
   // The agent dies: points in time that it held stay behind, with their scratch files, until CleanUp.
   void CrashAgent();
   // Between a crash of the agent and its restart: what a dying agent's threads still ask for is refused and not done.
@@ -109,6 +122,7 @@ class SimulatedHypervisor final : public Hypervisor {
   absl::Status CheckNoJob(const std::string& uuid) override;
   absl::StatusOr<std::unique_ptr<PreparedPointInTime>> PreparePointInTime(const std::string& uuid,
                                                                           const PointInTimeOptions& options) override;
+  absl::StatusOr<CleanUpReport> RemoveCheckpoints(const std::string& uuid, const std::string& keep) override;
   absl::StatusOr<CleanUpReport> CleanUp(const std::string& uuid, const std::string& scratch_folder,
                                         const std::string& owner_tag) override;
   absl::Status CheckCanSave(const std::string& uuid, const SaveOptions& options) override;
@@ -141,6 +155,8 @@ class SimulatedHypervisor final : public Hypervisor {
   absl::StatusOr<VmPtr> FindForAgentLocked(const std::string& uuid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LandFreezeLocked(Vm& vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StopLocked(Vm& vm) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<VmPtr> FindOffLocked(const std::string& uuid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void TrackLocked(Vm& vm, const PointInTimeOptions& options, View& view) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   std::string HandSavePathLocked(const Vm& vm) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status WriteStateLocked(const Vm& vm, const std::string& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status ReadStateLocked(Vm& vm, const std::string& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -43,9 +43,9 @@ nic_xml() {
   esac
 }
 
-# disk_xml FILE FORMAT TARGET
+# disk_xml FILE FORMAT TARGET. What the guest discards is given back.
 disk_xml() {
-  printf "<disk type='file' device='disk'><driver name='qemu' type='%s'/><source file='%s'/><target dev='%s' bus='virtio'/></disk>" \
+  printf "<disk type='file' device='disk'><driver name='qemu' type='%s' discard='unmap'/><source file='%s'/><target dev='%s' bus='virtio'/></disk>" \
     "$2" "$1" "$3"
 }
 

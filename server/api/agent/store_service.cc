@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
+#include "server/api/agent/base_points.h"
 #include "server/api/agent/disk_source.h"
 #include "server/api/agent/inbound_stream.h"
 #include "server/api/agent/outbound_stream.h"
@@ -113,6 +114,11 @@ grpc::ServerUnaryReactor* StoreService::OpenSession(Context* context, const stor
   return Answer(context, request, response, &StoreService::DoOpenSession);
 }
 
+grpc::ServerUnaryReactor* StoreService::CheckBase(Context* context, const store::v1::CheckBaseRequest* request,
+                                                  store::v1::CheckBaseResponse* response) {
+  return Answer(context, request, response, &StoreService::DoCheckBase);
+}
+
 grpc::ServerUnaryReactor* StoreService::Negotiate(Context* context, const store::v1::NegotiateRequest* request,
                                                   store::v1::NegotiateResponse* response) {
   return Answer(context, request, response, &StoreService::DoNegotiate);
@@ -138,7 +144,8 @@ absl::Status StoreService::DoOpenSession(const HostId& host, const store::v1::Op
   }
   ASSIGN_OR_RETURN(const maintenance::OpenRepository* const open, repositories_.Find(assignment.repository));
   UploadSessions::Handle replaced;
-  const UploadSessions::Handle session = sessions_.Open(assignment, *open->repository, replaced);
+  const UploadSessions::Handle session =
+      sessions_.Open(assignment, *open->repository, ChooseBases(catalog_, *open, assignment), replaced);
   AbortLater(std::move(replaced));
   if (absl::Status s = assignments_.CheckAlive(key); !s.ok()) {  // ended while the session was made
     AbortLater(sessions_.TakeOf(key));
@@ -153,6 +160,19 @@ absl::Status StoreService::DoOpenSession(const HostId& host, const store::v1::Op
   response.set_compression_level(options_.compression_level);
   response.set_fast_compression_codec(static_cast<uint32_t>(options_.fast_compression.codec));
   response.set_fast_compression_level(options_.fast_compression.level);
+  for (const store::v1::BasePoint& base : session->bases) *response.add_bases() = base;
+  return absl::OkStatus();
+}
+
+absl::Status StoreService::DoCheckBase(const HostId& host, const store::v1::CheckBaseRequest& request,
+                                       store::v1::CheckBaseResponse& response) {
+  ASSIGN_OR_RETURN(const UploadSessions::Handle session, sessions_.Find(host, request.session_id()));
+  ASSIGN_OR_RETURN(const repo::BaseDisk base, BaseOf(*session, request.recovery_point_id(), request.vm_uuid(),
+                                                     request.disk(), request.capacity_bytes()));
+  ASSIGN_OR_RETURN(const std::vector<repo::ChunkId> ids, ParseIds(request.chunk_ids(), kNegotiateIdsMax));
+  const std::vector<uint64_t> chunks(request.chunks().begin(), request.chunks().end());
+  ASSIGN_OR_RETURN(const std::vector<size_t> different, session->upload->CompareWithBase(base, chunks, ids));
+  for (const size_t i : different) response.add_different(request.chunks(static_cast<int>(i)));
   return absl::OkStatus();
 }
 

@@ -49,10 +49,11 @@ struct StoreOptions {
 
 namespace internal {
 using StoreBase = store::v1::StoreService;
-using StoreMethods = StoreBase::WithCallbackMethod_OpenSession<StoreBase::WithCallbackMethod_Negotiate<
-    StoreBase::WithCallbackMethod_Commit<StoreBase::WithCallbackMethod_AbortSession<
-        StoreBase::WithRawCallbackMethod_Upload<StoreBase::WithRawCallbackMethod_PutDiskMap<
-            StoreBase::WithRawCallbackMethod_ReadDisk<StoreBase::Service>>>>>>>;
+using StoreMethods = StoreBase::WithCallbackMethod_OpenSession<
+    StoreBase::WithCallbackMethod_CheckBase<StoreBase::WithCallbackMethod_Negotiate<
+        StoreBase::WithCallbackMethod_Commit<StoreBase::WithCallbackMethod_AbortSession<
+            StoreBase::WithRawCallbackMethod_Upload<StoreBase::WithRawCallbackMethod_PutDiskMap<
+                StoreBase::WithRawCallbackMethod_ReadDisk<StoreBase::Service>>>>>>>>;
 }  // namespace internal
 
 // A host sees only sessions of its own assignments. When an assignment ends, its session is aborted.
@@ -73,6 +74,8 @@ class StoreService final : public internal::StoreMethods {
 
   grpc::ServerUnaryReactor* OpenSession(Context* context, const store::v1::OpenSessionRequest* request,
                                         store::v1::OpenSessionResponse* response) override;
+  grpc::ServerUnaryReactor* CheckBase(Context* context, const store::v1::CheckBaseRequest* request,
+                                      store::v1::CheckBaseResponse* response) override;
   grpc::ServerUnaryReactor* Negotiate(Context* context, const store::v1::NegotiateRequest* request,
                                       store::v1::NegotiateResponse* response) override;
   grpc::ServerUnaryReactor* Commit(Context* context, const store::v1::CommitRequest* request,
@@ -91,6 +94,8 @@ class StoreService final : public internal::StoreMethods {
 
   absl::Status DoOpenSession(const catalog::HostId& host, const store::v1::OpenSessionRequest& request,
                              store::v1::OpenSessionResponse& response);
+  absl::Status DoCheckBase(const catalog::HostId& host, const store::v1::CheckBaseRequest& request,
+                           store::v1::CheckBaseResponse& response);
   absl::Status DoNegotiate(const catalog::HostId& host, const store::v1::NegotiateRequest& request,
                            store::v1::NegotiateResponse& response);
   absl::Status DoCommit(const catalog::HostId& host, const store::v1::CommitRequest& request,

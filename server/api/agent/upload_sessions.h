@@ -24,6 +24,7 @@ struct OpenUpload {
   dispatch::Assignment assignment;
   repo::Repository& repository;
   const std::unique_ptr<repo::UploadSession> upload;
+  const std::vector<store::v1::BasePoint> bases;  // that its maps may be built on
 
   absl::Mutex commit_mu;  // one commit at a time; its answer is kept, for an agent that didn't get it and asks again
   std::optional<store::v1::CommitResponse> committed ABSL_GUARDED_BY(commit_mu);
@@ -39,7 +40,8 @@ class UploadSessions {
 
   // Begins a session. An earlier one of the same assignment is given back as `replaced`, for the caller to abort: the agent
   // asked twice, and only the newest answer counts.
-  Handle Open(const dispatch::Assignment& assignment, repo::Repository& repository, Handle& replaced);
+  Handle Open(const dispatch::Assignment& assignment, repo::Repository& repository,
+              std::vector<store::v1::BasePoint> bases, Handle& replaced);
 
   // NOT_FOUND / SESSION_NOT_FOUND: unknown, ended, or another host's.
   absl::StatusOr<Handle> Find(const catalog::HostId& host, const std::string& id) const;

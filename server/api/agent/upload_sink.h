@@ -22,6 +22,11 @@ inline constexpr size_t kMapIdsMax = 65536;       // as umbra.store.v1 says
 // INVALID_ARGUMENT / UPLOAD_INVALID when `raw` isn't a whole number of ids, or more than `count_max`.
 absl::StatusOr<std::vector<repo::ChunkId>> ParseIds(const std::string& raw, size_t count_max);
 
+// A disk that a map is built on, of one of the session's bases and its own virtual machine. FAILED_PRECONDITION /
+// CBT_BASE_UNUSABLE for any other recovery point.
+absl::StatusOr<repo::BaseDisk> BaseOf(const OpenUpload& session, const std::string& recovery_point_id,
+                                      const std::string& vm_uuid, const std::string& disk, int64_t capacity_bytes);
+
 // Finds a session of the calling host by its id.
 using FindSession = std::function<absl::StatusOr<UploadSessions::Handle>(const std::string& session_id)>;
 
@@ -50,8 +55,12 @@ class DiskMapSink final : public StreamSink {
 
  private:
   absl::Status Begin();
+  absl::Status TakeChanges();
 
   const FindSession find_;
+  bool on_base_ = false;            // only changes come
+  uint64_t next_chunk_ = 0;         // of a map on a base
+  uint64_t chunk_count_ = 0;        // the same
   UploadSessions::Handle session_;  // before writer_, which must not outlive it
   std::unique_ptr<repo::DiskMapWriter> writer_;
   store::v1::PutDiskMapRequest request_;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <functional>
 #include <thread>
 
 #include "storage/base/status.h"
@@ -71,6 +72,7 @@ class HypervisorContract : public ::testing::Test {
       if (current_ == nullptr) GTEST_SKIP() << why_not;
     }
     current_->MakeHealthy();
+    ASSERT_OK(hv().RemoveCheckpoints(uuid(), ""));
   }
 
   void TearDown() override {
@@ -86,7 +88,7 @@ class HypervisorContract : public ::testing::Test {
   base::Filesystem& files() { return current_->files; }
   base::Clock& clock() { return current_->clock; }
 
-  PointInTimeOptions Options() { return {{"vda", "vdb"}, test().ScratchFolder(), "umbra-contract"}; }
+  PointInTimeOptions Options() { return {{"vda", "vdb", "vdc"}, test().ScratchFolder(), "umbra-contract"}; }
   SaveOptions Save() { return {test().ScratchFolder(), "umbra-contract"}; }
   std::unique_ptr<PointInTime> BeginView() {
     auto view = hv().BeginPointInTime(uuid(), Options());
@@ -140,7 +142,7 @@ TEST_F(HypervisorContract, DescribesTheVm) {
   EXPECT_EQ(vm.uuid, uuid());
   EXPECT_EQ(vm.state, VmState::kRunning);
   EXPECT_GT(vm.memory_bytes, 64 * base::kMiB);
-  ASSERT_THAT(vm.disks, SizeIs(2));
+  ASSERT_THAT(vm.disks, SizeIs(3));
   EXPECT_EQ(vm.disks[1].name, "vdb");
   EXPECT_EQ(vm.disks[1].format, "raw");
   EXPECT_EQ(vm.disks[1].capacity_bytes, HypervisorUnderTest::kDataDiskBytes);
@@ -466,6 +468,245 @@ TEST_F(HypervisorContract, StateOfAnotherVmAndDamagedStateStartNobody) {
   ASSERT_OK(files().Remove(saved->path));
 }
 
+// --- changes ---
+
+// Views of the tracked disk and, beside it, of the raw one.
+class ChangesContract : public HypervisorContract {
+ protected:
+  static constexpr char kDisk[] = "vdc";
+
+  PointInTimeOptions Tracked(const std::string& tag, const Checkpoint& base = {}) {
+    PointInTimeOptions options{{"vdb", kDisk}, test().ScratchFolder(), tag};
+    options.track_changes = true;
+    options.base = base;
+    return options;
+  }
+  std::unique_ptr<PointInTime> Begin(const std::string& tag, const Checkpoint& base = {}) {
+    auto view = hv().BeginPointInTime(uuid(), Tracked(tag, base));
+    UMBRA_CHECK(view.ok());
+    return *std::move(view);
+  }
+  std::unique_ptr<PointInTime> BeginOffline(const std::string& tag, const Checkpoint& base) {
+    PointInTimeOptions options = Tracked(tag, base);
+    options.offline = true;
+    auto view = hv().BeginPointInTime(uuid(), options);
+    UMBRA_CHECK(view.ok());
+    return *std::move(view);
+  }
+  // A checkpoint that a view left, which has ended.
+  Checkpoint Mark(const std::string& tag) {
+    auto view = Begin(tag);
+    const Checkpoint checkpoint = view->checkpoint();
+    UMBRA_CHECK(view->Close().ok());
+    return checkpoint;
+  }
+  // MiB of the disk that changed; all of them are changed to the MiB here.
+  absl::StatusOr<std::vector<uint64_t>> ChangedMib(PointInTime& view) {
+    ASSIGN_OR_RETURN(const auto reader, view.OpenDisk(kDisk));
+    ASSIGN_OR_RETURN(const std::vector<Extent> changes, reader->Changes());
+    std::vector<uint64_t> mib;
+    for (const Extent& extent : changes) {
+      EXPECT_FALSE(extent.zero);
+      EXPECT_EQ(extent.offset_bytes % base::kMiB, 0u);
+      EXPECT_EQ(extent.length_bytes % base::kMiB, 0u);
+      for (uint64_t at = 0; at < extent.length_bytes; at += base::kMiB)
+        mib.push_back((extent.offset_bytes + at) / base::kMiB);
+    }
+    return mib;
+  }
+  Error ChangesError(PointInTime& view, const std::string& disk = kDisk) {
+    const auto reader = view.OpenDisk(disk);
+    return reader.ok() ? ErrorOf((*reader)->Changes()) : ErrorOf(reader);
+  }
+  static Error Unknown(const std::string& reason) { return {absl::StatusCode::kFailedPrecondition, reason}; }
+};
+
+using ::testing::ElementsAre;
+
+TEST_F(ChangesContract, AreThoseSinceTheBaseUpToTheInstantOfTheView) {
+  ASSERT_OK(test().Fill(kDisk, 0, 8 * base::kMiB, 'a'));
+  auto first = Begin("one");
+  EXPECT_EQ(ChangesError(*first), Unknown("CBT_NO_BASE"));
+  const Checkpoint one = first->checkpoint();
+  EXPECT_EQ(one.name, "umbra-one");
+  ASSERT_THAT(one.disks, SizeIs(1)) << "vdb can't be tracked";
+  EXPECT_EQ(one.disks[0].name, kDisk);
+  EXPECT_EQ(one.disks[0].capacity_bytes, HypervisorUnderTest::kTrackedDiskBytes);
+  ASSERT_OK(test().Fill(kDisk, 2 * base::kMiB, base::kMiB, 'b'));  // after the instant, while the view is open
+  ASSERT_OK(first->Close());
+  ASSERT_OK(test().Discard(kDisk, 5 * base::kMiB, 2 * base::kMiB));
+
+  auto second = Begin("two", one);
+  ASSERT_OK(test().Fill(kDisk, 7 * base::kMiB, base::kMiB, 'c'));
+  EXPECT_THAT(*ChangedMib(*second), ElementsAre(2, 5, 6)) << "what became zero has changed; what came later has not";
+  EXPECT_EQ(ChangesError(*second, "vdb"), Unknown("CBT_UNSUPPORTED"));
+  EXPECT_EQ(FirstByte(*second, kDisk, 2 * base::kMiB), 'b');
+  EXPECT_EQ(FirstByte(*second, kDisk, 5 * base::kMiB), '\0');
+  EXPECT_EQ(FirstByte(*second, kDisk, 7 * base::kMiB), 'a');
+  const Checkpoint two = second->checkpoint();
+  ASSERT_OK(second->Close());
+
+  auto third = Begin("three", two);
+  EXPECT_THAT(*ChangedMib(*third), ElementsAre(7));
+  EXPECT_EQ(FirstByte(*third, kDisk, 7 * base::kMiB), 'c');
+  ASSERT_OK(third->Close());
+}
+
+TEST_F(ChangesContract, OnlyCheckpointsOfOursAreRemoved) {
+  test().MakeCheckpoint("theirs");
+  Mark("one");
+  Mark("two");
+  EXPECT_THAT(test().Checkpoints(), ::testing::UnorderedElementsAre("theirs", "umbra-one", "umbra-two"));
+  EXPECT_THAT(hv().RemoveCheckpoints(uuid(), "umbra-two")->actions, SizeIs(1));
+  EXPECT_THAT(test().Checkpoints(), ::testing::UnorderedElementsAre("theirs", "umbra-two"));
+  EXPECT_THAT(hv().RemoveCheckpoints(uuid(), "umbra-two")->actions, IsEmpty());
+  EXPECT_THAT(hv().RemoveCheckpoints(uuid(), "")->actions, SizeIs(1));
+  EXPECT_THAT(hv().RemoveCheckpoints(kNobody, "")->actions, IsEmpty());
+  EXPECT_THAT(test().Checkpoints(), ElementsAre("theirs"));
+  test().DeleteCheckpoint("theirs", false);
+}
+
+TEST_F(ChangesContract, OneOfOursIsEnoughAmongThoseOfOthers) {
+  ASSERT_OK(test().Fill(kDisk, 0, base::kMiB, 'd'));
+  test().MakeCheckpoint("before");
+  const Checkpoint one = Mark("one");
+  ASSERT_OK(test().Fill(kDisk, base::kMiB, base::kMiB, 'e'));
+  test().MakeCheckpoint("after");
+  ASSERT_OK(test().Fill(kDisk, 2 * base::kMiB, base::kMiB, 'f'));
+  auto view = Begin("two", one);
+  EXPECT_THAT(*ChangedMib(*view), ElementsAre(1, 2));
+  ASSERT_OK(view->Close());
+  test().DeleteCheckpoint("after", false);
+  test().DeleteCheckpoint("before", false);
+}
+
+TEST_F(ChangesContract, AreUnknownOfADeletedCheckpoint) {
+  for (const bool forget : {false, true}) {
+    SCOPED_TRACE(forget);
+    const Checkpoint one = Mark("one");
+    test().DeleteCheckpoint(one.name, forget);
+    auto view = Begin("two", one);
+    EXPECT_EQ(ChangesError(*view), Unknown("CBT_CHECKPOINT_MISSING"));
+    const Checkpoint two = view->checkpoint();
+    ASSERT_OK(view->Close());
+    auto next = Begin("three", two);
+    EXPECT_THAT(*ChangedMib(*next), IsEmpty()) << "tracking has begun again";
+    ASSERT_OK(next->Close());
+    ASSERT_OK(hv().RemoveCheckpoints(uuid(), ""));
+  }
+}
+
+TEST_F(ChangesContract, AreUnknownOfADiskThatIsAnother) {
+  const Checkpoint one = Mark("one");
+  for (const auto& [reason, change] : std::vector<std::pair<std::string, std::function<void(Checkpoint&)>>>{
+           {"CBT_DISK_RESIZED", [](Checkpoint& c) { c.disks[0].capacity_bytes -= base::kMiB; }},
+           {"CBT_DISK_REPLACED", [](Checkpoint& c) { c.disks[0].generation += "x"; }},
+           {"CBT_DISK_NEW", [](Checkpoint& c) { c.disks[0].name = "vdz"; }},
+           {"CBT_CHECKPOINT_MISSING", [](Checkpoint& c) { c.name += "x"; }},
+           {"CBT_NO_BASE", [](Checkpoint& c) { c = {}; }}}) {
+    Checkpoint base = one;
+    change(base);
+    auto view = Begin("two", base);
+    EXPECT_EQ(ChangesError(*view), Unknown(reason));
+    EXPECT_EQ(view->checkpoint().name, "umbra-two");
+    ASSERT_OK(view->Close());
+    ASSERT_OK(hv().RemoveCheckpoints(uuid(), one.name));
+  }
+  auto view = Begin("two", one);
+  EXPECT_THAT(*ChangedMib(*view), IsEmpty());
+  ASSERT_OK(view->Close());
+}
+
+TEST_F(ChangesContract, SurviveAnOrderlyEndAndTheVmIsReadWhileOff) {
+  ASSERT_OK(test().Fill(kDisk, 0, 4 * base::kMiB, 'g'));
+  const Checkpoint one = Mark("one");
+  ASSERT_OK(test().Fill(kDisk, base::kMiB, base::kMiB, 'h'));
+  ASSERT_OK(hv().PowerOff(uuid()));
+  auto off = BeginOffline("two", one);
+  EXPECT_THAT(*ChangedMib(*off), ElementsAre(1));
+  EXPECT_EQ(FirstByte(*off, kDisk, base::kMiB), 'h');
+  EXPECT_EQ(ChangesError(*off, "vdb"), Unknown("CBT_UNSUPPORTED"));
+  EXPECT_EQ(off->checkpoint(), one) << "nothing begins while it is off";
+  ASSERT_OK(off->Close());
+  EXPECT_EQ(ChangesError(*BeginOffline("two", {})), Unknown("CBT_NO_BASE"));
+  EXPECT_EQ(BeginOffline("two", {})->checkpoint(), Checkpoint());
+
+  test().MakeHealthy();
+  ASSERT_OK(test().Fill(kDisk, 3 * base::kMiB, base::kMiB, 'i'));
+  auto on = Begin("three", one);
+  EXPECT_THAT(*ChangedMib(*on), ElementsAre(1, 3))
+      << "since the checkpoint, not since the view of the machine that was off";
+  ASSERT_OK(on->Close());
+  ASSERT_OK(hv().RemoveCheckpoints(uuid(), "umbra-three"));
+  EXPECT_THAT(test().Checkpoints(), ElementsAre("umbra-three"));
+}
+
+TEST_F(ChangesContract, SurviveASaveByHand) {
+  const Checkpoint one = Mark("one");
+  ASSERT_OK(test().Fill(kDisk, 9 * base::kMiB, base::kMiB, 'j'));
+  test().SaveByHand();
+  EXPECT_THAT(*ChangedMib(*BeginOffline("two", one)), ElementsAre(9));
+  test().MakeHealthy();
+  auto view = Begin("two", one);
+  EXPECT_THAT(*ChangedMib(*view), ElementsAre(9));
+  ASSERT_OK(view->Close());
+}
+
+TEST_F(ChangesContract, AreLostWithAKilledGuestAndTrackingBeginsAgain) {
+  const Checkpoint never_written = Mark("one");
+  test().KillGuest();
+  ASSERT_TRUE(WaitForState(VmState::kOff));
+  EXPECT_EQ(ChangesError(*BeginOffline("two", never_written)), Unknown("CBT_CHECKPOINT_BROKEN"));
+  test().MakeHealthy();
+  auto view = Begin("two", never_written);
+  EXPECT_EQ(ChangesError(*view), Unknown("CBT_CHECKPOINT_BROKEN"));
+  const Checkpoint two = view->checkpoint();
+  ASSERT_OK(view->Close());
+  ASSERT_OK(hv().RemoveCheckpoints(uuid(), two.name));
+  EXPECT_THAT(test().Checkpoints(), ElementsAre(two.name));
+
+  ASSERT_OK(hv().PowerOff(uuid()));  // in the image now, and in use from the next start on
+  test().MakeHealthy();
+  test().KillGuest();
+  ASSERT_TRUE(WaitForState(VmState::kOff));
+  EXPECT_EQ(ChangesError(*BeginOffline("three", two)), Unknown("CBT_CHECKPOINT_BROKEN"));
+  test().MakeHealthy();
+  auto after = Begin("three", two);
+  EXPECT_EQ(ChangesError(*after), Unknown("CBT_CHECKPOINT_BROKEN"));
+  const Checkpoint three = after->checkpoint();
+  ASSERT_OK(after->Close());
+  ASSERT_OK(hv().RemoveCheckpoints(uuid(), three.name));
+  ASSERT_OK(test().Fill(kDisk, 4 * base::kMiB, base::kMiB, 'k'));
+  auto next = Begin("four", three);
+  EXPECT_THAT(*ChangedMib(*next), ElementsAre(4));
+  ASSERT_OK(next->Close());
+}
+
+TEST_F(ChangesContract, AreUnknownOfAVmThatWasDefinedAgain) {
+  const Checkpoint one = Mark("one");
+  const std::string configuration = hv().Configuration(uuid()).value();
+  ASSERT_OK(hv().DeleteVm(uuid()));
+  DefineOptions options{configuration, "", {}};
+  options.unchanged = true;
+  ASSERT_OK(hv().DefineVm(options));
+  test().MakeHealthy();
+  auto view = Begin("two", one);
+  const Error error = ChangesError(*view);
+  EXPECT_TRUE(error == Unknown("CBT_CHECKPOINT_MISSING") || error == Unknown("CBT_DISK_REPLACED")) << error;
+  ASSERT_OK(view->Close());
+}
+
+TEST_F(ChangesContract, ACrashedAgentsCheckpointIsFoundByItsName) {
+  const Checkpoint one = Mark("one");
+  auto view = Begin("two", one);
+  test().CrashAgent(std::move(view));
+  ASSERT_OK(hv().CleanUp(uuid(), test().ScratchFolder(), "two"));
+  EXPECT_THAT(test().Checkpoints(), ::testing::UnorderedElementsAre("umbra-one", "umbra-two"))
+      << "a clean-up leaves them";
+  ASSERT_OK(hv().RemoveCheckpoints(uuid(), one.name));
+  EXPECT_THAT(test().Checkpoints(), ElementsAre("umbra-one"));
+}
+
 // --- off and saved ---
 
 TEST_F(HypervisorContract, VmThatIsOffIsReadAsItIsAndCanBeStarted) {
@@ -730,7 +971,8 @@ TEST_F(HypervisorContract, AdapterWithoutItsNetworkIsLeftDisconnected) {
   options.disk_paths = {{"vdb", path}};
   const auto defined = hv().DefineVm(options);
   ASSERT_OK(defined);
-  EXPECT_THAT(ReasonsOf(defined->warnings), UnorderedElementsAre("ADAPTER_DISCONNECTED", "DISK_LEFT_OUT")) << "for vda";
+  EXPECT_THAT(ReasonsOf(defined->warnings), UnorderedElementsAre("ADAPTER_DISCONNECTED", "DISK_LEFT_OUT", "DISK_LEFT_OUT"))
+      << "for vda and vdc";
   const VmInfo vm = hv().GetVm(defined->uuid).value();
   ASSERT_THAT(vm.adapters, SizeIs(1));
   EXPECT_THAT(vm.adapters[0].network, IsEmpty());

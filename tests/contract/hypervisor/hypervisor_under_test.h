@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "agent/hypervisor/hypervisor.h"
 #include "storage/base/clock.h"
@@ -11,11 +12,13 @@
 
 namespace umbra::hypervisor {
 
-// The VM has a disk "vda" with a file system and a raw disk "vdb" of kDataDiskBytes that nobody in the guest uses, a guest
-// agent, and one network adapter. One object serves all tests of a program, since booting takes seconds.
+// The VM has a disk "vda" with a file system and a raw disk "vdb" of kDataDiskBytes that nobody in the guest uses, a
+// guest agent, and one network adapter. "vdc" of kTrackedDiskBytes can keep track of changes, and nobody in the guest
+// uses it either; "vdb" can't. One object serves all tests of a program, since booting takes seconds.
 class HypervisorUnderTest {
  public:
   static constexpr uint64_t kDataDiskBytes = 192 * base::kMiB;
+  static constexpr uint64_t kTrackedDiskBytes = 64 * base::kMiB;
 
   virtual ~HypervisorUnderTest() = default;
 
@@ -26,6 +29,8 @@ class HypervisorUnderTest {
 
   // Inside the guest. Fills a stretch of a disk (multiples of 1 MiB) with one character; durable on return.
   virtual absl::Status Fill(const std::string& disk, uint64_t offset_bytes, uint64_t length_bytes, char c) = 0;
+  // The same with zeros, of which nothing need be left on the host.
+  virtual absl::Status Discard(const std::string& disk, uint64_t offset_bytes, uint64_t length_bytes) = 0;
   // Keeps a word (letters) in the guest's memory alone; is it still there?
   virtual absl::Status Remember(const std::string& word) = 0;
   virtual bool Remembers(const std::string& word) = 0;
@@ -40,6 +45,12 @@ class HypervisorUnderTest {
   virtual void DelayFreeze(absl::Duration delay) = 0;
   virtual void MakeFreezeFail() = 0;
   virtual void StopAgent() = 0;
+
+  // Checkpoints, as the hypervisor's own tool sees and changes them. `forget`: it forgets one without undoing what it
+  // did.
+  virtual std::vector<std::string> Checkpoints() = 0;
+  virtual void MakeCheckpoint(const std::string& name) = 0;
+  virtual void DeleteCheckpoint(const std::string& name, bool forget) = 0;
 
   virtual void KillGuest() = 0;                      // as kill -9
   virtual void ShutDownGuest() = 0;                  // starts an orderly shutdown

@@ -39,7 +39,8 @@ class LibvirtUnderTest final : public HypervisorUnderTest {
         name_("contract-" + std::to_string(getpid())),
         folder_(NewTemporaryFolder()),
         hypervisor_({"qemu:///system?socket=" + root_ + "/sock/libvirt-sock", folder_}, files, clock, random_) {
-    Must("vm create " + name_ + " --fill-mib 0 --extra-disk " + std::to_string(kDataDiskBytes / base::kMiB) + ":raw");
+    Must("vm create " + name_ + " --fill-mib 0 --extra-disk " + std::to_string(kDataDiskBytes / base::kMiB) +
+         ":raw --extra-disk " + std::to_string(kTrackedDiskBytes / base::kMiB) + ":qcow2");
     const std::vector<VmInfo> all = hypervisor_.ListVms().value();
     for (const VmInfo& vm : all) {
       if (vm.name == name_) uuid_ = vm.uuid;
@@ -70,6 +71,32 @@ class LibvirtUnderTest final : public HypervisorUnderTest {
                     offset / base::kMiB, length / base::kMiB);
     if (Guest(command) == 0) return absl::OkStatus();
     return absl::UnavailableError("the guest could not write");
+  }
+  absl::Status Discard(const std::string& disk, uint64_t offset, uint64_t length) override {
+    // The guest has no blkdiscard; to QEMU zeros are the same as long as they are data.
+    const std::string command = fmt::format("dd if=/dev/zero of=/dev/{} bs=1M conv=notrunc,fsync seek={} count={}",
+                                            disk, offset / base::kMiB, length / base::kMiB);
+    return Guest(command) == 0 ? absl::OkStatus() : absl::UnavailableError("the guest could not write");
+  }
+  std::vector<std::string> Checkpoints() override {
+    const std::string path = folder_ + "/checkpoints";
+    UMBRA_CHECK(
+        std::system(
+            fmt::format("{} --root {} virsh checkpoint-list {} --name >{}", kLab, root_, name_, path).c_str()) == 0);
+    std::vector<std::string> names;
+    std::ifstream file(path);
+    for (std::string name; file >> name;) names.push_back(name);
+    return names;
+  }
+  void MakeCheckpoint(const std::string& name) override {
+    const std::string path = folder_ + "/checkpoint.xml";
+    std::ofstream(path)
+        << "<domaincheckpoint><name>" << name << "</name><disks><disk name='vdb' checkpoint='no'/>"
+        << "<disk name='vda' checkpoint='bitmap'/><disk name='vdc' checkpoint='bitmap'/></disks></domaincheckpoint>";
+    Must("virsh checkpoint-create " + name_ + " " + path);
+  }
+  void DeleteCheckpoint(const std::string& name, bool forget) override {
+    Must("virsh checkpoint-delete " + name_ + " " + name + (forget ? " --metadata" : ""));
   }
   absl::Status Remember(const std::string& word) override {
     if (Guest("echo " + word + " >/run/remembered") == 0) return absl::OkStatus();

@@ -13,7 +13,9 @@ class SimulatedUnderTest final : public HypervisorUnderTest {
  public:
   SimulatedUnderTest() : folder_(NewTemporaryFolder()), hypervisor_(folder_ + "/vms", files, clock, random_) {
     const SimulatedVmSpec spec{.name = "contract",
-                               .disks = {{"vda", 16 * base::kMiB}, {"vdb", kDataDiskBytes}},
+                               .disks = {{"vda", 16 * base::kMiB},
+                                         {"vdb", kDataDiskBytes, DiskExclusion::kNone, false},
+                                         {"vdc", kTrackedDiskBytes}},
                                .adapters = {{"52:54:00:00:00:01", "switch0"}}};
     uuid_ = hypervisor_.CreateVm(spec).value();
   }
@@ -36,6 +38,14 @@ class SimulatedUnderTest final : public HypervisorUnderTest {
       RETURN_IF_ERROR(hypervisor_.GuestWrite(uuid_, disk, offset + done, base::AsBytes(data)));
     }
     return absl::OkStatus();
+  }
+  absl::Status Discard(const std::string& disk, uint64_t offset, uint64_t length) override {
+    return Fill(disk, offset, length, '\0');
+  }
+  std::vector<std::string> Checkpoints() override { return hypervisor_.Checkpoints(uuid_); }
+  void MakeCheckpoint(const std::string& name) override { UMBRA_CHECK(hypervisor_.MakeCheckpoint(uuid_, name).ok()); }
+  void DeleteCheckpoint(const std::string& name, bool) override {
+    UMBRA_CHECK(hypervisor_.DeleteCheckpoint(uuid_, name).ok());
   }
   absl::Status Remember(const std::string& word) override { return hypervisor_.GuestRemember(uuid_, word); }
   bool Remembers(const std::string& word) override { return hypervisor_.GuestMemory(uuid_).value_or("") == word; }

@@ -181,6 +181,34 @@ TEST(BackupXmlTest, NamesEveryDisk) {
   EXPECT_THAT(BackupSocket("<nonsense"), IsEmpty());
 }
 
+TEST(BackupXmlTest, ExportsTheChangesOfSomeDisksSinceACheckpoint) {
+  const std::string xml =
+      BackupXml(Read("original.xml"), {{"vda", "/s/a", "umbra-one"}, {"vdb", "/s/b"}}, "/s/t.nbd").value();
+  EXPECT_THAT(
+      xml, HasSubstr(R"(exportname="vda" exportbitmap="changes" backupmode="incremental" incremental="umbra-one">)"));
+  EXPECT_THAT(xml, HasSubstr(R"(exportname="vdb">)"));
+}
+
+TEST(CheckpointXmlTest, NamesEveryDiskAndCoversTheWantedOnes) {
+  const std::string xml = CheckpointXml(Read("original.xml"), "umbra-one", {"vda"}).value();
+  EXPECT_THAT(xml, HasSubstr("<name>umbra-one</name>"));
+  EXPECT_THAT(CheckpointDisks(xml), ElementsAre("vda"));
+  const DomainDescription domain = ParseDomain(Read("original.xml")).value();
+  for (const Disk& disk : domain.vm.disks) {
+    const std::string entry =
+        fmt::format(R"(<disk name="{}" checkpoint="{}" />)", disk.name, disk.name == "vda" ? "bitmap" : "no");
+    EXPECT_EQ(xml.find(entry) != std::string::npos, !disk.name.starts_with("hostdev")) << disk.name;
+  }
+  EXPECT_EQ(base::ReasonOf(CheckpointXml(Read("original.xml"), "x", {"vdz"}).status()), "INVALID_REQUEST");
+  EXPECT_FALSE(CheckpointXml("<network/>", "x", {}).ok());
+  EXPECT_THAT(CheckpointDisks("<nonsense"), IsEmpty());
+
+  const std::string again = RedefinedCheckpointXml(Read("original.xml"), "umbra-one", {"vda", "vdb"}).value();
+  EXPECT_THAT(CheckpointDisks(again), ElementsAre("vda", "vdb"));
+  EXPECT_THAT(again, HasSubstr("<creationTime>"));
+  EXPECT_THAT(again, HasSubstr("<domain ")) << "libvirt wants to know what it was at the time";
+}
+
 TEST(BackupXmlTest, RefusesExcludedAndUnknownDisks) {
   for (const char* disk : {"sda", "sdb", "vdd", "vdz", "hostdev0"}) {
     EXPECT_EQ(base::ReasonOf(BackupXml(Read("original.xml"), {{disk, "/s/x"}}, "/s").status()), "INVALID_REQUEST") << disk;

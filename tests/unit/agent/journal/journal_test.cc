@@ -45,6 +45,19 @@ TEST_F(IntentJournalTest, RecordsListsAndRemoves) {
   EXPECT_THAT(restarted.List()->intents, ElementsAre(other));
 }
 
+TEST_F(IntentJournalTest, RemembersCheckpointsAndHowFarTheCommitIs) {
+  IntentJournal journal(files_, dir_.File("journal"));
+  ASSERT_TRUE(journal.Open().ok());
+  Intent intent = kIntent;
+  intent.checkpoint = "umbra-job-1-1";
+  ASSERT_TRUE(journal.Record(intent).ok());
+  EXPECT_THAT(journal.List()->intents, ElementsAre(intent));
+  intent.base_checkpoint = "umbra-job-0-1";
+  intent.committing = true;
+  ASSERT_TRUE(journal.Record(intent).ok());
+  EXPECT_THAT(journal.List()->intents, ElementsAre(intent)) << "it took the place of the former";
+}
+
 TEST_F(IntentJournalTest, RefusesNamesThatAreNoFileNames) {
   IntentJournal journal(files_, dir_.File("journal"));
   ASSERT_TRUE(journal.Open().ok());
@@ -189,6 +202,33 @@ TEST_F(HealingTest, OfAVirtualMachineThatIsOffNothingIsFrozen) {
   hypervisor_.KillGuest(vm_);
   EXPECT_THAT(Heal(hypervisor_, journal_, clock_)->healed, ElementsAre(intent));
   EXPECT_THAT(*files_.List(scratch_), IsEmpty());
+}
+
+// Of two checkpoints of ours one stays: until the commit is asked for the old one, from then on the new one; and never
+// one of somebody else is touched.
+TEST_F(HealingTest, KeepsTheOneCheckpointThatTheNewestRecoveryPointKnows) {
+  for (const bool committing : {false, true}) {
+    ASSERT_TRUE(hypervisor_.MakeCheckpoint(vm_, "theirs").ok());
+    ASSERT_TRUE(hypervisor_.MakeCheckpoint(vm_, "umbra-old").ok());
+    Intent intent{IntentKind::kPointInTime, vm_, "new", scratch_};
+    intent.checkpoint = "umbra-new";
+    intent.base_checkpoint = "umbra-old";
+    intent.committing = committing;
+    {
+      IntentJournal dead(files_, dir_.File("journal"));
+      ASSERT_TRUE(dead.Record(intent).ok());
+    }
+    hypervisor::PointInTimeOptions options{{"vda"}, scratch_, "new"};
+    options.track_changes = true;
+    auto view = hypervisor_.BeginPointInTime(vm_, options);
+    ASSERT_TRUE(view.ok()) << view.status();
+    hypervisor_.CrashAgent();
+    const auto report = Heal(hypervisor_, journal_, clock_);
+    ASSERT_TRUE(report.ok());
+    EXPECT_EQ(report->healed.size(), 1u);
+    EXPECT_THAT(hypervisor_.Checkpoints(vm_), ::testing::ElementsAre("theirs", committing ? "umbra-new" : "umbra-old"));
+    EXPECT_TRUE(hypervisor_.RemoveCheckpoints(vm_, "").ok());
+  }
 }
 
 TEST_F(HealingTest, LeavesLiveWorkAlone) {

@@ -46,6 +46,13 @@ class Service final : public store::v1::StoreService::Service {
     store::v1::PutDiskMapRequest request;
     while (reader->Read(&request)) {
       EXPECT_LE(request.chunk_ids().size(), 65536u * 32);
+      size_t ids = 0;
+      for (const auto& run : request.changes()) {
+        ids += run.chunk_ids().size() / 32;
+        changes.emplace_back(run.first_chunk(), run.chunk_ids().size() / 32);
+      }
+      EXPECT_LE(ids, 65536u);
+      if (!request.base_recovery_point_id().empty()) base = request.base_recovery_point_id();
       if (!request.disk().empty()) disk = request.disk();
       response->set_data_bytes(response->data_bytes() + static_cast<int64_t>(request.chunk_ids().size()));
     }
@@ -61,7 +68,8 @@ class Service final : public store::v1::StoreService::Service {
     return request->disk() == "bad" ? WithReason(grpc::StatusCode::DATA_LOSS, "CHUNK_DAMAGED") : grpc::Status::OK;
   }
 
-  std::string disk;
+  std::string disk, base;
+  std::vector<std::pair<int64_t, size_t>> changes;
 };
 
 class GrpcStoreTest : public ::testing::Test {
@@ -96,6 +104,20 @@ TEST_F(GrpcStoreTest, LongMapsGoInPieces) {
   ASSERT_TRUE(answer.ok()) << base::Describe(answer.status());
   EXPECT_EQ(answer->data_bytes(), static_cast<int64_t>(ids.size()));
   EXPECT_EQ(service_.disk, "vda");
+}
+
+TEST_F(GrpcStoreTest, LongChangesGoInPieces) {
+  const std::vector<std::byte> ids(100'000 * 32);
+  const base::Bytes all(ids);
+  const std::vector<transfer::ChangedIds> runs = {{5, all.first(32)}, {10, all}, {200'000, all.first(64)}};
+  ASSERT_TRUE(store_->PutChangedMap({"s", "vm", "vda", 1}, "point", runs).ok());
+  EXPECT_EQ(service_.base, "point");
+  EXPECT_EQ(service_.disk, "vda");
+  EXPECT_EQ(service_.changes,
+            (std::vector<std::pair<int64_t, size_t>>{{5, 1}, {10, 65535}, {65545, 34465}, {200'000, 2}}));
+  service_.base.clear();
+  ASSERT_TRUE(store_->PutChangedMap({"s", "vm", "vda", 1}, "same", {}).ok());
+  EXPECT_EQ(service_.base, "same") << "also when nothing changed";
 }
 
 TEST_F(GrpcStoreTest, DiskStreamEndsOrFails) {

@@ -121,5 +121,32 @@ TEST_F(CheckpointProviderTest, FinishedSetsOutliveTheNext) {
   EXPECT_TRUE(provider_.Health(kSet, vm_).ok());
 }
 
+// Whatever becomes of the backup, one checkpoint of ours stays: the one that the newest recovery point knows.
+TEST_F(CheckpointProviderTest, OneCheckpointStays) {
+  enum class Fate { kCommitted, kFailedBefore, kFailedAtCommit };
+  for (const Fate fate : {Fate::kCommitted, Fate::kFailedBefore, Fate::kFailedAtCommit}) {
+    ASSERT_TRUE(hypervisor_.RemoveCheckpoints(vm_, "").ok());
+    ASSERT_TRUE(hypervisor_.MakeCheckpoint(vm_, "umbra-old").ok());
+    VmPointInTimeRequest request = Request(false);
+    request.options.track_changes = true;
+    request.options.base.name = "umbra-old";
+    Begin();
+    ASSERT_TRUE(provider_.TakeAtCommit(kSet, request).ok());
+    ASSERT_TRUE(Finish().ok());
+    EXPECT_EQ(provider_.CheckpointOf(kSet, vm_)->name, "umbra-job-1-1");
+    EXPECT_FALSE(journal_.List()->intents.at(0).committing);
+    EXPECT_EQ(journal_.List()->intents.at(0).base_checkpoint, "umbra-old");
+    if (fate != Fate::kFailedBefore) {
+      ASSERT_TRUE(provider_.CommitFollows(kSet).ok());
+      EXPECT_TRUE(journal_.List()->intents.at(0).committing);
+    }
+    if (fate == Fate::kCommitted) provider_.Committed(kSet);
+    ASSERT_TRUE(provider_.DeleteSnapshots(kSet).ok());
+    ExpectNothingLeft();
+    EXPECT_EQ(hypervisor_.Checkpoints(vm_),
+              std::vector<std::string>{fate == Fate::kCommitted ? "umbra-job-1-1" : "umbra-old"});
+  }
+}
+
 }  // namespace
 }  // namespace umbra::providers

@@ -348,9 +348,9 @@ TEST_F(BackupRunnerTest, InventoryTellsDisksMechanismAndWriters) {
 TEST(ToManifestTest, GuestsDocumentsThatAreTooLargeAreLeftOut) {
   writers::VmSnapshot snapshot;
   snapshot.child_documents = {{"<writer/>"}, "<components/>"};
-  EXPECT_EQ(ToManifest(snapshot, {{}, "<host/>"}, 0).documents_size(), 4);
+  EXPECT_EQ(ToManifest(snapshot, {{}, "<host/>"}, {}, 0).documents_size(), 4);
   snapshot.child_documents.writer_metadata[0].assign(1 << 20, ' ');
-  EXPECT_EQ(ToManifest(snapshot, {{}, "<host/>"}, 0).documents_size(), 2);
+  EXPECT_EQ(ToManifest(snapshot, {{}, "<host/>"}, {}, 0).documents_size(), 2);
 }
 
 }  // namespace

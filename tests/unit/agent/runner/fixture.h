@@ -23,6 +23,13 @@ class SharedStore final : public transfer::ChunkStoreClient {
   absl::StatusOr<store::v1::OpenSessionResponse> OpenSession(const store::v1::OpenSessionRequest& r) override {
     return inner_.OpenSession(r);
   }
+  absl::StatusOr<store::v1::CheckBaseResponse> CheckBase(const store::v1::CheckBaseRequest& r) override {
+    return inner_.CheckBase(r);
+  }
+  absl::StatusOr<store::v1::PutDiskMapResponse> PutChangedMap(const transfer::DiskMapTarget& t, const std::string& base,
+                                                              std::span<const transfer::ChangedIds> changes) override {
+    return inner_.PutChangedMap(t, base, changes);
+  }
   absl::StatusOr<store::v1::NegotiateResponse> Negotiate(const store::v1::NegotiateRequest& r) override {
     return inner_.Negotiate(r);
   }

@@ -24,7 +24,8 @@ class BackupPipelineTest : public ::testing::Test {
     ASSIGN_OR_RETURN(const auto session, store.OpenSession({}));
     ASSIGN_OR_RETURN(const auto pipeline, BackupPipeline::Create(store, session, meter_, cancellation_, settings_));
     const size_t number = meter_.AddDisk("vm", disk, reader.capacity_bytes());
-    return pipeline->BackUpDisk(reader, {session.session_id(), "vm", disk, reader.capacity_bytes()}, number);
+    return testing::BackUpWholeDisk(*pipeline, reader, {session.session_id(), "vm", disk, reader.capacity_bytes()},
+                                    number);
   }
 
   absl::StatusOr<std::string> Restore(uint64_t capacity, const std::string& disk = "vda") {
@@ -176,9 +177,11 @@ TEST_F(BackupPipelineTest, FailingCallEndsTheBackup) {
       if (session.ok()) {
         const auto pipeline = BackupPipeline::Create(store, *session, meter_, cancellation, settings_);
         const size_t number = meter_.AddDisk("vm", "vda", content.size());
-        status = (*pipeline)->BackUpDisk(reader, {session->session_id(), "vm", "vda", content.size()}, number);
-        EXPECT_EQ((*pipeline)->BackUpDisk(reader, {session->session_id(), "vm", "vda", content.size()}, number),
-                  status);
+        status =
+            testing::BackUpWholeDisk(**pipeline, reader, {session->session_id(), "vm", "vda", content.size()}, number);
+        EXPECT_EQ(
+            testing::BackUpWholeDisk(**pipeline, reader, {session->session_id(), "vm", "vda", content.size()}, number),
+            status);
       }
       EXPECT_EQ(base::ReasonOf(status), "STORAGE_FULL") << failing << " " << at;
       EXPECT_TRUE(store.disk("vm", "vda").ids.empty());

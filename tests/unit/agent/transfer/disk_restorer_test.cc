@@ -20,7 +20,9 @@ class DiskRestorerTest : public ::testing::Test {
     const auto session = store_.OpenSession({});
     const auto pipeline = BackupPipeline::Create(store_, *session, meter_, cancellation_, {.memory_bytes = 16 * kChunk});
     const size_t number = meter_.AddDisk("vm", "vda", content_.size());
-    ASSERT_TRUE((*pipeline)->BackUpDisk(reader, {session->session_id(), "vm", "vda", content_.size()}, number).ok());
+    ASSERT_TRUE(
+        testing::BackUpWholeDisk(**pipeline, reader, {session->session_id(), "vm", "vda", content_.size()}, number)
+            .ok());
   }
 
   absl::Status Restore() { return RestoreAs(content_.size()); }

@@ -34,6 +34,14 @@ TEST(ComponentOptions, SurviveTheRoundTrip) {
   EXPECT_EQ(*ParseBackupFacts(Print(facts)), facts);
 }
 
+TEST(ComponentOptions, KeepTheBaseOfAnIncrement) {
+  BackupOptions options;
+  options.owner_tag = "job-1-1";
+  options.base = {"umbra-job-0-1", {{"vda", "/disks/a b;c.qcow2#12", uint64_t{5} << 40}, {"vdb", "", 512}}};
+  EXPECT_EQ(*ParseBackupOptions(Print(options)), options);
+  EXPECT_EQ(base::ReasonOf(ParseBackupOptions("base_disk.vda=much x").status()), "INVALID_REQUEST");
+}
+
 TEST(ComponentOptions, IgnoreKeysOfLaterVersions) {
   EXPECT_EQ(ParseBackupOptions("later=x;owner_tag=job-1-1")->owner_tag, "job-1-1");
 }

@@ -75,6 +75,10 @@ class RecordingHypervisor final : public hypervisor::Hypervisor {
     if (!prepared.ok()) return prepared.status();
     return std::make_unique<Prepared>(*this, uuid, *std::move(prepared));
   }
+  absl::StatusOr<hypervisor::CleanUpReport> RemoveCheckpoints(const std::string& uuid,
+                                                              const std::string& keep) override {
+    return real_.RemoveCheckpoints(uuid, keep);
+  }
   absl::StatusOr<hypervisor::CleanUpReport> CleanUp(const std::string& uuid, const std::string& scratch_folder,
                                                     const std::string& owner_tag) override {
     if (absl::Status told = Note("CleanUp", uuid); !told.ok()) return told;

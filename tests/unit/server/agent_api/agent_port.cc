@@ -359,8 +359,48 @@ grpc::Status Data::PutMap(const std::string& session, int vm, const Disk& disk) 
   return writer->Finish();
 }
 
+grpc::Status Data::PutChanges(const std::string& session, int vm, const Disk& disk, const std::string& base,
+                              const std::vector<std::pair<int, int>>& runs) {
+  store::v1::PutDiskMapResponse response;
+  grpc::ClientContext context;
+  const auto writer = stub->PutDiskMap(&context, &response);
+  store::v1::PutDiskMapRequest request;
+  request.set_session_id(session);
+  request.set_vm_uuid(VmUuid(vm));
+  request.set_disk("vda");
+  request.set_capacity_bytes(static_cast<int64_t>(disk.content.size()));
+  request.set_base_recovery_point_id(base);
+  bool going = writer->Write(request);  // a message without a change is fine
+  for (const auto& [first, count] : runs) {
+    if (!going) break;
+    request.Clear();
+    store::v1::ChangedRun& run = *request.add_changes();
+    run.set_first_chunk(first);
+    for (int i = first; i < first + count; ++i) run.mutable_chunk_ids()->append(disk.ids[static_cast<size_t>(i)]);
+    going = writer->Write(request);
+  }
+  writer->WritesDone();
+  return writer->Finish();
+}
+
+grpc::Status Data::CheckBase(const std::string& session, int vm, const Disk& disk, const std::string& base,
+                             const std::vector<int>& chunks, store::v1::CheckBaseResponse* response) {
+  store::v1::CheckBaseRequest request;
+  request.set_session_id(session);
+  request.set_vm_uuid(VmUuid(vm));
+  request.set_disk("vda");
+  request.set_recovery_point_id(base);
+  request.set_capacity_bytes(static_cast<int64_t>(disk.content.size()));
+  for (const int chunk : chunks) {
+    request.add_chunks(chunk);
+    request.mutable_chunk_ids()->append(disk.ids[static_cast<size_t>(chunk)]);
+  }
+  grpc::ClientContext context;
+  return stub->CheckBase(&context, request, response);
+}
+
 grpc::Status Data::Commit(const std::string& session, const std::vector<int>& vms, const Disk& disk,
-                          store::v1::CommitResponse* response) {
+                          store::v1::CommitResponse* response, const std::string& checkpoint) {
   store::v1::CommitResponse ignored;
   store::v1::CommitRequest request;
   request.set_session_id(session);
@@ -376,6 +416,13 @@ grpc::Status Data::Commit(const std::string& session, const std::vector<int>& vm
     d.set_name("vda");
     d.set_capacity_bytes(static_cast<int64_t>(disk.content.size()));
     d.set_format("qcow2");
+    if (!checkpoint.empty()) {
+      manifest.mutable_tracking()->set_checkpoint(checkpoint);
+      store::v1::TrackedDisk& tracked = *manifest.mutable_tracking()->add_disks();
+      tracked.set_name("vda");
+      tracked.set_generation("/a#1");
+      tracked.set_capacity_bytes(d.capacity_bytes());
+    }
     store::v1::ManifestDocument& document = *manifest.add_documents();
     document.set_kind("vm.configuration");
     document.set_content("<domain/>");

@@ -149,8 +149,14 @@ class Data {
   grpc::Status Upload(const std::string& session, const std::vector<store::v1::Chunk>& chunks, size_t per_message,
                       store::v1::UploadResponse* response = nullptr);
   grpc::Status PutMap(const std::string& session, int vm, const Disk& disk);
+  // The map of `base` with these runs of `disk` (first chunk, count) in it.
+  grpc::Status PutChanges(const std::string& session, int vm, const Disk& disk, const std::string& base,
+                          const std::vector<std::pair<int, int>>& runs);
+  grpc::Status CheckBase(const std::string& session, int vm, const Disk& disk, const std::string& base,
+                         const std::vector<int>& chunks, store::v1::CheckBaseResponse* response);
+  // `checkpoint`: changes are tracked from it on.
   grpc::Status Commit(const std::string& session, const std::vector<int>& vms, const Disk& disk,
-                      store::v1::CommitResponse* response = nullptr);
+                      store::v1::CommitResponse* response = nullptr, const std::string& checkpoint = "");
   // The disk as a restore writes it; holes read as zero.
   grpc::Status Read(const dispatch::AssignmentKey& key, const std::string& point, int64_t first_chunk, std::string* content);
 

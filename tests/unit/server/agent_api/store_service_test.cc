@@ -124,6 +124,67 @@ TEST_F(StoreServiceTest, ASecondBackupOfTheSameDataUploadsNothing) {
   EXPECT_EQ(wanted.wanted(), std::string(9, '\0'));
 }
 
+TEST_F(StoreServiceTest, AnIncrementBuildsOnTheNewestPointOfItsMachine) {
+  Begin();
+  EXPECT_EQ(session_.bases_size(), 0) << "there is no point yet";
+  Disk disk = MakeDisk(session_, 40, 7);
+  ASSERT_TRUE(data_.Upload(session_.session_id(), disk.chunks, 8).ok());
+  ASSERT_TRUE(data_.PutMap(session_.session_id(), 1, disk).ok());
+  store::v1::CommitResponse first, second;
+  ASSERT_TRUE(data_.Commit(session_.session_id(), {1}, disk, &first, "umbra-one").ok());
+  link_->SayResult(key_, AssignmentResult::OUTCOME_SUCCEEDED);
+  link_->Await(DaemonMessage::kResultAcknowledged);
+
+  Begin({1, 2});
+  ASSERT_EQ(session_.bases_size(), 1) << "machine 2 has none";
+  const std::string base = session_.bases(0).recovery_point_id();
+  EXPECT_EQ(base, first.recovery_point_ids(0));
+  EXPECT_EQ(session_.bases(0).vm_uuid(), VmUuid(1));
+  EXPECT_EQ(session_.bases(0).tracking().checkpoint(), "umbra-one");
+  EXPECT_EQ(session_.bases(0).tracking().disks(0).generation(), "/a#1");
+
+  store::v1::CheckBaseResponse compared;
+  const Disk now = [&] {  // chunks 4, 5 and 39 are others; 39 becomes a hole, as in every disk of MakeDisk
+    const Disk other = MakeDisk(session_, 40, 8);
+    Disk mixed = disk;
+    const size_t size = static_cast<size_t>(session_.chunk_size_bytes());
+    for (const size_t chunk : {4, 5}) {
+      mixed.ids[chunk] = other.ids[chunk];
+      mixed.content.replace(chunk * size, size, other.content, chunk * size, size);
+    }
+    mixed.ids[8] = std::string(repo::kChunkIdSize, '\0');
+    mixed.content.replace(8 * size, size, size, '\0');
+    mixed.chunks = other.chunks;
+    return mixed;
+  }();
+  ASSERT_TRUE(data_.CheckBase(session_.session_id(), 1, now, base, {0, 4, 6, 8}, &compared).ok());
+  EXPECT_EQ(std::vector<int64_t>(compared.different().begin(), compared.different().end()),
+            (std::vector<int64_t>{4, 8}));
+  ASSERT_TRUE(data_.CheckBase(session_.session_id(), 1, now, base, {}, &compared).ok());
+  EXPECT_EQ(ReasonOf(data_.CheckBase(session_.session_id(), 2, now, base, {0}, &compared)), "CBT_BASE_UNUSABLE")
+      << "another machine's";
+  EXPECT_EQ(ReasonOf(data_.PutChanges(session_.session_id(), 2, now, base, {})), "CBT_BASE_UNUSABLE");
+  EXPECT_EQ(ReasonOf(data_.PutChanges(session_.session_id(), 1, now, "no-base-of-ours", {})), "CBT_BASE_UNUSABLE");
+  EXPECT_EQ(ReasonOf(data_.PutChanges(session_.session_id(), 1, now, base, {{4, 2}})), "CHUNK_MISSING");
+  ASSERT_TRUE(data_.Upload(session_.session_id(), now.chunks, 8).ok());
+  EXPECT_EQ(ReasonOf(data_.PutChanges(session_.session_id(), 1, now, base, {{8, 1}, {4, 2}})), "UPLOAD_INVALID")
+      << "out of order";
+  ASSERT_TRUE(data_.PutChanges(session_.session_id(), 1, now, base, {{4, 2}, {8, 1}}).ok());
+  ASSERT_TRUE(data_.PutMap(session_.session_id(), 2, now).ok());
+  ASSERT_TRUE(data_.Commit(session_.session_id(), {1, 2}, now, &second, "umbra-two").ok());
+  link_->SayResult(key_, AssignmentResult::OUTCOME_SUCCEEDED);
+  link_->Await(DaemonMessage::kResultAcknowledged);
+
+  std::string content;
+  for (const std::string& point : second.recovery_point_ids()) {
+    const dispatch::AssignmentKey restore = BeginRestore(point);
+    ASSERT_TRUE(data_.Read(restore, point, 0, &content).ok());
+    EXPECT_TRUE(content == now.content);
+    link_->SayResult(restore, AssignmentResult::OUTCOME_SUCCEEDED);
+    link_->Await(DaemonMessage::kResultAcknowledged);
+  }
+}
+
 TEST_F(StoreServiceTest, OnlyTheHostOfTheAssignmentMayOpenAndUseASession) {
   Begin();
   Data stranger(daemon_.Connect(daemon_.Enrol("h2")));

@@ -185,10 +185,12 @@ TEST_F(JobServiceTest, MechanismsThatARequestAllowsAreKeptAndContradictionsRefus
   v1::CreateJobRequest request = BackupOf({kVm});
   v1::BackupSpec& spec = *request.mutable_job()->mutable_backup();
   spec.set_forbid_saved_state(true);
+  spec.set_full_read(true);
   spec.set_allow_crash_consistent(true);
   v1::Job job;
   ASSERT_EQ(Create(request, &job), "OK");
   EXPECT_TRUE(job.backup().forbid_saved_state());
+  EXPECT_TRUE(job.backup().full_read());
   EXPECT_EQ(job.backup().mechanism_preference(), v1::BackupSpec::MECHANISM_PREFERENCE_AUTO);
   spec.set_mechanism_preference(v1::BackupSpec::MECHANISM_PREFERENCE_CHILD_SNAPSHOT_ONLY);
   EXPECT_EQ(Create(request), "INVALID_ARGUMENT INVALID_REQUEST");

@@ -60,10 +60,12 @@ TEST(MessagesTest, OverlongTextIsCutBetweenCharacters) {
 
 TEST(MessagesTest, AnAssignmentSaysWhatTheRequestAllows) {
   catalog::Job job;
-  job.spec = catalog::BackupSpec{.vms = {{HostId("h1"), kUuid}}, .child_snapshot_only = true, .forbid_saved_state = true};
+  job.spec = catalog::BackupSpec{
+      .vms = {{HostId("h1"), kUuid}}, .child_snapshot_only = true, .forbid_saved_state = true, .full_read = true};
   const auto backup = ToAssignmentMessage(job, std::nullopt).assignment().backup();
   EXPECT_TRUE(backup.child_snapshot_only());
   EXPECT_TRUE(backup.forbid_saved_state());
+  EXPECT_TRUE(backup.full_read());
   job.spec = catalog::RestoreSpec{.mode = catalog::RestoreMode::kInPlace, .resume_state = true, .take_cluster_offline = true};
   catalog::RecoveryPoint point;
   point.state_bytes = 7;

@@ -363,6 +363,22 @@ TEST_F(JobEngineTest, FiguresNeverGoDownAndStayInBounds) {
   EXPECT_EQ(Get(job.id).progress.disks.size(), kProgressDisksMax);
 }
 
+TEST_F(JobEngineTest, HowADiskIsReadStaysOnceItIsKnown) {
+  const Job job = Running(Backup({"u1"}));
+  Do(job.id, JobEvent::kProgress, Progress(1));
+  catalog::JobProgress read;
+  read.disks = {{{HostId("h1"), "u1"}, "vda", 2, 9, catalog::ReadMode::kFull, "CBT_NO_BASE", "the first backup", 0},
+                {{HostId("h1"), "u1"}, "vdb", 0, 9, catalog::ReadMode::kIncremental, "", "", 4096}};
+  Do(job.id, JobEvent::kProgress, {.progress = read});
+  Do(job.id, JobEvent::kProgress, Progress(3));
+  const Job now = Get(job.id);
+  EXPECT_EQ(now.progress.disks.at(0).read_mode, catalog::ReadMode::kFull);
+  EXPECT_EQ(now.progress.disks.at(0).full_read_reason, "CBT_NO_BASE");
+  EXPECT_EQ(now.progress.disks.at(0).full_read_message, "the first backup");
+  EXPECT_EQ(now.progress.disks.at(1).read_mode, catalog::ReadMode::kIncremental);
+  EXPECT_EQ(now.progress.disks.at(1).changed_bytes, 4096);
+}
+
 TEST_F(JobEngineTest, TheLastFiguresAreInTheRowOfTheEndedJob) {
   const Job job = Running(RestoreInPlace("u1"));
   Do(job.id, JobEvent::kProgress, Progress(1));

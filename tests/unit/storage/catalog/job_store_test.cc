@@ -9,7 +9,8 @@ const BackupSpec kBackup = {.vms = {{HostId("h1"), "u2"}, {HostId("h1"), "u1"}},
                             .allow_crash_consistent = true,
                             .freeze_timeout = absl::Seconds(10),
                             .child_snapshot_only = true,
-                            .forbid_saved_state = true};
+                            .forbid_saved_state = true,
+                            .full_read = true};
 const RestoreSpec kInPlace = {.recovery_point = RecoveryPointId("p1"),
                               .repository = RepositoryId("main"),
                               .mode = RestoreMode::kInPlace,
@@ -79,7 +80,8 @@ TEST_F(JobStoreTest, WhatChangesRoundTrips) {
                   .stored_bytes = 5,
                   .rate_bytes_per_second = 6,
                   .eta = absl::Seconds(7),
-                  .disks = {{{HostId("h1"), "u1"}, "vda", 1, 2}, {{HostId("h1"), "u2"}, "vda", 0, 9}}};
+                  .disks = {{{HostId("h1"), "u1"}, "vda", 1, 2, ReadMode::kFull, "CBT_NO_BASE", "the first backup", 0},
+                            {{HostId("h1"), "u2"}, "vda", 0, 9, ReadMode::kIncremental, "", "", 4096}}};
   job.attempt = 3;
   job.start_time = At(2);
   job.end_time = At(3);
