@@ -65,13 +65,15 @@ BackupRunner::BackupRunner(const RunnerContext& context, const agent::v1::Assign
                            JobReporter& reporter)
     : context_(context), id_(id), work_(work), cancellation_(cancellation), reporter_(reporter),
       link_store_(context.make_store(cancellation)),
-      store_(*link_store_, context.clock, context.random, cancellation, context.settings.retry) {
+      store_(*link_store_, context.clock, context.random, cancellation, context.settings.retry),
+      file_sets_(context, id_, work_, reporter) {
   writers::VmBackupOptions options{.mechanism = {.child_snapshot_only = work_.child_snapshot_only(),
                                                  .forbid_saved_state = work_.forbid_saved_state(),
                                                  .allow_crash_consistent = work_.allow_crash_consistent()},
                                    .freeze_timeout = FromProto(work_.freeze_timeout()),
                                    .owner_tag = OwnerTag(id_)};
   options.vm_uuids.assign(work_.virtual_machines().begin(), work_.virtual_machines().end());
+  options.file_sets = file_sets_.names();
   backup_ = context_.host.NewBackup(std::move(options));
 }
 
@@ -120,9 +122,10 @@ absl::Status BackupRunner::Snapshot(agent::v1::AssignmentResult* result) {
   {
     absl::MutexLock lock(&backup_mu_);
     ASSIGN_OR_RETURN(snapshots_, backup_->Snapshot());
+    RETURN_IF_ERROR(file_sets_.Collect(*backup_));
   }
   reporter_.SetPhase(v1::Job::PHASE_SNAPSHOT);
-  absl::Duration longest;
+  absl::Duration longest = file_sets_.longest_frozen();
   absl::Duration longest_downtime;
   for (const writers::VmSnapshot& snapshot : snapshots_) {
     longest = std::max(longest, snapshot.freeze_duration);
@@ -161,6 +164,7 @@ absl::Status BackupRunner::Transfer() {
     }
     if (snapshot.state_bytes > 0) reporter_.meter().AddDisk(snapshot.vm.uuid, kMemoryStateName, snapshot.state_bytes);
   }
+  RETURN_IF_ERROR(file_sets_.Open(static_cast<uint64_t>(session_.chunk_size_bytes())));
   reporter_.SetPhase(v1::Job::PHASE_TRANSFERRING);
   HealthWatch watch(*this);
   ASSIGN_OR_RETURN(const std::unique_ptr<transfer::BackupPipeline> pipeline,
@@ -173,6 +177,7 @@ absl::Status BackupRunner::Transfer() {
     RETURN_IF_ERROR(CheckHealth());
     return status;
   }
+  RETURN_IF_ERROR(file_sets_.Transfer(*pipeline, session_.session_id(), next_meter_disk_));
   return CheckHealth();
 }
 
@@ -229,12 +234,14 @@ absl::Status BackupRunner::Commit() {
   reporter_.SetPhase(v1::Job::PHASE_COMPLETING);
   absl::MutexLock lock(&backup_mu_);  // the health watch has ended: nobody waits for it
   for (const writers::VmSnapshot& snapshot : snapshots_) RETURN_IF_ERROR(backup_->SetSucceeded(snapshot.vm.uuid, true));
+  RETURN_IF_ERROR(file_sets_.MarkSucceeded(*backup_));
   ASSIGN_OR_RETURN(const vss::BackupDocuments documents, backup_->Documents());
   store::v1::CommitRequest request;
   request.set_session_id(session_.session_id());
   for (size_t vm = 0; vm < snapshots_.size(); ++vm) {
     *request.add_manifests() = ToManifest(snapshots_[vm], documents, read_bytes_[vm]);
   }
+  file_sets_.AddManifests(documents, request);
   base::CrashPoint("agent.before_commit");
   ASSIGN_OR_RETURN(const store::v1::CommitResponse response, store_.Commit(request));
   base::CrashPoint("agent.committed");

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "agent/runner/file_set_backup.h"
 #include "agent/runner/job_reporter.h"
 #include "agent/runner/runner.h"
 #include "agent/transfer/cancellation.h"
@@ -63,6 +64,7 @@ class BackupRunner {
   std::unique_ptr<writers::VmBackup> backup_ ABSL_PT_GUARDED_BY(backup_mu_);
   std::vector<writers::VmSnapshot> snapshots_;
   std::vector<uint64_t> read_bytes_;  // of each snapshot
+  FileSetBackup file_sets_;
   size_t next_meter_disk_ = 0;
 };
 

@@ -18,6 +18,7 @@ std::string NameOf(const catalog::HostId& id);
 std::string NameOf(const catalog::JobId& id);
 std::string NameOf(const catalog::RecoveryPointId& id);
 std::string NameOf(const catalog::RepositoryId& id);
+// Of a virtual machine or a file set.
 std::string NameOf(const catalog::VmKey& key);
 
 absl::StatusOr<catalog::HostId> ParseHostName(std::string_view name, std::string_view field);
@@ -26,6 +27,8 @@ absl::StatusOr<std::optional<catalog::HostId>> ParseHostNameOrAll(std::string_vi
 absl::StatusOr<catalog::JobId> ParseJobName(std::string_view name, std::string_view field);
 absl::StatusOr<catalog::RecoveryPointId> ParseRecoveryPointName(std::string_view name, std::string_view field);
 absl::StatusOr<catalog::RepositoryId> ParseRepositoryName(std::string_view name, std::string_view field);
+// "hosts/{host}/fileSets/{file_set}".
+absl::StatusOr<catalog::VmKey> ParseFileSetName(std::string_view name, std::string_view field);
 absl::StatusOr<catalog::VmKey> ParseVmName(std::string_view name, std::string_view field);
 
 }  // namespace umbra::api

@@ -238,7 +238,7 @@ TEST_F(ServerTest, HealthAndReflectionOnTheLocalApiOnly) {
   ASSERT_TRUE(RawCall(Api(), kCheck, "", &health).ok());
   EXPECT_EQ(health, "\x08\x01");  // SERVING
   ASSERT_TRUE(RawCall(Api(), kReflect, kListServices, &services).ok());
-  for (const char* name : {"HostService", "VirtualMachineService", "WriterService", "JobService",
+  for (const char* name : {"HostService", "VirtualMachineService", "WriterService", "FileSetService", "JobService",
                            "RecoveryPointService", "RepositoryService", "EventService"}) {
     EXPECT_THAT(services, HasSubstr(std::string("umbra.v1.") + name));
   }
