@@ -11,6 +11,7 @@
 
 #include "agent/hypervisor/hypervisor.h"
 #include "storage/base/bytes.h"
+#include "storage/base/folder_tree.h"
 #include "storage/base/status.h"
 
 namespace umbra::agent {
@@ -75,9 +76,10 @@ bool Take(const toml::node& node, const Field& field) {
 // The keys of one [[file_set]].
 struct FileSetKeys {
   std::string name, caption, filespec = "*";
-  std::vector<std::string> paths, excludes, prepare, freeze, thaw, complete;
+  std::vector<std::string> paths, excludes, prepare, freeze, thaw, complete, pre_restore, post_restore;
   bool recursive = true;
   int64_t prepare_seconds = 20, freeze_seconds = 20, thaw_seconds = 20, complete_seconds = 20;
+  int64_t pre_restore_seconds = 20, post_restore_seconds = 20;
   int64_t copy_mib_max = 4096, copy_seconds_max = 8;
 
   std::map<std::string, Field> Fields() {
@@ -91,10 +93,14 @@ struct FileSetKeys {
             {"freeze", &freeze},
             {"thaw", &thaw},
             {"complete", &complete},
+            {"pre_restore", &pre_restore},
+            {"post_restore", &post_restore},
             {"prepare_seconds", &prepare_seconds},
             {"freeze_seconds", &freeze_seconds},
             {"thaw_seconds", &thaw_seconds},
             {"complete_seconds", &complete_seconds},
+            {"pre_restore_seconds", &pre_restore_seconds},
+            {"post_restore_seconds", &post_restore_seconds},
             {"copy_mib_max", &copy_mib_max},
             {"copy_seconds_max", &copy_seconds_max}};
   }
@@ -108,6 +114,8 @@ struct FileSetKeys {
     set.freeze = {freeze, absl::Seconds(freeze_seconds)};
     set.thaw = {thaw, absl::Seconds(thaw_seconds)};
     set.complete = {complete, absl::Seconds(complete_seconds)};
+    set.pre_restore = {pre_restore, absl::Seconds(pre_restore_seconds)};
+    set.post_restore = {post_restore, absl::Seconds(post_restore_seconds)};
     set.copy_bytes_max = static_cast<uint64_t>(copy_mib_max) * base::kMiB;
     set.copy_time_max = absl::Seconds(copy_seconds_max);
     return set;
@@ -157,6 +165,32 @@ absl::Status CheckAddress(const char* what, const std::string& address) {
 absl::Status CheckRange(const char* what, int64_t value, int64_t min, int64_t max) {
   if (value >= min && value <= max) return absl::OkStatus();
   return Invalid("{}: {} is not from {} to {}", what, value, min, max);
+}
+
+// Whoever may write a hook runs programs as this user.
+absl::Status CheckHooksTrusted(const Config& config, const std::string& file) {
+  const bool hooks = std::any_of(config.file_sets.begin(), config.file_sets.end(), [](const writers::FileSet& set) {
+    for (const writers::Hook* hook : {&set.prepare, &set.freeze, &set.thaw, &set.complete, &set.pre_restore, &set.post_restore}) {
+      if (!hook->arguments.empty()) return true;
+    }
+    return false;
+  });
+  if (!hooks) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const bool others, base::OthersMayWrite(file));
+  if (!others) return absl::OkStatus();
+  return Invalid("{}: it has hooks, which run as this user, and others may write it: chown it to root and chmod go-w", file);
+}
+
+// A copy would hold itself.
+absl::Status CheckCopiesApart(const Config& config) {
+  for (const writers::FileSet& set : config.file_sets) {
+    for (const base::FolderSelection& folder : set.folders) {
+      if (!folder.recursive || !(config.file_set_copies + "/").starts_with(folder.folder + "/")) continue;
+      return Invalid("file_set {}: its copies are made in {}, which lies in its own '{}'; set file_set_copies to a folder outside",
+                     set.name, config.file_set_copies, folder.folder);
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckSimulatedVm(const std::string& text) {
@@ -265,6 +299,7 @@ absl::StatusOr<Config> CompleteConfig(Config config) {
   if (config.file_set_copies.empty()) config.file_set_copies = config.data_dir + "/copies";
   if (config.file_set_copies.front() != '/') return Invalid("file_set_copies: must be absolute");
   RETURN_IF_ERROR(writers::CheckFileSets(config.file_sets));
+  RETURN_IF_ERROR(CheckCopiesApart(config));
   RETURN_IF_ERROR(CheckAddress("daemon", config.daemon));
   RETURN_IF_ERROR(CheckAddress("agent_address", config.agent_address));
   RETURN_IF_ERROR(CheckRange("hypervisor.inventory_seconds", config.inventory_seconds, 1, 3600));
@@ -301,6 +336,7 @@ absl::StatusOr<CommandLine> ReadCommandLine(base::Filesystem& files, std::vector
   if (!flags.config_file.empty()) {
     ASSIGN_OR_RETURN(const std::string text, files.ReadFile(flags.config_file, kConfigSizeMax));
     ASSIGN_OR_RETURN(config, ParseConfig(text, flags.config_file));
+    RETURN_IF_ERROR(CheckHooksTrusted(config, flags.config_file));
   }
   ApplyFlags(app, flags.values, config);
   ASSIGN_OR_RETURN(command.config, CompleteConfig(std::move(config)));

@@ -125,6 +125,7 @@ runner::RunnerSettings SettingsOf(const Config& config) {
   settings.backup.workers = settings.restore.workers = static_cast<int>(config.transfer_workers);
   settings.backup.uploaders = static_cast<int>(config.upload_streams);
   settings.restore_ledger_folder = config.data_dir + "/restores";
+  settings.file_restore_ledger_folder = config.data_dir + "/file-restores";
   return settings;
 }
 
@@ -180,7 +181,8 @@ absl::Status Run(System& system, const Config& config) {
                                                            .intents_folder = config.data_dir + "/file-set-intents"},
                                              .saves_at_once = static_cast<size_t>(config.saves_at_once)}));
   const runner::RunnerSettings settings = SettingsOf(config);
-  runner::Healer healer(*host, *hypervisor, system.files, system.clock, settings.restore_ledger_folder);
+  runner::Healer healer(*host, *hypervisor, system.files, system.clock, settings.restore_ledger_folder,
+                        settings.file_restore_ledger_folder);
   healer.Start();
 
   link::Outbox outbox(system.clock);

@@ -23,6 +23,7 @@
 #include "server/api/agent/store_service.h"
 #include "server/api/agent/stream_set.h"
 #include "server/api/event_service.h"
+#include "server/api/file_set_service.h"
 #include "server/api/host_service.h"
 #include "server/api/inventory_services.h"
 #include "server/api/job_service.h"
@@ -340,8 +341,9 @@ absl::Status Server::Parts::StartApi() {
       std::make_unique<api::HostService>(*executor, *catalog, clock, *engine, *enrolment, agents, addresses.enrolment));
   services.push_back(std::make_unique<api::VirtualMachineService>(*executor, *catalog));
   services.push_back(std::make_unique<api::WriterService>(*executor, *catalog));
+  services.push_back(std::make_unique<api::FileSetService>(*executor, *catalog));
   services.push_back(std::make_unique<api::JobService>(*executor, *catalog, *engine, *repositories, watches));
-  services.push_back(std::make_unique<api::RecoveryPointService>(*executor, *catalog));
+  services.push_back(std::make_unique<api::RecoveryPointService>(*executor, *catalog, *repositories));
   services.push_back(std::make_unique<api::RepositoryService>(*executor, *catalog, clock, *repositories));
   services.push_back(std::make_unique<api::RepositoryKeyService>(*executor, random, *repositories));
   services.push_back(std::make_unique<api::EventService>(*executor, *catalog, *events, watches));

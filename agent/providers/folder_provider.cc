@@ -58,6 +58,15 @@ absl::Status FolderProvider::CopyAtCommit(const vss::Guid& set_id, const std::st
   return NoSuch(set_id, volume);
 }
 
+void FolderProvider::SetFrozen(const vss::Guid& set_id, const std::string& volume, absl::Duration frozen) {
+  absl::MutexLock lock(&mu_);
+  const auto set = sets_.find(set_id);
+  if (set == sets_.end()) return;
+  for (Snapshot& snapshot : set->second.snapshots) {
+    if (snapshot.request.volume == volume) snapshot.copy.frozen = frozen;
+  }
+}
+
 // --- for a reader ---
 
 absl::StatusOr<FolderProvider::Copy> FolderProvider::CopyOf(const vss::Guid& set_id, const std::string& volume) const {
@@ -119,9 +128,11 @@ absl::StatusOr<FolderProvider::Copy> FolderProvider::MakeCopy(const vss::Guid& s
     limits.time_max = std::min(limits.time_max, deadline - clock_.Monotonic());
     ASSIGN_OR_RETURN(const base::FolderCopyReport report, copier_.Copy(wanted.folders[i], to, limits));
     copy.folders.push_back(to);
+    copy.sources.push_back(wanted.folders[i].folder);
     copy.report.entry_count += report.entry_count;
     copy.report.bytes_copied += report.bytes_copied;
     copy.report.bytes_shared += report.bytes_shared;
+    copy.report.entries_changed += report.entries_changed;
   }
   return copy;
 }

@@ -46,12 +46,17 @@ class FolderProvider final : public vss::Provider {
   // certainly can't be made; errors of base::FolderCopier.
   absl::Status CopyAtCommit(const vss::Guid& set_id, const std::string& volume, const FolderCopyRequest& request);
 
+  // Later: how long that was. Nothing happens when there is no such copy.
+  void SetFrozen(const vss::Guid& set_id, const std::string& volume, absl::Duration frozen);
+
   // --- for a reader of a finished set ---
 
   struct Copy {
-    std::vector<std::string> folders;  // as in the request
+    std::vector<std::string> folders;  // where the copies lie, in the order of the request
+    std::vector<std::string> sources;  // of what
     base::FolderCopyReport report;     // of all of them
     absl::Time time;                   // when the copy was begun
+    absl::Duration frozen;             // how long whoever writes there stood still, as SetFrozen said
   };
   // NOT_FOUND (kObjectNotFound) without a copy.
   absl::StatusOr<Copy> CopyOf(const vss::Guid& set_id, const std::string& volume) const;

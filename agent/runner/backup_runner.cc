@@ -72,7 +72,8 @@ BackupRunner::BackupRunner(const RunnerContext& context, const agent::v1::Assign
       cancellation_(cancellation),
       reporter_(reporter),
       link_store_(context.make_store(cancellation)),
-      store_(*link_store_, context.clock, context.random, cancellation, context.settings.retry) {}
+      store_(*link_store_, context.clock, context.random, cancellation, context.settings.retry),
+      file_sets_(context, id_, work_, reporter) {}
 
 BackupRunner::~BackupRunner() = default;
 
@@ -86,6 +87,7 @@ void BackupRunner::MakeBackup() {
   for (const store::v1::BasePoint& base : session_.bases()) {
     options.bases.emplace_back(base.vm_uuid(), FromProto(base.tracking()));
   }
+  options.file_sets = file_sets_.names();
   absl::MutexLock lock(&backup_mu_);
   backup_ = context_.host.NewBackup(std::move(options));
 }
@@ -135,9 +137,10 @@ absl::Status BackupRunner::Snapshot(agent::v1::AssignmentResult* result) {
   {
     absl::MutexLock lock(&backup_mu_);
     ASSIGN_OR_RETURN(snapshots_, backup_->Snapshot());
+    RETURN_IF_ERROR(file_sets_.Collect(*backup_));
   }
   reporter_.SetPhase(v1::Job::PHASE_SNAPSHOT);
-  absl::Duration longest;
+  absl::Duration longest = file_sets_.longest_frozen();
   absl::Duration longest_downtime;
   for (const writers::VmSnapshot& snapshot : snapshots_) {
     longest = std::max(longest, snapshot.freeze_duration);
@@ -188,6 +191,7 @@ absl::Status BackupRunner::Transfer() {
     }
     if (snapshot.state_bytes > 0) reporter_.meter().AddDisk(snapshot.vm.uuid, kMemoryStateName, snapshot.state_bytes);
   }
+  RETURN_IF_ERROR(file_sets_.Open(static_cast<uint64_t>(session_.chunk_size_bytes())));
   reporter_.SetPhase(v1::Job::PHASE_TRANSFERRING);
   HealthWatch watch(*this);
   ASSIGN_OR_RETURN(const absl::Duration round_trip,
@@ -203,6 +207,7 @@ absl::Status BackupRunner::Transfer() {
     RETURN_IF_ERROR(CheckHealth());
     return status;
   }
+  RETURN_IF_ERROR(file_sets_.Transfer(*pipeline, session_.session_id(), next_meter_disk_));
   return CheckHealth();
 }
 
@@ -295,12 +300,14 @@ absl::Status BackupRunner::Commit() {
   reporter_.SetPhase(v1::Job::PHASE_COMPLETING);
   absl::MutexLock lock(&backup_mu_);  // the health watch has ended: nobody waits for it
   for (const writers::VmSnapshot& snapshot : snapshots_) RETURN_IF_ERROR(backup_->SetSucceeded(snapshot.vm.uuid, true));
+  RETURN_IF_ERROR(file_sets_.MarkSucceeded(*backup_));
   ASSIGN_OR_RETURN(const vss::BackupDocuments documents, backup_->Documents());
   store::v1::CommitRequest request;
   request.set_session_id(session_.session_id());
   for (size_t vm = 0; vm < snapshots_.size(); ++vm) {
     *request.add_manifests() = ToManifest(snapshots_[vm], documents, reads_[vm], read_bytes_[vm]);
   }
+  file_sets_.AddManifests(documents, request);
   RETURN_IF_ERROR(backup_->CommitFollows());
   base::CrashPoint("agent.before_commit");
   ASSIGN_OR_RETURN(const store::v1::CommitResponse response, store_.Commit(request));

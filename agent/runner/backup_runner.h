@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "agent/runner/convert.h"
+#include "agent/runner/file_set_backup.h"
 #include "agent/runner/job_reporter.h"
 #include "agent/runner/runner.h"
 #include "agent/transfer/cancellation.h"
@@ -71,6 +72,7 @@ class BackupRunner {
   std::vector<writers::VmSnapshot> snapshots_;
   std::vector<uint64_t> read_bytes_;  // of each snapshot
   std::vector<DiskReads> reads_;      // the same; by disk
+  FileSetBackup file_sets_;
   size_t next_meter_disk_ = 0;
 };
 

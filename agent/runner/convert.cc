@@ -4,6 +4,7 @@
 
 #include "agent/vss/errors.h"
 #include "storage/base/status.h"
+#include "storage/base/utf8.h"
 
 namespace umbra::runner {
 namespace {
@@ -35,6 +36,12 @@ v1::VirtualMachineState ToProto(hypervisor::VmState state) {
       break;
   }
   return v1::VIRTUAL_MACHINE_STATE_UNSPECIFIED;
+}
+
+void AddDocument(const char* kind, const std::string& content, store::v1::Manifest& manifest) {
+  store::v1::ManifestDocument* document = manifest.add_documents();
+  document->set_kind(kind);
+  document->set_content(content);
 }
 
 v1::GuestAgent::State ToProto(hypervisor::GuestAgentState state) {
@@ -185,7 +192,7 @@ v1::JobMessage ToJobMessage(const absl::Status& status) {
   v1::JobMessage message;
   message.set_reason(base::ReasonOf(status));
   if (message.reason().empty()) message.set_reason(absl::IsCancelled(status) ? "CANCELLED" : "INTERNAL");
-  message.set_message(base::MessageOf(status));
+  message.set_message(base::ValidUtf8(base::MessageOf(status)));
   return message;
 }
 
@@ -252,23 +259,37 @@ store::v1::Manifest ToManifest(const writers::VmSnapshot& snapshot, const vss::B
     d->set_reason(disk.reason);
     d->set_message(disk.message);
   }
-  const auto add = [&manifest](const char* kind, const std::string& content) {
-    store::v1::ManifestDocument* document = manifest.add_documents();
-    document->set_kind(kind);
-    document->set_content(content);
-  };
-  add(kConfiguration, snapshot.configuration);
-  for (const std::string& metadata : documents.writer_metadata) add(kWriterMetadata, metadata);
-  add(kBackupComponents, documents.backup_components);
+  AddDocument(kConfiguration, snapshot.configuration, manifest);
+  AddVssDocuments(documents, manifest);
   const vss::BackupDocuments& child = snapshot.child_documents;
   size_t child_bytes = child.backup_components.size();
   for (const std::string& metadata : child.writer_metadata) child_bytes += metadata.size();
   if (child_bytes > 0 && child_bytes <= kChildDocumentsBytesMax) {
-    for (const std::string& metadata : child.writer_metadata) add(kChildWriterMetadata, metadata);
-    add(kChildBackupComponents, child.backup_components);
+    for (const std::string& metadata : child.writer_metadata) AddDocument(kChildWriterMetadata, metadata, manifest);
+    AddDocument(kChildBackupComponents, child.backup_components, manifest);
   }
   manifest.set_read_bytes(static_cast<int64_t>(read_bytes));
   return manifest;
+}
+
+void AddVssDocuments(const vss::BackupDocuments& documents, store::v1::Manifest& manifest) {
+  for (const std::string& metadata : documents.writer_metadata) AddDocument(kWriterMetadata, metadata, manifest);
+  AddDocument(kBackupComponents, documents.backup_components, manifest);
+}
+
+v1::FileSet ToProto(const writers::FileSet& set) {
+  v1::FileSet proto;
+  proto.set_name(set.name);
+  proto.set_display_name(set.caption);
+  for (const base::FolderSelection& folder : set.folders) {
+    v1::FileSet::Folder* f = proto.add_folders();
+    f->set_path(folder.folder);
+    f->set_filespec(folder.filespec);
+    f->set_recursive(folder.recursive);
+    for (const std::string& exclude : folder.excludes) f->add_excludes(exclude);
+  }
+  proto.set_has_freeze_hook(!set.freeze.arguments.empty());
+  return proto;
 }
 
 vss::BackupDocuments ToBackupDocuments(const agent::v1::RestoreAssignment& work) {

@@ -53,6 +53,11 @@ store::v1::ChangeTracking ToProto(const hypervisor::Checkpoint& checkpoint);
 store::v1::Manifest ToManifest(const writers::VmSnapshot& snapshot, const vss::BackupDocuments& documents,
                                const DiskReads& reads, uint64_t read_bytes);
 
+// The VSS documents of the whole set.
+void AddVssDocuments(const vss::BackupDocuments& documents, store::v1::Manifest& manifest);
+
+v1::FileSet ToProto(const writers::FileSet& set);
+
 // The VSS documents of the recovery point that is to be restored.
 vss::BackupDocuments ToBackupDocuments(const agent::v1::RestoreAssignment& work);
 

@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "agent/runner/file_set_restore_runner.h"
 #include "agent/runner/restore_ledger.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
@@ -10,9 +11,10 @@
 namespace umbra::runner {
 
 Healer::Healer(writers::VssHost& host, hypervisor::Hypervisor& hypervisor, base::Filesystem& files, base::Clock& clock,
-               std::string restore_ledger_folder, absl::Duration period)
+               std::string restore_ledger_folder, std::string file_restore_ledger_folder, absl::Duration period)
     : host_(host), hypervisor_(hypervisor), files_(files), clock_(clock),
-      restore_ledger_folder_(std::move(restore_ledger_folder)), period_(period) {}
+      restore_ledger_folder_(std::move(restore_ledger_folder)),
+      file_restore_ledger_folder_(std::move(file_restore_ledger_folder)), period_(period) {}
 
 Healer::~Healer() {
   {
@@ -29,6 +31,12 @@ void Healer::Start() {
     base::Log("runner")->warn("partial restores not removed, next start tries again error=\"{}\"", base::Describe(removed.status()));
   } else {
     for (const std::string& path : *removed) base::Log("runner")->warn("partial restore removed path={}", path);
+  }
+  const auto folders = HealFileRestores(files_, file_restore_ledger_folder_);
+  if (!folders.ok()) {
+    base::Log("runner")->warn("partial restores of files not removed, next start tries again error=\"{}\"", base::Describe(folders.status()));
+  } else {
+    for (const std::string& path : *folders) base::Log("runner")->warn("partial restore of files removed path={}", path);
   }
   thread_ = std::jthread([this] { Run(); });
 }

@@ -19,7 +19,7 @@ inline constexpr absl::Duration kHealPeriod = absl::Seconds(30);
 class Healer {
  public:
   Healer(writers::VssHost& host, hypervisor::Hypervisor& hypervisor, base::Filesystem& files, base::Clock& clock,
-         std::string restore_ledger_folder, absl::Duration period = kHealPeriod);
+         std::string restore_ledger_folder, std::string file_restore_ledger_folder, absl::Duration period = kHealPeriod);
   ~Healer();
 
   // Heals once, before the first assignment, then looks every `period` for intents that nobody works on: a glance at a
@@ -35,6 +35,7 @@ class Healer {
   base::Filesystem& files_;
   base::Clock& clock_;
   const std::string restore_ledger_folder_;
+  const std::string file_restore_ledger_folder_;
   const absl::Duration period_;
 
   absl::Mutex mu_;

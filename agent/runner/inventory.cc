@@ -18,6 +18,7 @@ agent::v1::Inventory TakeInventory(writers::VssHost& host) {
   }
   for (const writers::VmDescription& vm : *vms) *inventory.add_virtual_machines() = ToProto(vm);
   for (const vss::WriterStatus& writer : host.Writers()) *inventory.add_writers() = ToProto(writer);
+  for (const writers::FileSet& set : host.file_sets()) *inventory.add_file_sets() = ToProto(set);
   return inventory;
 }
 

@@ -4,6 +4,7 @@
 
 #include "agent/runner/backup_runner.h"
 #include "agent/runner/convert.h"
+#include "agent/runner/file_set_restore_runner.h"
 #include "agent/runner/job_reporter.h"
 #include "agent/runner/restore_runner.h"
 #include "storage/base/crash_point.h"
@@ -117,6 +118,10 @@ absl::Status JobRunner::Work(Task& task, agent::v1::AssignmentResult* result) {
       break;
     }
     case agent::v1::Assignment::kRestore: {
+      if (!task.assignment.restore().recovery_point().file_set().empty()) {
+        status = FileSetRestoreRunner(context_, task.assignment.id(), task.assignment.restore(), task.cancellation, reporter).Run();
+        break;
+      }
       RestoreRunner restore(context_, task.assignment.id(), task.assignment.restore(), task.cancellation, reporter);
       status = restore.Run(result);
       break;

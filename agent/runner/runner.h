@@ -27,7 +27,8 @@ struct RunnerSettings {
   transfer::BackupSettings backup;
   transfer::RestoreSettings restore;
   transfer::RetrySettings retry;
-  std::string restore_ledger_folder;  // see restore_ledger.h
+  std::string restore_ledger_folder;       // see restore_ledger.h
+  std::string file_restore_ledger_folder;  // see file_set_restore_runner.h; another one
 };
 
 // The rooms that a runner drives; all of them are thread-safe and outlive it.

@@ -46,7 +46,7 @@ absl::Status DiskRestorer::Run(const DiskSource& source) {
   while (true) {
     RETURN_IF_ERROR(cancellation_.Check());
     const uint64_t before = received_bytes_;
-    const uint64_t first_chunk = layout_ ? received_bytes_ / layout_->chunk_size_bytes : 0;
+    const uint64_t first_chunk = layout_ ? received_bytes_ / layout_->chunk_size_bytes : source_.first_chunk;
     const absl::Status status = Stream(first_chunk);
     if (absl::Status written = WaitUntilWritten(); !written.ok()) {
       RETURN_IF_ERROR(cancellation_.Check());
@@ -67,7 +67,7 @@ absl::Status DiskRestorer::Run(const DiskSource& source) {
                                 received_bytes_, base::Describe(status));
     RETURN_IF_ERROR(cancellation_.Wait(clock_, backoff.Next()));
   }
-  meter_.FinishDisk(meter_disk_);
+  if (End() == source_.capacity_bytes) meter_.FinishDisk(meter_disk_);
   return absl::OkStatus();
 }
 
@@ -93,9 +93,9 @@ absl::Status DiskRestorer::Stream(uint64_t first_chunk) {
       free_.push_back(message);
     }
     RETURN_IF_ERROR(accepted);
-    if (!*more) break;
+    if (!*more || received_bytes_ >= End()) break;
   }
-  if (received_bytes_ != source_.capacity_bytes) {
+  if (received_bytes_ < End()) {
     return BadStream(fmt::format("it ended at {} of {} bytes", received_bytes_, source_.capacity_bytes));
   }
   return absl::OkStatus();
@@ -124,6 +124,7 @@ absl::Status DiskRestorer::AcceptLayout(const Message& message) {
   }
   if (!layout_) {
     layout_.emplace(Layout{repo::ChunkHasher(*suite, base::AsBytes(message.id_key())), chunk_size});
+    received_bytes_ = source_.first_chunk * chunk_size;
   } else if (layout_->chunk_size_bytes != chunk_size) {
     return BadStream("the chunk size changed");
   }
@@ -183,6 +184,7 @@ absl::Status DiskRestorer::WriteMessage(const Message& message, WriteRun& run) {
   for (const auto& item : message.items()) {
     RETURN_IF_ERROR(cancellation_.Check());
     const auto offset = static_cast<uint64_t>(item.offset_bytes());
+    if (offset >= End()) break;  // came along: not wanted, and not looked at
     const size_t length = item.chunk().plain_length();
     if (offset != run.offset_bytes + run.length || run.length + length > run.memory.size()) {
       RETURN_IF_ERROR(Flush(run));

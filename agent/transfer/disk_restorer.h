@@ -42,6 +42,9 @@ struct DiskSource {
   std::string recovery_point_id;
   std::string disk;
   uint64_t capacity_bytes = 0;  // as the recovery point says
+  // A part of it: from this chunk on, up to the end of the chunk that holds the byte before this offset. Zero: to the end.
+  uint64_t first_chunk = 0;
+  uint64_t end_bytes = 0;
 };
 
 // Restores one disk. One use, one thread.
@@ -56,6 +59,8 @@ class DiskRestorer {
   // Errors: DATA_LOSS / CHUNK_DAMAGED names chunk, disk and offset: the chunk was not written; UNAVAILABLE / AGENT_LOST
   // the link stayed down; those of the store, of the writer, and of the cancellation.
   absl::Status Run(const DiskSource& source);
+  // After Run.
+  uint64_t chunk_size_bytes() const { return layout_->chunk_size_bytes; }
 
  private:
   using Message = store::v1::ReadDiskResponse;
@@ -73,6 +78,7 @@ class DiskRestorer {
   };
 
   absl::Status Stream(uint64_t first_chunk);
+  uint64_t End() const { return source_.end_bytes == 0 ? source_.capacity_bytes : source_.end_bytes; }
   absl::StatusOr<Message*> FreeMessage();
   absl::Status Accept(const Message& message);
   absl::Status AcceptLayout(const Message& message);

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "agent/vss/coordinator.h"
+#include "storage/base/crash_point.h"
+#include "storage/base/folder_tree.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 
@@ -29,6 +31,23 @@ absl::Status CheckHook(const FileSet& set, const Hook& hook, std::string_view ev
   return Invalid(fmt::format("file_set {}: the time limit of {} is not from 1 to 600 seconds", set.name, event));
 }
 
+// A file would be in the set twice.
+absl::Status CheckApart(const FileSet& set) {
+  for (const base::FolderSelection& outer : set.folders) {
+    for (const base::FolderSelection& inner : set.folders) {
+      const bool below = inner.folder.starts_with(outer.folder + "/") && outer.recursive;
+      if (!below && (&outer == &inner || outer.folder != inner.folder)) continue;
+      return Invalid(fmt::format("file_set {}: '{}' lies in '{}', which is in the set already", set.name, inner.folder, outer.folder));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Parts that a file tree can't hold would be found out only in the middle of a backup.
+bool IsPlainPath(const std::string& path) {
+  return path.size() > 1 && path.front() == '/' && base::IsTreePath(path.substr(1));
+}
+
 absl::Status CheckFileSet(const FileSet& set) {
   const bool plain = set.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
   if (set.name.empty() || set.name.size() > kNameLengthMax || !plain) {
@@ -36,8 +55,9 @@ absl::Status CheckFileSet(const FileSet& set) {
   }
   if (set.folders.empty()) return Invalid(fmt::format("file_set {}: no paths", set.name));
   for (const base::FolderSelection& folder : set.folders) {
-    const bool absolute = folder.folder.size() > 1 && folder.folder.front() == '/' && folder.folder.back() != '/';
-    if (!absolute) return Invalid(fmt::format("file_set {}: '{}' is not an absolute path", set.name, folder.folder));
+    if (!IsPlainPath(folder.folder)) {
+      return Invalid(fmt::format("file_set {}: '{}' is not an absolute path, without '.', '..' and a '/' at its end", set.name, folder.folder));
+    }
     if (folder.filespec.empty() || folder.filespec.find('/') != std::string::npos) {
       return Invalid(fmt::format("file_set {}: '{}' is not a pattern of file names", set.name, folder.filespec));
     }
@@ -51,7 +71,10 @@ absl::Status CheckFileSet(const FileSet& set) {
   RETURN_IF_ERROR(CheckHook(set, set.prepare, "prepare"));
   RETURN_IF_ERROR(CheckHook(set, set.freeze, "freeze"));
   RETURN_IF_ERROR(CheckHook(set, set.thaw, "thaw"));
-  return CheckHook(set, set.complete, "complete");
+  RETURN_IF_ERROR(CheckHook(set, set.complete, "complete"));
+  RETURN_IF_ERROR(CheckHook(set, set.pre_restore, "pre_restore"));
+  RETURN_IF_ERROR(CheckHook(set, set.post_restore, "post_restore"));
+  return CheckApart(set);
 }
 
 // The document knows a folder and a pattern of names; the copy, which is what counts, knows more.
@@ -73,12 +96,13 @@ absl::Status CheckFileSets(const std::vector<FileSet>& sets) {
 }
 
 FileSetWriter::FileSetWriter(std::vector<FileSet> sets, base::CommandRunner& commands,
-                             providers::FolderProvider& provider, base::Filesystem& files, std::string intents_folder,
-                             vss::Guid instance_id)
+                             providers::FolderProvider& provider, base::Filesystem& files, base::Clock& clock,
+                             std::string intents_folder, vss::Guid instance_id)
     : sets_(std::move(sets)),
       commands_(commands),
       provider_(provider),
       files_(files),
+      clock_(clock),
       intents_folder_(std::move(intents_folder)),
       // Back end: frozen after, and thawed before, what may use the service.
       identity_{kFileSetWriterId, instance_id, std::string(kFileSetWriterName), "", vss::ApplicationLevel::kBackEnd} {}
@@ -101,11 +125,12 @@ const FileSet* FileSetWriter::Find(std::string_view name) const {
   return found == sets_.end() ? nullptr : &*found;
 }
 
-absl::Status FileSetWriter::Run(const FileSet& set, const Hook& hook, std::string_view event) {
+absl::Status FileSetWriter::Run(const FileSet& set, const Hook& hook, std::string_view event, const Environment& more) {
   if (hook.arguments.empty()) return absl::OkStatus();
   base::Command command;
   command.arguments = hook.arguments;
   command.environment = {{"UMBRA_FILE_SET", set.name}, {"UMBRA_EVENT", std::string(event)}};
+  command.environment.insert(command.environment.end(), more.begin(), more.end());
   command.timeout = hook.timeout;
   command.kill_grace = kKillGrace;
   const auto ran = commands_.RunToSuccess(command);
@@ -196,7 +221,11 @@ absl::StatusOr<vss::WriterMetadata> FileSetWriter::OnIdentify(const vss::EventCo
   metadata.usage = vss::UsageType::kUserData;
   metadata.source = vss::SourceType::kOther;
   metadata.restore_method.method = vss::RestoreMethod::kRestoreIfCanReplace;
-  metadata.restore_method.writer_restore = vss::WriterRestore::kNever;  // the files are all there is to it
+  // Without hooks for it the files are all there is to a restore.
+  const bool takes_part = std::any_of(sets_.begin(), sets_.end(), [](const FileSet& set) {
+    return !set.pre_restore.arguments.empty() || !set.post_restore.arguments.empty();
+  });
+  metadata.restore_method.writer_restore = takes_part ? vss::WriterRestore::kAlways : vss::WriterRestore::kNever;
   for (const FileSet& set : sets_) {
     vss::Component component;
     component.name = set.name;
@@ -255,7 +284,9 @@ absl::Status FileSetWriter::OnFreeze(vss::EventContext& context) {
   for (Part& part : work->parts) {
     if (part.set->freeze.arguments.empty()) continue;
     part.thaw_owed = true;
+    part.frozen_at = clock_.Monotonic();
     const absl::Status frozen = Run(*part.set, part.set->freeze, "freeze");
+    base::CrashPoint("agent.file_set.frozen");
     if (frozen.ok()) continue;
     ThawAll(*work).IgnoreError();  // the error to be told is the freeze's; what is still owed is tried again
     return frozen;
@@ -271,6 +302,8 @@ absl::Status FileSetWriter::ThawAll(Work& work) {
     const absl::Status thawed = Run(*part->set, part->set->thaw, "thaw");
     part->thaw_owed = !thawed.ok();
     first.Update(thawed);
+    provider_.SetFrozen(work.set_id, providers::FolderProvider::VolumeOf(part->set->name),
+                        clock_.Monotonic() - part->frozen_at);
   }
   return first;
 }
@@ -321,6 +354,34 @@ absl::Status FileSetWriter::OnBackupShutdown(vss::EventContext& context) {
   }
   absl::MutexLock lock(&mu_);
   work_.erase(context.session_id);
+  return first;
+}
+
+// --- restore ---
+
+absl::Status FileSetWriter::RunRestoreHook(const vss::BackupComponent& component, Hook FileSet::*hook,
+                                           std::string_view event, Environment more) {
+  const FileSet* set = Find(component.name);
+  if (set == nullptr) return absl::OkStatus();  // no longer configured here: the files are all there is
+  more.emplace_back("UMBRA_TARGET_FOLDER", component.restore_options);
+  return Run(*set, set->*hook, event, more);
+}
+
+absl::Status FileSetWriter::OnPreRestore(vss::EventContext& context) {
+  for (const vss::BackupComponent& component : context.components) {
+    if (!component.selected_for_restore) continue;  // another set of the same backup
+    RETURN_IF_ERROR(RunRestoreHook(component, &FileSet::pre_restore, "pre_restore", {}));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FileSetWriter::OnPostRestore(vss::EventContext& context) {
+  absl::Status first;
+  for (const vss::BackupComponent& component : context.components) {
+    if (!component.selected_for_restore) continue;
+    const bool restored = component.file_restore_status == vss::FileRestoreStatus::kAll;
+    first.Update(RunRestoreHook(component, &FileSet::post_restore, "post_restore", {{"UMBRA_RESTORED", restored ? "yes" : "no"}}));
+  }
   return first;
 }
 

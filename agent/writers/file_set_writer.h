@@ -1,7 +1,8 @@
 // An application writer for Linux hosts: quiesces a service with commands, so that its folders join a snapshot set.
 //
 // Each configured file set is a component. Its hooks are programs with arguments, run without a shell as this process's
-// user, with nothing in their environment but PATH, LC_ALL, UMBRA_FILE_SET (the set's name) and UMBRA_EVENT. Each has a
+// user, with nothing in their environment but PATH, LC_ALL, UMBRA_FILE_SET (the set's name) and UMBRA_EVENT. They come from
+// the host's own configuration and from nowhere else: no job brings one, or an argument for one. Each has a
 // time limit; what it prints goes into the log and, its last line, into the failure. When they run:
 //   prepare    PrepareSnapshot, after it is certain that the copy can be made; the service runs
 //   freeze     Freeze: when it returns 0, nothing in the set's folders may change until thaw
@@ -9,6 +10,9 @@
 //   the
 //              agent's next start when it died in between, so it must do no harm when nothing is frozen
 //   complete   BackupComplete: the backup is stored; the place to truncate logs
+//   pre_restore, post_restore
+//              PreRestore and PostRestore, before the first file of a restore is written and when all are in their place;
+//              UMBRA_TARGET_FOLDER has the folder. post_restore also comes when the files failed, with UMBRA_RESTORED=no
 // A thaw that fails is tried again by Heal, and the set's backup fails.
 //
 // Before prepare, an intent is made durable in the intents folder; it goes when the service is thawed and the copy is
@@ -21,6 +25,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -32,6 +37,7 @@
 #include "absl/time/time.h"
 #include "agent/providers/folder_provider.h"
 #include "agent/vss/writer.h"
+#include "storage/base/clock.h"
 #include "storage/base/command.h"
 #include "storage/base/filesystem.h"
 
@@ -50,13 +56,14 @@ struct FileSet {
   std::string name;     // [a-z0-9-], at most 40 characters; unique
   std::string caption;  // for people
   std::vector<base::FolderSelection> folders;
-  Hook prepare, freeze, thaw, complete;
+  Hook prepare, freeze, thaw, complete, pre_restore, post_restore;
   uint64_t copy_bytes_max = 4 * base::kGiB;  // where blocks can't be shared
   // Of the copy, while the service stands still. Below the ten seconds of the hold (vss::ProviderLimits).
   absl::Duration copy_time_max = absl::Seconds(8);
 };
 
-// INVALID_ARGUMENT / CONFIG_INVALID: a name, a folder or a limit that can't be, or two sets with one name.
+// INVALID_ARGUMENT / CONFIG_INVALID: a name, a folder or a limit that can't be, folders of a set that lie in each other, or
+// two sets with one name.
 absl::Status CheckFileSets(const std::vector<FileSet>& sets);
 
 struct FileSetHealReport {
@@ -68,9 +75,12 @@ class FileSetWriter final : public vss::Writer {
  public:
   // All outlive the writer. `sets` passed CheckFileSets. `intents_folder`: absolute, nobody else's; made when needed.
   FileSetWriter(std::vector<FileSet> sets, base::CommandRunner& commands, providers::FolderProvider& provider,
-                base::Filesystem& files, std::string intents_folder, vss::Guid instance_id);
+                base::Filesystem& files, base::Clock& clock, std::string intents_folder, vss::Guid instance_id);
 
   static vss::ComponentId ComponentOf(const std::string& set_name);
+
+  // As they were given.
+  const std::vector<FileSet>& sets() const { return sets_; }
 
   // After a crash, and from time to time: runs the thaw hook of every set whose intent is not of this process's running
   // work, removes copies without a set. Errors: the intents folder can't be read.
@@ -88,12 +98,16 @@ class FileSetWriter final : public vss::Writer {
   absl::Status OnBackupComplete(vss::EventContext& context) override;
   absl::Status OnBackupShutdown(vss::EventContext& context) override;
   absl::Status OnAbort(vss::EventContext& context) override;
+  // The component's restore options are the absolute path of the target folder.
+  absl::Status OnPreRestore(vss::EventContext& context) override;
+  absl::Status OnPostRestore(vss::EventContext& context) override;
 
  private:
   // A set in a session. The events of a session come one after another, on one thread.
   struct Part {
     const FileSet* set = nullptr;
     bool thaw_owed = false;
+    absl::Duration frozen_at;  // monotonic; with thaw_owed
   };
   struct Work {
     vss::Guid set_id;
@@ -102,7 +116,10 @@ class FileSetWriter final : public vss::Writer {
 
   const FileSet* Find(std::string_view name) const;
   absl::StatusOr<Work*> WorkOf(const vss::EventContext& context);
-  absl::Status Run(const FileSet& set, const Hook& hook, std::string_view event);
+  using Environment = std::vector<std::pair<std::string, std::string>>;
+  absl::Status Run(const FileSet& set, const Hook& hook, std::string_view event, const Environment& more = {});
+  absl::Status RunRestoreHook(const vss::BackupComponent& component, Hook FileSet::*hook, std::string_view event,
+                              Environment more);
   absl::Status PreparePart(const vss::EventContext& context, const FileSet& set);
   absl::Status ThawAll(Work& work);
   std::string IntentPath(const vss::Guid& set_id, const FileSet& set) const;
@@ -114,6 +131,7 @@ class FileSetWriter final : public vss::Writer {
   base::CommandRunner& commands_;
   providers::FolderProvider& provider_;
   base::Filesystem& files_;
+  base::Clock& clock_;
   const std::string intents_folder_;
   const vss::WriterIdentity identity_;
 

@@ -23,14 +23,18 @@ absl::Status Invalid(std::string message) {
 
 absl::Status Check(const VmBackupOptions& options) {
   const auto& uuids = options.vm_uuids;
-  if (uuids.empty()) return Invalid("no virtual machine is named");
-  if (uuids.size() > static_cast<size_t>(vss::kMaxVolumesPerSet)) {
-    return vss::Error(vss::Code::kMaximumNumberOfVolumesReached, "a set holds at most {} virtual machines",
+  const auto& sets = options.file_sets;
+  if (uuids.empty() && sets.empty()) return Invalid("no virtual machine and no file set is named");
+  if (uuids.size() + sets.size() > static_cast<size_t>(vss::kMaxVolumesPerSet)) {
+    return vss::Error(vss::Code::kMaximumNumberOfVolumesReached, "a set holds at most {} virtual machines and file sets",
                       vss::kMaxVolumesPerSet);
   }
   for (auto it = uuids.begin(); it != uuids.end(); ++it) {
     if (!vss::Guid::Parse(*it).has_value()) return Invalid(fmt::format("\"{}\" is no uuid", *it));
     if (std::find(uuids.begin(), it, *it) != it) return Invalid(fmt::format("{} is named twice", *it));
+  }
+  for (auto it = sets.begin(); it != sets.end(); ++it) {
+    if (std::find(sets.begin(), it, *it) != it) return Invalid(fmt::format("file set {} is named twice", *it));
   }
   const std::string& tag = options.owner_tag;
   const bool plain = tag.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
@@ -55,7 +59,7 @@ absl::Status VmBackup::GatherAndSelect() {
   ASSIGN_OR_RETURN(const auto metadata, requester_.Gather());
   const auto hyperv = std::find_if(metadata.begin(), metadata.end(),
                                    [](const vss::WriterMetadata& m) { return m.writer_id == kHypervWriterId; });
-  if (hyperv == metadata.end()) {
+  if (hyperv == metadata.end() && !options_.vm_uuids.empty()) {
     return base::Error(absl::StatusCode::kUnavailable, "HYPERVISOR_UNAVAILABLE",
                        "{} doesn't answer: the hypervisor can't be asked", kHypervWriterName);
   }
@@ -90,6 +94,7 @@ absl::Status VmBackup::Prepare() {
 }
 
 absl::StatusOr<std::vector<VmSnapshot>> VmBackup::Collect() {
+  if (options_.vm_uuids.empty()) return std::vector<VmSnapshot>();
   ASSIGN_OR_RETURN(const std::vector<CapturedVm> captured, writer_.Captured(requester_.session_id()));
   std::vector<VmSnapshot> snapshots;
   for (const std::string& uuid : options_.vm_uuids) {

@@ -1,4 +1,4 @@
-// Backs up virtual machines of this host as one snapshot set: what a runner needs, with the VSS flow behind it.
+// Backs up virtual machines and file sets of this host as one snapshot set: what a runner needs, with the VSS flow behind it.
 //
 //   auto backup = host.NewBackup(options);
 //   Prepare() -> Snapshot() -> { OpenDisk(), read, Health() } -> SetSucceeded() per VM -> Documents() -> store and
@@ -36,7 +36,7 @@ namespace umbra::writers {
 class HypervWriter;
 
 struct VmBackupOptions {
-  std::vector<std::string> vm_uuids;  // 1 to 64, no duplicates
+  std::vector<std::string> vm_uuids;  // no duplicates; with the file sets 1 to 64
   MechanismPolicy mechanism;
   absl::Duration freeze_timeout;  // longest freeze of a guest; zero: the host's default
   // Names what is left on the host until the end; only [a-z0-9-], at most 40 characters, unique to this attempt.

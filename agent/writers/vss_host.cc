@@ -41,7 +41,7 @@ struct VssHost::Parts {
   void AddFileSets(base::Clock& clock, base::Random& random) {
     const VssHostOptions::FileSets& given = options.file_sets;
     folders.emplace(*given.copier, filesystem, clock, given.copies_folder);
-    file_sets.emplace(given.sets, *given.commands, *folders, filesystem, given.intents_folder,
+    file_sets.emplace(given.sets, *given.commands, *folders, filesystem, clock, given.intents_folder,
                       vss::Guid::Literal(random.Uuid()));
     coordinator.AddWriter(*file_sets);
     coordinator.AddProvider(*folders);
@@ -147,6 +147,14 @@ std::vector<vss::WriterStatus> VssHost::Writers() {
 std::unique_ptr<VmBackup> VssHost::NewBackup(VmBackupOptions options) {
   return std::make_unique<VmBackup>(parts_->coordinator.NewSession(), parts_->writer, parts_->provider,
                                     parts_->folders.has_value() ? &*parts_->folders : nullptr, std::move(options));
+}
+
+std::unique_ptr<FileSetRestore> VssHost::NewFileSetRestore(FileSetRestoreOptions options) {
+  return std::make_unique<FileSetRestore>(parts_->coordinator.NewSession(), std::move(options));
+}
+
+const std::vector<FileSet>& VssHost::file_sets() const {
+  return parts_->options.file_sets.sets;
 }
 
 std::unique_ptr<VmRestore> VssHost::NewRestore(VmRestoreOptions options) {

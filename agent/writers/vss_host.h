@@ -19,6 +19,7 @@
 #include "agent/journal/healing.h"
 #include "agent/providers/guest_freeze.h"
 #include "agent/vss/writer.h"
+#include "agent/writers/file_set_restore.h"
 #include "agent/writers/file_set_writer.h"
 #include "agent/writers/hyperv_components.h"
 #include "agent/writers/vm_backup.h"
@@ -71,6 +72,10 @@ class VssHost {
 
   std::unique_ptr<VmBackup> NewBackup(VmBackupOptions options);
   std::unique_ptr<VmRestore> NewRestore(VmRestoreOptions options);
+  std::unique_ptr<FileSetRestore> NewFileSetRestore(FileSetRestoreOptions options);
+
+  // As they are configured.
+  const std::vector<FileSet>& file_sets() const;
 
  private:
   struct Parts;

@@ -4,6 +4,7 @@
 
 #include "server/api/names.h"
 #include "storage/base/status.h"
+#include "storage/filetree/subject.h"
 
 namespace umbra::api {
 namespace {
@@ -83,13 +84,30 @@ void ToProto(const catalog::DamagedChunk& chunk, v1::DamagedChunk* out) {
   out->set_message(chunk.message);
 }
 
+// The tree is kept like a disk, whose path has the folders, one a line.
+void FilesToProto(const catalog::RecoveryPoint& point, v1::RecoveryPoint* out) {
+  out->set_file_set(NameOf(point.vm));
+  for (const catalog::RecoveryPointDisk& tree : point.disks) {
+    v1::RecoveryPointFiles* files = out->mutable_files();
+    files->set_size_bytes(tree.capacity_bytes);
+    files->set_data_bytes(tree.data_bytes);
+    for (size_t begin = 0; begin < tree.path.size();) {
+      const size_t end = std::min(tree.path.find('\n', begin), tree.path.size());
+      files->add_folders(tree.path.substr(begin, end - begin));
+      begin = end + 1;
+    }
+  }
+}
+
 void ToProto(const catalog::Obstacle& obstacle, v1::MechanismObstacle* out) {
   out->set_reason(obstacle.reason);
   out->set_message(obstacle.message);
 }
 
 void ToProto(const catalog::BackupSpec& spec, v1::BackupSpec* out) {
-  for (const catalog::VmKey& vm : spec.vms) out->add_virtual_machines(NameOf(vm));
+  for (const catalog::VmKey& vm : spec.vms) {
+    (filetree::FileSetOf(vm.uuid).has_value() ? out->add_file_sets() : out->add_virtual_machines())->assign(NameOf(vm));
+  }
   out->set_repository(NameOf(spec.repository));
   out->set_allow_crash_consistent(spec.allow_crash_consistent);
   api::ToProto(spec.freeze_timeout, out->mutable_freeze_timeout());
@@ -108,6 +126,8 @@ void ToProto(const catalog::RestoreSpec& spec, v1::RestoreSpec* out) {
   out->set_power_on(spec.power_on);
   out->set_resume_state(spec.resume_state);
   out->set_take_cluster_offline(spec.take_cluster_offline);
+  out->set_path(spec.path);
+  out->set_overwrite(spec.overwrite);
 }
 
 void ToProto(const catalog::VerifySpec& spec, v1::VerifySpec* out) {
@@ -211,6 +231,21 @@ void ToProto(const catalog::HostId& host, const catalog::Writer& writer, v1::Wri
   out->set_component_count(writer.component_count);
 }
 
+void ToProto(const catalog::FileSet& set, v1::FileSet* out) {
+  out->set_name(NameOf(set.key));
+  out->set_display_name(set.display_name);
+  for (const catalog::FileSetFolder& folder : set.folders) {
+    v1::FileSet::Folder* to = out->add_folders();
+    to->set_path(folder.path);
+    to->set_filespec(folder.filespec);
+    to->set_recursive(folder.recursive);
+    for (const std::string& exclude : folder.excludes) to->add_excludes(exclude);
+  }
+  out->set_has_freeze_hook(set.has_freeze_hook);
+  ToProto(set.update_time, out->mutable_update_time());
+  if (!set.last_recovery_point.empty()) out->set_last_recovery_point(NameOf(set.last_recovery_point));
+}
+
 void ToProto(const catalog::BackupFigures& figures, v1::BackupFigures* out) {
   out->set_recovery_point_count(figures.recovery_point_count);
   out->set_logical_bytes(figures.logical_bytes);
@@ -236,7 +271,12 @@ double RatioOf(int64_t whole, int64_t part) {
 
 void ToProto(const catalog::RecoveryPoint& point, v1::RecoveryPoint* out) {
   out->set_name(NameOf(point.id));
-  out->set_virtual_machine(NameOf(point.vm));
+  const bool is_file_set = filetree::FileSetOf(point.vm.uuid).has_value();
+  if (is_file_set) {
+    FilesToProto(point, out);
+  } else {
+    out->set_virtual_machine(NameOf(point.vm));
+  }
   out->set_virtual_machine_display_name(point.vm_display_name);
   out->set_repository(NameOf(point.repository));
   out->set_job(NameOf(point.job));
@@ -246,6 +286,7 @@ void ToProto(const catalog::RecoveryPoint& point, v1::RecoveryPoint* out) {
   out->set_mechanism_reason(point.mechanism_reason);
   ToProto(point.freeze_duration, out->mutable_freeze_duration());
   for (const catalog::RecoveryPointDisk& disk : point.disks) {
+    if (is_file_set) break;
     v1::RecoveryPointDisk* to = out->add_disks();
     to->set_name(disk.name);
     to->set_capacity_bytes(disk.capacity_bytes);

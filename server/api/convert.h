@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "storage/catalog/records.h"
 #include "umbra/v1/event.pb.h"
+#include "umbra/v1/file_set.pb.h"
 #include "umbra/v1/host.pb.h"
 #include "umbra/v1/job.pb.h"
 #include "umbra/v1/recovery_point.pb.h"
@@ -28,6 +29,7 @@ void ToProto(const catalog::HostId& host, const catalog::Writer& writer, v1::Wri
 double RatioOf(int64_t whole, int64_t part);
 void ToProto(const catalog::BackupFigures& figures, v1::BackupFigures* out);
 void ToProto(const catalog::Damage& damage, v1::RecoveryPointDamage* out);
+void ToProto(const catalog::FileSet& set, v1::FileSet* out);
 void ToProto(const catalog::RecoveryPoint& point, v1::RecoveryPoint* out);
 void ToProto(const catalog::Event& event, v1::Event* out);
 void ToProto(const catalog::Job& job, v1::Job* out);

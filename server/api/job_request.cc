@@ -8,6 +8,7 @@
 #include "server/api/convert.h"
 #include "server/api/names.h"
 #include "storage/base/status.h"
+#include "storage/filetree/subject.h"
 
 namespace umbra::api {
 namespace {
@@ -48,6 +49,7 @@ class SpecReader {
   absl::StatusOr<catalog::JobSpec> Backup(const v1::BackupSpec& from) const {
     catalog::BackupSpec spec;
     ASSIGN_OR_RETURN(spec.vms, Vms(from));
+    RETURN_IF_ERROR(AddFileSets(from, spec.vms));
     ASSIGN_OR_RETURN(spec.repository, Repository(from.repository(), "backup.repository"));
     spec.allow_crash_consistent = from.allow_crash_consistent();
     if (!v1::BackupSpec::MechanismPreference_IsValid(from.mechanism_preference())) {
@@ -68,9 +70,11 @@ class SpecReader {
   }
 
   absl::StatusOr<std::vector<catalog::VmKey>> Vms(const v1::BackupSpec& from) const {
-    if (from.virtual_machines().empty()) return Invalid("backup.virtual_machines: at least one is needed");
-    if (from.virtual_machines_size() > kVmsPerBackupMax) {
-      return Invalid("backup.virtual_machines: at most {} in one backup", kVmsPerBackupMax);
+    if (from.virtual_machines().empty() && from.file_sets().empty()) {
+      return Invalid("backup.virtual_machines: at least one is needed, or one of file_sets");
+    }
+    if (from.virtual_machines_size() + from.file_sets_size() > kVmsPerBackupMax) {
+      return Invalid("backup.virtual_machines: at most {} in one backup, with file_sets", kVmsPerBackupMax);
     }
     std::vector<catalog::VmKey> vms;
     std::set<std::string> seen;
@@ -90,6 +94,43 @@ class SpecReader {
     return vms;
   }
 
+  absl::Status AddFileSets(const v1::BackupSpec& from, std::vector<catalog::VmKey>& keys) const {
+    std::set<std::string> seen;
+    for (const std::string& name : from.file_sets()) {
+      ASSIGN_OR_RETURN(catalog::VmKey key, ParseFileSetName(name, "backup.file_sets"));
+      if (!seen.insert(name).second) return Invalid("backup.file_sets: {} is there twice", name);
+      if (!keys.empty() && keys.front().host != key.host) {
+        return Invalid("backup.file_sets: all must be on one host, that of the virtual machines; make a backup for each host");
+      }
+      RETURN_IF_ERROR(stores_.file_sets.Get(key).status());
+      keys.push_back(std::move(key));
+    }
+    return absl::OkStatus();
+  }
+
+  // Files go to a folder that the caller names, and nothing of a virtual machine means anything.
+  static absl::Status Files(const v1::RestoreSpec& from, catalog::RestoreSpec& spec) {
+    if (spec.mode != catalog::RestoreMode::kNew) {
+      return Invalid("restore.mode: the files of a file set are restored to a folder, which is MODE_NEW");
+    }
+    const bool of_vms = !from.display_name().empty() || from.power_on() || from.resume_state() || from.take_cluster_offline();
+    if (of_vms) return Invalid("restore.display_name, power_on, resume_state, take_cluster_offline: only for virtual machines");
+    RETURN_IF_ERROR(Folder(from.target_folder()));
+    if (from.target_folder().empty()) return Invalid("restore.target_folder: needed for the files of a file set");
+    if (from.path().size() > kFolderSizeMax) return Invalid("restore.path: at most {} bytes", kFolderSizeMax);
+    spec.target_folder = from.target_folder();
+    spec.path = from.path();
+    spec.overwrite = from.overwrite();
+    return absl::OkStatus();
+  }
+
+  static absl::Status Folder(const std::string& folder) {
+    if (!folder.empty() && (folder.front() != '/' || folder.size() > kFolderSizeMax || HasControlCharacter(folder))) {
+      return Invalid("restore.target_folder: must be an absolute path of at most {} bytes", kFolderSizeMax);
+    }
+    return absl::OkStatus();
+  }
+
   absl::StatusOr<catalog::JobSpec> Restore(const v1::RestoreSpec& from) const {
     catalog::RestoreSpec spec;
     ASSIGN_OR_RETURN(spec.recovery_point, ParseRecoveryPointName(from.recovery_point(), "restore.recovery_point"));
@@ -105,6 +146,11 @@ class SpecReader {
       ASSIGN_OR_RETURN(spec.target_host, ParseHostName(from.target_host(), "restore.target_host"));
     }
     RETURN_IF_ERROR(stores_.hosts.Get(spec.target_host).status());
+    if (filetree::FileSetOf(point.vm.uuid).has_value()) {
+      RETURN_IF_ERROR(Files(from, spec));
+      return spec;
+    }
+    if (!from.path().empty() || from.overwrite()) return Invalid("restore.path, overwrite: only for the files of a file set");
     RETURN_IF_ERROR(NameAndPlace(from, point, spec));
     spec.power_on = from.power_on();
     spec.resume_state = from.resume_state();
@@ -145,11 +191,7 @@ class SpecReader {
         spec.display_name.find('/') != std::string::npos) {
       return Invalid("restore.display_name: at most {} bytes, no '/', no control characters", kDisplayNameSizeMax);
     }
-    const std::string& folder = spec.target_folder;
-    if (!folder.empty() && (folder.front() != '/' || folder.size() > kFolderSizeMax || HasControlCharacter(folder))) {
-      return Invalid("restore.target_folder: must be an absolute path of at most {} bytes", kFolderSizeMax);
-    }
-    return absl::OkStatus();
+    return Folder(spec.target_folder);
   }
 
   absl::StatusOr<catalog::JobSpec> Verify(const v1::VerifySpec& from) const {

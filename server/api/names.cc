@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "storage/base/status.h"
+#include "storage/filetree/subject.h"
 
 namespace umbra::api {
 namespace {
@@ -69,6 +70,7 @@ std::string NameOf(const catalog::RepositoryId& id) {
   return "repositories/" + id.value;
 }
 std::string NameOf(const catalog::VmKey& key) {
+  if (const auto file_set = filetree::FileSetOf(key.uuid)) return NameOf(key.host) + "/fileSets/" + *file_set;
   return NameOf(key.host) + "/virtualMachines/" + key.uuid;
 }
 
@@ -98,6 +100,12 @@ absl::StatusOr<RepositoryKeyName> ParseRepositoryKeyName(std::string_view name, 
   ASSIGN_OR_RETURN(std::vector<std::string> ids,
                    Parse(name, field, {"repositories", "keys"}, "repositories/{repository}/keys/{key}"));
   return RepositoryKeyName{catalog::RepositoryId(std::move(ids[0])), std::move(ids[1])};
+}
+
+absl::StatusOr<catalog::VmKey> ParseFileSetName(std::string_view name, std::string_view field) {
+  ASSIGN_OR_RETURN(std::vector<std::string> ids,
+                   Parse(name, field, {"hosts", "fileSets"}, "hosts/{host}/fileSets/{file_set}"));
+  return catalog::VmKey{catalog::HostId(std::move(ids[0])), filetree::SubjectOfFileSet(ids[1])};
 }
 
 absl::StatusOr<catalog::VmKey> ParseVmName(std::string_view name, std::string_view field) {

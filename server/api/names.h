@@ -18,6 +18,7 @@ std::string NameOf(const catalog::HostId& id);
 std::string NameOf(const catalog::JobId& id);
 std::string NameOf(const catalog::RecoveryPointId& id);
 std::string NameOf(const catalog::RepositoryId& id);
+// Of a virtual machine or a file set.
 std::string NameOf(const catalog::VmKey& key);
 
 absl::StatusOr<catalog::HostId> ParseHostName(std::string_view name, std::string_view field);
@@ -33,6 +34,8 @@ struct RepositoryKeyName {
 };
 absl::StatusOr<RepositoryKeyName> ParseRepositoryKeyName(std::string_view name, std::string_view field);
 
+// "hosts/{host}/fileSets/{file_set}".
+absl::StatusOr<catalog::VmKey> ParseFileSetName(std::string_view name, std::string_view field);
 absl::StatusOr<catalog::VmKey> ParseVmName(std::string_view name, std::string_view field);
 
 }  // namespace umbra::api

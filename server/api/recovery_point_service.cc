@@ -6,6 +6,7 @@
 #include "server/api/convert.h"
 #include "server/api/names.h"
 #include "server/api/paging.h"
+#include "server/api/point_files.h"
 #include "server/api/unary.h"
 #include "storage/base/status.h"
 
@@ -33,7 +34,13 @@ absl::Status RecoveryPointService::List(const v1::ListRecoveryPointsRequest& req
     // The machine may be gone from the inventory: its points are still there.
     ASSIGN_OR_RETURN(filter.vm, ParseVmName(request.virtual_machine(), "virtual_machine"));
   }
-  const std::string list = "recoveryPoints of " + request.virtual_machine();
+  if (!request.file_set().empty()) {
+    if (filter.vm.has_value()) {
+      return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "file_set: not together with virtual_machine");
+    }
+    ASSIGN_OR_RETURN(filter.vm, ParseFileSetName(request.file_set(), "file_set"));
+  }
+  const std::string list = "recoveryPoints of " + request.virtual_machine() + request.file_set();
   ASSIGN_OR_RETURN(const auto options, ListOptionsOf<catalog::RecoveryPointKey>(request, list));
   ASSIGN_OR_RETURN(const auto page,
                    catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.List(filter, options); }));
@@ -57,6 +64,18 @@ grpc::ServerUnaryReactor* RecoveryPointService::GetRecoveryPoint(grpc::CallbackS
     response->set_health(HealthOf(damage));
     if (check.has_value()) ToProto(check->verify_time, response->mutable_verify_time());
     return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* RecoveryPointService::ListRecoveryPointFiles(grpc::CallbackServerContext* context,
+                                                                       const v1::ListRecoveryPointFilesRequest* request,
+                                                                       v1::ListRecoveryPointFilesResponse* response) {
+  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+    ASSIGN_OR_RETURN(const catalog::RecoveryPointId id, ParseRecoveryPointName(request->parent(), "parent"));
+    ASSIGN_OR_RETURN(const auto point,
+                     catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.Get(id); }));
+    ASSIGN_OR_RETURN(const maintenance::OpenRepository* repository, repositories_.Find(point.repository));
+    return ListPointFiles(point, *repository->repository, *request, *response);
   });
 }
 

@@ -4,6 +4,7 @@
 
 #include "absl/status/status.h"
 #include "server/api/agent/executor.h"
+#include "server/maintenance/repository_set.h"
 #include "storage/catalog/catalog.h"
 #include "umbra/v1/recovery_point.grpc.pb.h"
 
@@ -12,7 +13,8 @@ namespace umbra::api {
 // Thread-safe. What it is given outlives it.
 class RecoveryPointService final : public v1::RecoveryPointService::CallbackService {
  public:
-  RecoveryPointService(Executor& executor, catalog::Catalog& catalog) : executor_(executor), catalog_(catalog) {}
+  RecoveryPointService(Executor& executor, catalog::Catalog& catalog, const maintenance::RepositorySet& repositories)
+      : executor_(executor), catalog_(catalog), repositories_(repositories) {}
 
  private:
   grpc::ServerUnaryReactor* ListRecoveryPoints(grpc::CallbackServerContext* context,
@@ -21,10 +23,14 @@ class RecoveryPointService final : public v1::RecoveryPointService::CallbackServ
   grpc::ServerUnaryReactor* GetRecoveryPoint(grpc::CallbackServerContext* context,
                                              const v1::GetRecoveryPointRequest* request,
                                              v1::RecoveryPoint* response) override;
+  grpc::ServerUnaryReactor* ListRecoveryPointFiles(grpc::CallbackServerContext* context,
+                                                   const v1::ListRecoveryPointFilesRequest* request,
+                                                   v1::ListRecoveryPointFilesResponse* response) override;
   absl::Status List(const v1::ListRecoveryPointsRequest& request, v1::ListRecoveryPointsResponse& response);
 
   Executor& executor_;
   catalog::Catalog& catalog_;
+  const maintenance::RepositorySet& repositories_;
 };
 
 }  // namespace umbra::api

@@ -60,6 +60,7 @@ Client::Client(const std::string& socket_path) {
   hosts = v1::HostService::NewStub(channel);
   vms = v1::VirtualMachineService::NewStub(channel);
   writers = v1::WriterService::NewStub(channel);
+  file_sets = v1::FileSetService::NewStub(channel);
   jobs = v1::JobService::NewStub(channel);
   points = v1::RecoveryPointService::NewStub(channel);
   repositories = v1::RepositoryService::NewStub(channel);

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "umbra/v1/event.grpc.pb.h"
+#include "umbra/v1/file_set.grpc.pb.h"
 #include "umbra/v1/host.grpc.pb.h"
 #include "umbra/v1/job.grpc.pb.h"
 #include "umbra/v1/recovery_point.grpc.pb.h"
@@ -46,6 +47,7 @@ class Client {
   std::unique_ptr<v1::HostService::Stub> hosts;
   std::unique_ptr<v1::VirtualMachineService::Stub> vms;
   std::unique_ptr<v1::WriterService::Stub> writers;
+  std::unique_ptr<v1::FileSetService::Stub> file_sets;
   std::unique_ptr<v1::JobService::Stub> jobs;
   std::unique_ptr<v1::RecoveryPointService::Stub> points;
   std::unique_ptr<v1::RepositoryService::Stub> repositories;

@@ -29,6 +29,7 @@ struct Context {
 // CLI11's callbacks have no other way to end a program with a chosen exit code.
 void AddHostCommands(CLI::App& app, Context& context);
 void AddVmCommands(CLI::App& app, Context& context);
+void AddFileSetCommands(CLI::App& app, Context& context);
 void AddJobCommands(CLI::App& app, Context& context);       // job, backup
 void AddRecoveryCommands(CLI::App& app, Context& context);  // recovery-point, restore
 void AddRepositoryCommands(CLI::App& app, Context& context);  // repository, event

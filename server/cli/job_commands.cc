@@ -19,6 +19,7 @@ struct ListOptions {
 
 struct BackupOptions {
   std::vector<std::string> vms;
+  std::vector<std::string> file_sets;
   std::string repository;
   bool allow_crash_consistent = false;
   bool no_saved_state = false;
@@ -69,7 +70,13 @@ void CancelJob(Context& context, const std::string& text, bool watch) {
 void RunBackup(Context& context, const BackupOptions& options) {
   v1::Job job;
   v1::BackupSpec* spec = job.mutable_backup();
+  if (options.vms.empty() && options.file_sets.empty()) {
+    throw ExitError{kExitUsage, "name a virtual machine, or a file set with --file-set", "INVALID_REQUEST"};
+  }
   for (const auto& vm : options.vms) spec->add_virtual_machines(ResolveVm(context.client(), vm).name());
+  std::string host;  // the same name may be used on another
+  if (!options.vms.empty()) host = spec->virtual_machines(0).substr(0, spec->virtual_machines(0).find("/virtualMachines/"));
+  for (const auto& set : options.file_sets) spec->add_file_sets(ResolveFileSet(context.client(), set, host).name());
   if (!options.repository.empty()) spec->set_repository("repositories/" + LastSegment(options.repository));
   spec->set_allow_crash_consistent(options.allow_crash_consistent);
   spec->set_forbid_saved_state(options.no_saved_state);
@@ -142,10 +149,12 @@ void AddJobCommands(CLI::App& app, Context& context) {
 
   static ListOptions backup_list{.kind = "backup"};
   static BackupOptions options;
-  CLI::App* backup = app.add_subcommand("backup", "Backs virtual machines up");
+  CLI::App* backup = app.add_subcommand("backup", "Backs virtual machines and file sets up");
   backup->require_subcommand(1);
-  CLI::App* run = backup->add_subcommand("run", "Backs virtual machines up now; several become one set: all or none");
-  run->add_option("VM", options.vms, "Name, uuid, beginning of the uuid, or resource name")->required();
+  CLI::App* run = backup->add_subcommand("run", "Backs virtual machines and file sets up now; several become one set: all or none");
+  run->add_option("VM", options.vms, "Name, uuid, beginning of the uuid, or resource name");
+  run->add_option("--file-set", options.file_sets, "A file set of the same host: its service stands still together with the machines; may be repeated")
+      ->allow_extra_args(false);
   run->add_option("--repository", options.repository, "Where to; the default repository when not given");
   run->add_flag("--no-saved-state", options.no_saved_state,
                 "Stop no virtual machine for a moment to save its memory, although its guest can't freeze; refuse it instead");
@@ -171,6 +180,7 @@ void AddJobCommands(CLI::App& app, Context& context) {
       "read; the\n"
       "recovery point is complete all the same. `umbra job show` tells how each disk was read, and why.\n\n"
       "Examples:\n  umbra backup run mail01 --watch\n  umbra backup run app01 db01 --watch --json\n"
+      "  umbra backup run app01 --file-set shop --watch\n"
       "  umbra backup run old01 --no-saved-state --allow-crash-consistent");
   run->callback([&] { RunBackup(context, options); });
   AddListVerb(backup, context, backup_list, "Lists backups, newest first");

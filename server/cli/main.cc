@@ -52,6 +52,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough();
   umbra::cli::AddVmCommands(app, context);
+  umbra::cli::AddFileSetCommands(app, context);
   umbra::cli::AddJobCommands(app, context);
   umbra::cli::AddRecoveryCommands(app, context);
   umbra::cli::AddRepositoryCommands(app, context);

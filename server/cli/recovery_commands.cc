@@ -1,7 +1,8 @@
-// umbra recovery-point list | show, umbra restore run
+// umbra recovery-point list | show | files, umbra restore run
 #include <fmt/format.h>
 
 #include "server/cli/context.h"
+#include "server/cli/file_sets.h"
 #include "server/cli/resolve.h"
 #include "server/cli/start_job.h"
 #include "storage/base/bytes.h"
@@ -12,6 +13,9 @@ namespace {
 struct RestoreOptions {
   std::string point;
   std::string vm;
+  std::string file_set;
+  std::string path;
+  bool overwrite = false;
   bool in_place = false;
   bool yes = false;
   bool power_on = false;
@@ -24,6 +28,7 @@ struct RestoreOptions {
 };
 
 std::string MechanismText(const v1::RecoveryPoint& point) {
+  if (point.has_files()) return "files";
   return EnumText(v1::BackupMechanism_Name(point.mechanism()), "BACKUP_MECHANISM_");
 }
 
@@ -35,14 +40,15 @@ std::string HealthText(const v1::RecoveryPoint& point) {
 }
 
 int64_t DataBytes(const v1::RecoveryPoint& point) {
-  int64_t bytes = 0;
+  int64_t bytes = point.files().data_bytes();
   for (const auto& disk : point.disks()) bytes += disk.data_bytes();
   return bytes;
 }
 
-void ListPoints(Context& context, const std::string& vm, int limit) {
+void ListPoints(Context& context, const std::string& vm, const std::string& file_set, int limit) {
   v1::ListRecoveryPointsRequest request;
   if (!vm.empty()) request.set_virtual_machine(ResolveVm(context.client(), vm).name());
+  if (!file_set.empty()) request.set_file_set(ResolveFileSet(context.client(), file_set, "").name());
   Table table({"POINT", "VM", "TIME", "MECHANISM", "DISKS", "DATA", "STORED", "FROZEN"});
   ForEach(*context.client().points, &v1::RecoveryPointService::Stub::ListRecoveryPoints, request,
           &v1::ListRecoveryPointsResponse::recovery_points, limit, [&](const v1::RecoveryPoint& point) {
@@ -55,14 +61,34 @@ void ListPoints(Context& context, const std::string& vm, int limit) {
   if (!context.json) table.Print();
 }
 
-void ShowPoint(Context& context, const std::string& text, const std::string& vm, bool configuration, bool documents) {
-  const v1::RecoveryPoint point = ResolveRecoveryPoint(context.client(), text, vm);
+// Of a file set's point.
+void ShowFiles(Context& context, const v1::RecoveryPoint& point) {
+  std::vector<std::pair<std::string, std::string>> fields = {
+      {"Recovery point", LastSegment(point.name())},
+      {"File set", fmt::format("{} ({})", point.virtual_machine_display_name(), point.file_set())},
+      {"Point in time", TimeText(point.has_point_time(), point.point_time())},
+      {"Service frozen", DurationText(point.freeze_duration())},
+      {"Repository", LastSegment(point.repository())},
+      {"Made by", point.job()},
+      {"Read", base::FormatSize(static_cast<uint64_t>(point.read_bytes()))},
+      {"Stored", base::FormatSize(static_cast<uint64_t>(point.stored_bytes()))},
+      {"Files", fmt::format("{}, {} of data; list them with: umbra recovery-point files {}",
+                            base::FormatSize(static_cast<uint64_t>(point.files().size_bytes())),
+                            base::FormatSize(static_cast<uint64_t>(point.files().data_bytes())), ShortId(point.name()))}};
+  for (const std::string& folder : point.files().folders()) fields.emplace_back("Folder", folder);
+  context.output().Fields(fields);
+}
+
+void ShowPoint(Context& context, const std::string& text, const std::string& vm, const std::string& file_set,
+               bool configuration, bool documents) {
+  const v1::RecoveryPoint point = ResolveRecoveryPoint(context.client(), text, vm, file_set);
   if (configuration) return fmt::print("{}\n", point.configuration());
   if (documents) {
     for (const auto& document : point.vss_documents()) fmt::print("{}\n", document);
     return;
   }
   if (context.json) return context.output().Json(point);
+  if (point.has_files()) return ShowFiles(context, point);
   std::vector<std::pair<std::string, std::string>> fields = {
       {"Recovery point", LastSegment(point.name())},
       {"Virtual machine", fmt::format("{} ({})", point.virtual_machine_display_name(), point.virtual_machine())},
@@ -107,7 +133,7 @@ void ShowPoint(Context& context, const std::string& text, const std::string& vm,
 }
 
 void RunRestore(Context& context, const RestoreOptions& options) {
-  const v1::RecoveryPoint point = ResolveRecoveryPoint(context.client(), options.point, options.vm);
+  const v1::RecoveryPoint point = ResolveRecoveryPoint(context.client(), options.point, options.vm, options.file_set);
   if (options.in_place && !options.yes && !options.start.validate_only) {
     throw ExitError{kExitUsage,
                     fmt::format("--in-place turns {} off and replaces it with its state of {}; say --yes to do it",
@@ -124,6 +150,8 @@ void RunRestore(Context& context, const RestoreOptions& options) {
   spec->set_power_on(options.power_on);
   spec->set_resume_state(options.resume_state);
   spec->set_take_cluster_offline(options.take_cluster_offline);
+  spec->set_path(options.path);
+  spec->set_overwrite(options.overwrite);
   StartJob(context, job, options.start);
 }
 
@@ -131,35 +159,51 @@ void RunRestore(Context& context, const RestoreOptions& options) {
 
 void AddRecoveryCommands(CLI::App& app, Context& context) {
   static std::string vm;
+  static std::string file_set;
   static int limit = 50;
-  CLI::App* points = app.add_subcommand("recovery-point", "What virtual machines can be restored from");
+  CLI::App* points = app.add_subcommand("recovery-point", "What virtual machines and file sets can be restored from");
   points->require_subcommand(1);
   CLI::App* list = points->add_subcommand("list", "Lists recovery points, newest first");
-  list->add_option("--vm", vm, "Only this virtual machine");
+  CLI::Option* list_vm = list->add_option("--vm", vm, "Only this virtual machine");
+  list->add_option("--file-set", file_set, "Only this file set")->excludes(list_vm);
   list->add_option("--limit", limit, "Most lines; 0 means all")->capture_default_str();
-  list->callback([&] { ListPoints(context, vm, limit); });
+  list->callback([&] { ListPoints(context, vm, file_set, limit); });
 
   static std::string text;
   static bool configuration = false;
   static bool documents = false;
   CLI::App* show = points->add_subcommand("show", "Shows a recovery point");
-  show->add_option("POINT", text, "Id, the beginning of it, or \"latest\" with --vm")->required();
-  show->add_option("--vm", vm, "Virtual machine that \"latest\" is of");
+  show->add_option("POINT", text, "Id, the beginning of it, or \"latest\" with --vm or --file-set")->required();
+  CLI::Option* show_vm = show->add_option("--vm", vm, "Virtual machine that \"latest\" is of");
+  show->add_option("--file-set", file_set, "File set that \"latest\" is of")->excludes(show_vm);
   show->add_flag("--configuration", configuration, "Print only the virtual machine's configuration");
   show->add_flag("--documents", documents, "Print only the VSS documents");
-  show->callback([&] { ShowPoint(context, text, vm, configuration, documents); });
+  show->callback([&] { ShowPoint(context, text, vm, file_set, configuration, documents); });
+
+  static int files_limit = 0;
+  CLI::App* files = points->add_subcommand("files", "Lists the files of a file set's recovery point");
+  files->add_option("POINT", text, "Id, the beginning of it, or \"latest\" with --file-set")->required();
+  files->add_option("--file-set", file_set, "File set that \"latest\" is of");
+  files->add_option("--limit", files_limit, "Most lines; 0 means all")->capture_default_str();
+  files->footer("Example:\n  umbra recovery-point files latest --file-set shop");
+  files->callback([&] { ListPointFiles(context, text, file_set, files_limit); });
 
   static RestoreOptions options;
-  CLI::App* restore = app.add_subcommand("restore", "Brings virtual machines back");
+  CLI::App* restore = app.add_subcommand("restore", "Brings virtual machines and files back");
   restore->require_subcommand(1);
-  CLI::App* run = restore->add_subcommand("run", "Restores a virtual machine, as a new one or in place");
-  run->add_option("POINT", options.point, "Recovery point: id, the beginning of it, or \"latest\" with --vm")->required();
-  run->add_option("--vm", options.vm, "Virtual machine that \"latest\" is of");
-  CLI::Option* in_place = run->add_flag("--in-place", options.in_place, "Replace the original virtual machine");
+  CLI::App* run = restore->add_subcommand("run", "Restores a virtual machine, as a new one or in place, or the files of a file set to a folder");
+  run->add_option("POINT", options.point, "Recovery point: id, the beginning of it, or \"latest\" with --vm or --file-set")
+      ->required();
+  CLI::Option* of_vm = run->add_option("--vm", options.vm, "Virtual machine that \"latest\" is of");
+  CLI::Option* of_files = run->add_option("--file-set", options.file_set, "File set that \"latest\" is of")->excludes(of_vm);
+  CLI::Option* in_place =
+      run->add_flag("--in-place", options.in_place, "Replace the original virtual machine")->excludes(of_files);
   run->add_flag("--yes", options.yes, "Really replace it");
   run->add_option("--name", options.name, "Name of the new virtual machine")->excludes(in_place);
   run->add_option("--host", options.host, "Host that gets it; the original's when not given");
-  run->add_option("--target-folder", options.folder, "Folder for the disks on that host");
+  run->add_option("--target-folder", options.folder, "Folder for the disks on that host; of a file set: the new folder for the files");
+  run->add_option("--path", options.path, "Of a file set: only this file or folder, by its path at backup time");
+  run->add_flag("--overwrite", options.overwrite, "Of a file set: the target folder gives way, whole, when everything is restored");
   run->add_flag("--power-on", options.power_on, "Start it when everything is restored");
   run->add_flag("--take-cluster-offline", options.take_cluster_offline,
                 "Take the machine's cluster resource offline for the restore, and bring it back after")
@@ -171,7 +215,8 @@ void AddRecoveryCommands(CLI::App& app, Context& context) {
   run->footer(
       "Examples:\n  umbra restore run latest --vm mail01 --name mail01-test --power-on --watch\n"
       "  umbra restore run 3f2a91bc --in-place --yes --power-on --watch\n"
-      "  umbra restore run 3f2a91bc --in-place --yes --resume-state --watch");
+      "  umbra restore run 3f2a91bc --in-place --yes --resume-state --watch\n"
+      "  umbra restore run latest --file-set shop --target-folder /srv/shop-restored --watch");
   run->callback([&] { RunRestore(context, options); });
 }
 

@@ -117,7 +117,7 @@ void Verify(Context& context, const std::string& text, const VerifyOptions& opti
   v1::VerifySpec* spec = job.mutable_verify();
   spec->set_repository(RepositoryName(context, text));
   if (!options.point.empty()) {
-    spec->set_recovery_point(ResolveRecoveryPoint(context.client(), options.point, "").name());
+    spec->set_recovery_point(ResolveRecoveryPoint(context.client(), options.point, "", "").name());
   }
   spec->set_level(kLevels.at(options.level));
   if (!options.budget.empty()) {

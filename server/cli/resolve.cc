@@ -72,10 +72,24 @@ v1::Job ResolveJob(Client& client, const std::string& text) {
   return Only(found, "job", text, "JOB_NOT_FOUND");
 }
 
-v1::RecoveryPoint ResolveRecoveryPoint(Client& client, const std::string& text, const std::string& vm) {
+v1::FileSet ResolveFileSet(Client& client, const std::string& text, const std::string& host) {
+  v1::ListFileSetsRequest request;
+  request.set_parent(host.empty() ? "hosts/-" : host);
+  request.set_page_size(1000);
+  std::vector<v1::FileSet> found;
+  ForEach(*client.file_sets, &v1::FileSetService::Stub::ListFileSets, request, &v1::ListFileSetsResponse::file_sets, 0,
+          [&](const v1::FileSet& set) {
+            if (set.name() == text || LastSegment(set.name()) == text) found.push_back(set);
+          });
+  return Only(found, "file-set", text, "FILE_SET_NOT_FOUND");
+}
+
+v1::RecoveryPoint ResolveRecoveryPoint(Client& client, const std::string& text, const std::string& vm,
+                                       const std::string& file_set) {
   v1::ListRecoveryPointsRequest request;
   request.set_page_size(1000);
   if (!vm.empty()) request.set_virtual_machine(ResolveVm(client, vm).name());
+  if (!file_set.empty()) request.set_file_set(ResolveFileSet(client, file_set, "").name());
   std::vector<v1::RecoveryPoint> found;
   ForEach(*client.points, &v1::RecoveryPointService::Stub::ListRecoveryPoints, request,
           &v1::ListRecoveryPointsResponse::recovery_points, text == "latest" ? 1 : 0, [&](const v1::RecoveryPoint& point) {

@@ -12,8 +12,11 @@ namespace umbra::cli {
 v1::VirtualMachine ResolveVm(Client& client, const std::string& text);
 v1::Host ResolveHost(Client& client, const std::string& text);
 v1::Job ResolveJob(Client& client, const std::string& text);
-// Also "latest", when `vm` is given.
-v1::RecoveryPoint ResolveRecoveryPoint(Client& client, const std::string& text, const std::string& vm);
+// Of this host ("hosts/{host}") when it is given; else of any.
+v1::FileSet ResolveFileSet(Client& client, const std::string& text, const std::string& host);
+// Also "latest", when `vm` or `file_set` is given; a point that is of neither doesn't fit then.
+v1::RecoveryPoint ResolveRecoveryPoint(Client& client, const std::string& text, const std::string& vm,
+                                       const std::string& file_set);
 
 }  // namespace umbra::cli
 

@@ -150,6 +150,7 @@ void PrintJob(const Output& output, const v1::Job& job) {
                                                              {"State", StateText(job)}};
   if (job.has_backup()) {
     for (const auto& vm : job.backup().virtual_machines()) fields.emplace_back("Virtual machine", vm);
+    for (const auto& set : job.backup().file_sets()) fields.emplace_back("File set", set);
   }
   if (job.has_restore()) fields.emplace_back("Recovery point", job.restore().recovery_point());
   fields.emplace_back("Created", TimeText(job.has_create_time(), job.create_time()));

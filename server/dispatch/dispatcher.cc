@@ -244,7 +244,8 @@ absl::Status Dispatcher::OnInventory(const HostId& host, const agent::v1::Invent
       RETURN_IF_ERROR(stores.hosts.Update(row));
     }
     if (!records.error.empty()) return absl::OkStatus();
-    return stores.vms.ReplaceInventory(host, records.vms, records.writers);
+    RETURN_IF_ERROR(stores.vms.ReplaceInventory(host, records.vms, records.writers));
+    return stores.file_sets.Replace(host, records.file_sets);
   });
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "storage/filetree/subject.h"
 
 namespace umbra::dispatch {
 namespace {
@@ -135,6 +136,35 @@ catalog::Vm FromVm(const catalog::HostId& host, const std::string& uuid, const a
   return to;
 }
 
+// More than a configuration file can hold.
+constexpr int kFileSetPartsMax = 10'000;
+constexpr size_t kFileSetNameMax = 40;
+
+bool IsFileSetName(const std::string& text) {
+  return !text.empty() && text.size() <= kFileSetNameMax &&
+         text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
+}
+
+catalog::FileSet FromFileSet(const catalog::HostId& host, const api::FileSet& from, absl::Time now) {
+  catalog::FileSet to;
+  to.key = {host, filetree::SubjectOfFileSet(from.name())};
+  to.display_name = Text(from.display_name());
+  to.has_freeze_hook = from.has_freeze_hook();
+  to.update_time = now;
+  int parts = 0;
+  for (const api::FileSet::Folder& folder : from.folders()) {
+    if (++parts > kFileSetPartsMax) break;
+    catalog::FileSetFolder& f = to.folders.emplace_back();
+    f.path = Text(folder.path());
+    f.filespec = Text(folder.filespec());
+    f.recursive = folder.recursive();
+    for (const std::string& exclude : folder.excludes()) {
+      if (++parts <= kFileSetPartsMax) f.excludes.push_back(Text(exclude));
+    }
+  }
+  return to;
+}
+
 catalog::Writer FromWriter(const api::Writer& from) {
   return {.writer_id = Text(from.writer_id().empty() ? from.name() : from.writer_id()),
           .instance_id = Text(from.instance_id()),
@@ -146,7 +176,13 @@ catalog::Writer FromWriter(const api::Writer& from) {
 }
 
 void ToBackup(const catalog::BackupSpec& spec, link::BackupAssignment& to) {
-  for (const catalog::VmKey& vm : spec.vms) to.add_virtual_machines(vm.uuid);
+  for (const catalog::VmKey& vm : spec.vms) {
+    if (const auto file_set = filetree::FileSetOf(vm.uuid); file_set.has_value()) {
+      to.add_file_sets(*file_set);
+    } else {
+      to.add_virtual_machines(vm.uuid);
+    }
+  }
   to.set_repository(spec.repository.value);
   to.set_allow_crash_consistent(spec.allow_crash_consistent);
   ToProto(spec.freeze_timeout, *to.mutable_freeze_timeout());
@@ -157,7 +193,16 @@ void ToBackup(const catalog::BackupSpec& spec, link::BackupAssignment& to) {
 
 void ToPoint(const catalog::RecoveryPoint& from, api::RecoveryPoint& to) {
   to.set_name("recoveryPoints/" + from.id.value);
-  to.set_virtual_machine(fmt::format("hosts/{}/virtualMachines/{}", from.vm.host, from.vm.uuid));
+  const auto file_set = filetree::FileSetOf(from.vm.uuid);
+  if (file_set.has_value()) {
+    to.set_file_set(fmt::format("hosts/{}/fileSets/{}", from.vm.host, *file_set));
+    if (!from.disks.empty()) {
+      to.mutable_files()->set_size_bytes(from.disks.front().capacity_bytes);
+      to.mutable_files()->set_data_bytes(from.disks.front().data_bytes);
+    }
+  } else {
+    to.set_virtual_machine(fmt::format("hosts/{}/virtualMachines/{}", from.vm.host, from.vm.uuid));
+  }
   to.set_virtual_machine_display_name(from.vm_display_name);
   to.set_repository("repositories/" + from.repository.value);
   to.set_job("jobs/" + from.job.value);
@@ -200,6 +245,8 @@ void ToRestore(const catalog::RestoreSpec& spec, const std::optional<catalog::Re
   to.set_power_on(spec.power_on);
   to.set_resume_state(spec.resume_state);
   to.set_take_cluster_offline(spec.take_cluster_offline);
+  to.set_path(spec.path);
+  to.set_overwrite(spec.overwrite);
   if (!point) return;
   ToPoint(*point, *to.mutable_recovery_point());
   for (const catalog::Document& document : point->documents) {
@@ -308,6 +355,14 @@ InventoryRecords FromInventory(const catalog::HostId& host, const link::Inventor
     const std::string& uuid = vm.uuid().empty() ? vm.name() : vm.uuid();
     if (IsUuid(uuid) && seen.insert(uuid).second) {
       records.vms.push_back(FromVm(host, uuid, vm, now));
+    } else {
+      ++records.dropped;
+    }
+  }
+  seen.clear();
+  for (const api::FileSet& set : inventory.file_sets()) {
+    if (IsFileSetName(set.name()) && seen.insert(set.name()).second) {
+      records.file_sets.push_back(FromFileSet(host, set, now));
     } else {
       ++records.dropped;
     }

@@ -44,8 +44,9 @@ void ApplyHello(const agent::v1::Hello& hello, catalog::Host& host);
 struct InventoryRecords {
   std::vector<catalog::Vm> vms;
   std::vector<catalog::Writer> writers;
+  std::vector<catalog::FileSet> file_sets;
   std::string error;  // not empty: the inventory couldn't be taken, and the lists are empty
-  int dropped = 0;    // machines without a usable uuid, and repetitions
+  int dropped = 0;    // machines and file sets without a usable uuid or name, and repetitions
 };
 InventoryRecords FromInventory(const catalog::HostId& host, const agent::v1::Inventory& inventory, absl::Time now);
 

@@ -6,14 +6,18 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
+#include <map>
 #include <system_error>
 #include <utility>
 
+#include "storage/base/folder_tree.h"
 #include "storage/base/status.h"
 
 namespace umbra::base {
@@ -22,6 +26,8 @@ namespace {
 // How much is copied between two looks at the clock.
 constexpr size_t kPieceBytes = 8 * kMiB;
 constexpr int kDepthMax = 200;
+// Linux's own limits are 64 KiB for all names and for a value.
+constexpr size_t kAttributeBytesMax = 64 * kKiB;
 
 class Descriptor {
  public:
@@ -64,7 +70,7 @@ class Walk {
   virtual absl::Status File(int in, const std::string& name, const std::string& path, const struct stat& info) = 0;
   virtual absl::Status Link(int in, const std::string& name, const std::string& path, const struct stat& info) = 0;
   virtual absl::Status EnterFolder(const std::string& path) = 0;
-  virtual absl::Status LeaveFolder(const std::string& path, const struct stat& info) = 0;
+  virtual absl::Status LeaveFolder(int fd, const std::string& path, const struct stat& info) = 0;
 
   absl::Status Run() {
     const Descriptor root(open(selection_.folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
@@ -84,7 +90,7 @@ class Walk {
     ASSIGN_OR_RETURN(const std::vector<std::string> names, Names(fd));
     for (const std::string& name : names)
       RETURN_IF_ERROR(Entry(fd, name, path.empty() ? name : path + "/" + name, depth));
-    return LeaveFolder(path, info);
+    return LeaveFolder(fd, path, info);
   }
 
   absl::Status Entry(int in, const std::string& name, const std::string& path, int depth) {
@@ -178,7 +184,7 @@ class MeasureWalk final : private Walk {
     return absl::OkStatus();
   }
   absl::Status EnterFolder(const std::string&) override { return absl::OkStatus(); }
-  absl::Status LeaveFolder(const std::string&, const struct stat&) override { return absl::OkStatus(); }
+  absl::Status LeaveFolder(int, const std::string&, const struct stat&) override { return absl::OkStatus(); }
 
   const std::string& to_;
   bool asked_ = false;
@@ -211,10 +217,10 @@ class CopyWalk final : private Walk {
     return absl::OkStatus();
   }
 
-  absl::Status LeaveFolder(const std::string& path, const struct stat& info) override {
+  absl::Status LeaveFolder(int fd, const std::string& path, const struct stat& info) override {
     const Descriptor folder(open(Target(path).c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!folder.ok()) return ErrnoError(errno, Target(path));
-    return Adopt(folder.get(), path, info);
+    return Adopt(fd, folder.get(), path, info);
   }
 
   absl::Status Link(int in, const std::string& name, const std::string& path, const struct stat& info) override {
@@ -223,9 +229,13 @@ class CopyWalk final : private Walk {
     if (size < 0) return errno == ENOENT ? absl::OkStatus() : ErrnoError(errno, Full(path));
     target.resize(static_cast<size_t>(size));
     if (symlink(target.c_str(), Target(path).c_str()) != 0) return ErrnoError(errno, Target(path));
-    if (lchown(Target(path).c_str(), info.st_uid, info.st_gid) != 0 && errno != EPERM)
-      return ErrnoError(errno, Target(path));
-    return absl::OkStatus();
+    if (lchown(Target(path).c_str(), info.st_uid, info.st_gid) != 0) {
+      if (errno != EPERM) return ErrnoError(errno, Target(path));
+      ++report_.entries_changed;
+    }
+    const struct timespec times[2] = {info.st_atim, info.st_mtim};
+    return utimensat(AT_FDCWD, Target(path).c_str(), times, AT_SYMLINK_NOFOLLOW) == 0 ? absl::OkStatus()
+                                                                                      : ErrnoError(errno, Target(path));
   }
 
   absl::Status File(int in, const std::string& name, const std::string& path, const struct stat&) override {
@@ -236,6 +246,13 @@ class CopyWalk final : private Walk {
     struct stat info {};
     if (fstat(from.get(), &info) != 0) return ErrnoError(errno, Full(path));
     if (!S_ISREG(info.st_mode)) return absl::OkStatus();
+    if (info.st_nlink > 1) {
+      const auto [first, is_new] = linked_.try_emplace({info.st_dev, info.st_ino}, path);
+      if (!is_new) {
+        return link(Target(first->second).c_str(), Target(path).c_str()) == 0 ? absl::OkStatus()
+                                                                              : ErrnoError(errno, Target(path));
+      }
+    }
     const Descriptor to(open(Target(path).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!to.ok()) return ErrnoError(errno, Target(path));
     if (may_share_ && ioctl(to.get(), FICLONE, from.get()) == 0) {
@@ -244,7 +261,7 @@ class CopyWalk final : private Walk {
       may_share_ = may_share_ && errno != EXDEV && errno != EOPNOTSUPP && errno != ENOTTY;
       RETURN_IF_ERROR(CopyBytes(from.get(), to.get(), path, info.st_size));
     }
-    return Adopt(to.get(), path, info);
+    return Adopt(from.get(), to.get(), path, info);
   }
 
   // Data only; holes stay holes.
@@ -297,12 +314,35 @@ class CopyWalk final : private Walk {
   }
 
   // Owner before mode: changing the owner takes the set-user-id bits away. Without the right to give files away they
-  // stay the agent's.
-  absl::Status Adopt(int fd, const std::string& path, const struct stat& info) {
-    if (fchown(fd, info.st_uid, info.st_gid) != 0 && errno != EPERM) return ErrnoError(errno, Target(path));
-    if (fchmod(fd, info.st_mode & 07777) != 0) return ErrnoError(errno, Target(path));
+  // stay the agent's. Attributes after the mode: access control lists are stronger.
+  absl::Status Adopt(int from, int to, const std::string& path, const struct stat& info) {
+    bool whole = true;
+    if (fchown(to, info.st_uid, info.st_gid) != 0) {
+      if (errno != EPERM) return ErrnoError(errno, Target(path));
+      whole = false;
+    }
+    if (fchmod(to, info.st_mode & 07777) != 0) return ErrnoError(errno, Target(path));
+    ASSIGN_OR_RETURN(const bool attributes, CopyAttributes(from, to, path));
+    if (!whole || !attributes) ++report_.entries_changed;
     const struct timespec times[2] = {info.st_atim, info.st_mtim};
-    return futimens(fd, times) == 0 ? absl::OkStatus() : ErrnoError(errno, Target(path));
+    return futimens(to, times) == 0 ? absl::OkStatus() : ErrnoError(errno, Target(path));
+  }
+
+  // False when some can't be kept there.
+  absl::StatusOr<bool> CopyAttributes(int from, int to, const std::string& path) {
+    names_.resize(kAttributeBytesMax);
+    const ssize_t size = flistxattr(from, names_.data(), names_.size());
+    if (size <= 0) return true;
+    buffer_.resize(std::max(buffer_.size(), kAttributeBytesMax));
+    bool whole = true;
+    for (const char* name = names_.data(); name < names_.data() + size; name += std::strlen(name) + 1) {
+      const ssize_t length = fgetxattr(from, name, buffer_.data(), kAttributeBytesMax);
+      if (length < 0) continue;  // it went, or isn't for this process
+      if (fsetxattr(to, name, buffer_.data(), static_cast<size_t>(length), 0) == 0) continue;
+      if (errno == ENOSPC || errno == EDQUOT || errno == EIO) return ErrnoError(errno, Target(path));
+      whole = false;
+    }
+    return whole;
   }
 
   const std::string to_;
@@ -312,6 +352,8 @@ class CopyWalk final : private Walk {
   bool may_share_ = true;  // until the file system says no
   bool in_kernel_ = true;  // copy_file_range works
   std::vector<char> buffer_;
+  std::vector<char> names_;
+  std::map<std::pair<dev_t, ino_t>, std::string> linked_;  // files with several names -> the first of them
 };
 
 absl::Status MakeFolder(const std::string& folder) {
@@ -336,9 +378,7 @@ absl::StatusOr<FolderCopyReport> SystemFolderCopier::Copy(const FolderSelection&
 }
 
 absl::Status SystemFolderCopier::RemoveTree(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::remove_all(folder, error);
-  return error ? ErrnoError(error.value(), folder) : absl::OkStatus();
+  return base::RemoveTree(folder);
 }
 
 }  // namespace umbra::base

@@ -1,8 +1,8 @@
 // Copies a folder as it is now, by sharing blocks where the file system can do that (reflink), else byte by byte within
 // limits. For quick copies of data that stands still meanwhile.
 //
-// Kept: folders, regular files with their holes, symbolic links (as links, never followed), mode, owner, times. Not
-// kept: extended attributes, hard links (each name becomes a file), sockets, pipes and devices.
+// Kept: folders, regular files with their holes and hard links, symbolic links (as links, never followed), mode, owner,
+// times, extended attributes with access control lists. Not kept: sockets, pipes and devices.
 #ifndef UMBRA_STORAGE_BASE_FOLDER_COPY_H_
 #define UMBRA_STORAGE_BASE_FOLDER_COPY_H_
 
@@ -46,6 +46,7 @@ struct FolderCopyReport {
   uint64_t entry_count = 0;
   uint64_t bytes_copied = 0;
   uint64_t bytes_shared = 0;
+  uint64_t entries_changed = 0;  // of which an owner or an attribute can't be kept there, or by this process
 };
 
 // Thread-safe.

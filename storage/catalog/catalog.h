@@ -24,6 +24,7 @@
 #include "storage/base/filesystem.h"
 #include "storage/catalog/event_store.h"
 #include "storage/catalog/figures_store.h"
+#include "storage/catalog/file_set_store.h"
 #include "storage/catalog/host_store.h"
 #include "storage/catalog/job_store.h"
 #include "storage/catalog/recovery_point_store.h"
@@ -39,10 +40,11 @@ namespace umbra::catalog {
 // The stores on one connection. Only const calls work on a reading one, and only those compile.
 struct Stores {
   explicit Stores(sqlite::Database& db)
-      : hosts(db), vms(db), tokens(db), jobs(db), events(db), recovery_points(db), requests(db), verify(db), figures(db) {}
+      : hosts(db), vms(db), file_sets(db), tokens(db), jobs(db), events(db), recovery_points(db), requests(db), verify(db), figures(db) {}
 
   HostStore hosts;
   VmStore vms;
+  FileSetStore file_sets;
   TokenStore tokens;
   JobStore jobs;
   EventStore events;

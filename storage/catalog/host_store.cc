@@ -23,6 +23,7 @@ constexpr char kSetLastSeen[] = "UPDATE host SET last_seen_time_us = ? WHERE id 
 constexpr char kRevoke[] = "UPDATE host SET revoked = 1, revision = revision + 1 WHERE id = ? AND revoked = 0";
 constexpr char kDeleteVms[] = "DELETE FROM vm WHERE host_id = ?";
 constexpr char kDeleteWriters[] = "DELETE FROM writer WHERE host_id = ?";
+constexpr char kDeleteFileSets[] = "DELETE FROM file_set WHERE host_id = ?";
 constexpr char kGet[] = HOST_COLUMNS "WHERE id = ? AND revoked = 0";
 constexpr char kFind[] = HOST_COLUMNS "WHERE certificate_fingerprint = ?";
 constexpr char kList[] = HOST_COLUMNS "WHERE revoked = 0 AND id > ? ORDER BY id LIMIT ?";
@@ -70,7 +71,8 @@ absl::Status HostStore::Revoke(const HostId& id) {
   RETURN_IF_ERROR(db_.Run(kRevoke, id.value));
   if (db_.ChangedRows() == 0) return NoSuchHost(id.value);
   RETURN_IF_ERROR(db_.Run(kDeleteVms, id.value));
-  return db_.Run(kDeleteWriters, id.value);
+  RETURN_IF_ERROR(db_.Run(kDeleteWriters, id.value));
+  return db_.Run(kDeleteFileSets, id.value);
 }
 
 absl::StatusOr<Host> HostStore::Get(const HostId& id) const {

@@ -30,10 +30,11 @@ using JobId = Id<struct JobTag>;                      // the {job} of "jobs/{job
 using RecoveryPointId = Id<struct RecoveryPointTag>;  // the {uuid} of "recoveryPoints/{uuid}"
 using RepositoryId = Id<struct RepositoryTag>;        // the {repository} of "repositories/{repository}"
 
-// A virtual machine: "hosts/{host}/virtualMachines/{uuid}". Ordered by host, then uuid.
+// A virtual machine: "hosts/{host}/virtualMachines/{uuid}", or a file set, "hosts/{host}/fileSets/{name}". Ordered by host,
+// then uuid.
 struct VmKey {
   HostId host;
-  std::string uuid;  // lower case
+  std::string uuid;  // lower case; of a file set as storage/filetree/subject.h says
 
   bool empty() const { return uuid.empty(); }
   auto operator<=>(const VmKey&) const = default;

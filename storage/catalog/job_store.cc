@@ -14,7 +14,7 @@ namespace {
   "done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, attempt, "         \
   "create_time_us, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, "                   \
   "child_snapshot_only, forbid_saved_state, resume_state, downtime_us, "                                           \
-  "take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget, full_read FROM job "
+  "take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget, full_read, restore_path, overwrite FROM job "
 
 constexpr char kInsert[] =
     "INSERT INTO job (id, kind, repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, "
@@ -22,9 +22,9 @@ constexpr char kInsert[] =
     "error_message, done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, "
     "attempt, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, child_snapshot_only, "
     "forbid_saved_state, resume_state, take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget, "
-    "full_read) "
+    "full_read, restore_path, overwrite) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', '', '', 0, 0, 0, 0, 0, 0, NULL, 0, NULL, NULL, 0, '', ?, "
-    "?, ?, ?, ?, ?, ?, ?, ?) "
+    "?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "RETURNING number";
 constexpr char kUpdate[] =
     "UPDATE job SET state = ?, phase = ?, wait_reason = ?, error_reason = ?, error_message = ?, done_bytes = ?, "
@@ -89,6 +89,8 @@ struct SpecColumns {
   absl::Duration verify_time_budget;
   int64_t verify_byte_budget = 0;
   bool full_read = false;
+  std::string path;
+  bool overwrite = false;
 };
 
 SpecColumns ToColumns(const JobSpec& spec) {
@@ -108,7 +110,9 @@ SpecColumns ToColumns(const JobSpec& spec) {
             .target_folder = r->target_folder,
             .power_on = r->power_on,
             .resume_state = r->resume_state,
-            .take_cluster_offline = r->take_cluster_offline};
+            .take_cluster_offline = r->take_cluster_offline,
+            .path = r->path,
+            .overwrite = r->overwrite};
   }
   const auto& v = std::get<VerifySpec>(spec);
   return {.repository = v.repository,
@@ -138,7 +142,9 @@ JobSpec ReadSpec(const sqlite::Row& row) {
                          .target_folder = row.Text(10),
                          .power_on = row.Bool(11),
                          .resume_state = row.Bool(33),
-                         .take_cluster_offline = row.Bool(35)};
+                         .take_cluster_offline = row.Bool(35),
+                         .path = row.Text(40),
+                         .overwrite = row.Bool(41)};
     case JobKind::kVerify:
       break;
   }
@@ -194,7 +200,7 @@ absl::StatusOr<int64_t> JobStore::Insert(const Job& job) {
       c.allow_crash_consistent, c.freeze_timeout, c.recovery_point.value, c.mode, HostOf(job.spec).value,
       c.display_name, c.target_folder, c.power_on, job.create_time, job.state, job.revision, c.child_snapshot_only,
       c.forbid_saved_state, c.resume_state, c.take_cluster_offline, c.verify_level, c.verify_time_budget,
-      c.verify_byte_budget, c.full_read));
+      c.verify_byte_budget, c.full_read, c.path, c.overwrite));
   int position = 0;
   for (const VmKey& vm : VmsOf(job.spec)) {
     RETURN_IF_ERROR(db_.Run(kInsertVm, job.id.value, position++, vm.host.value, vm.uuid));

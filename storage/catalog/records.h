@@ -126,6 +126,25 @@ struct Vm {
   RecoveryPointId last_recovery_point;  // newest by point_time, empty when there is none; set when read
 };
 
+struct FileSetFolder {
+  std::string path;
+  std::string filespec;
+  bool recursive = false;
+  std::vector<std::string> excludes;
+
+  bool operator==(const FileSetFolder&) const = default;
+};
+
+// A service of a host whose folders can join a backup.
+struct FileSet {
+  VmKey key;
+  std::string display_name;
+  std::vector<FileSetFolder> folders;
+  bool has_freeze_hook = false;
+  absl::Time update_time;               // when the inventory was stored
+  RecoveryPointId last_recovery_point;  // newest by point_time, empty when there is none; set when read
+};
+
 // An application-side participant of backups on a host, as the agent reported it.
 struct Writer {
   std::string writer_id;
@@ -187,7 +206,7 @@ constexpr bool IsTerminal(JobState state) {
 }
 
 struct BackupSpec {
-  std::vector<VmKey> vms;  // all of one host
+  std::vector<VmKey> vms;  // virtual machines and file sets, all of one host
   RepositoryId repository;
   bool allow_crash_consistent = false;
   absl::Duration freeze_timeout;
@@ -209,6 +228,8 @@ struct RestoreSpec {
   bool power_on = false;
   bool resume_state = false;          // kInPlace
   bool take_cluster_offline = false;  // kInPlace
+  std::string path;                   // of a file set: only this
+  bool overwrite = false;             // of a file set: an existing target_folder gives way
 
   bool operator==(const RestoreSpec&) const = default;
 };
@@ -356,7 +377,7 @@ struct Document {
 
 struct RecoveryPoint {
   RecoveryPointId id;
-  VmKey vm;  // at backup time; the host may be gone
+  VmKey vm;  // or file set; at backup time: the host may be gone
   std::string vm_display_name;
   RepositoryId repository;
   JobId job;  // may be gone

@@ -19,6 +19,8 @@ RESUME = "agent killed in a restore that goes on from saved memory"
 DELETE = "agent killed in a restore in place only"
 RESTORE = "agent killed in a restore, as a new virtual machine and in place"
 CLUSTER = "agent killed while a cluster's resource is offline"
+FILE_SET = "agent killed while a service of its host stands still"
+FILES = "agent killed in a restore of files"
 DAEMON_BACKUP = "daemon killed in a backup"
 DAEMON_JOB = "daemon killed while a job changes"
 DAEMON_START = "daemon killed while it starts"
@@ -47,6 +49,8 @@ WALKS = (
     ("agent.defined", RESTORE),
     ("agent.restore.defined", RESTORE),
     ("agent.cluster?*", CLUSTER),
+    ("agent.file_set.*", FILE_SET),
+    ("agent.files.*", FILES),
     ("repo.*", DAEMON_BACKUP),
     ("daemon.repository_committed", DAEMON_BACKUP),
     ("daemon.catalog_committed", DAEMON_BACKUP),

@@ -77,7 +77,7 @@ Agent::Agent(Host& host, std::optional<Death> death)
       service_commands_(run_, life_, host.plan, host.trouble.calm, host.service),
       service_copier_(life_, host.service),
       folder_provider_(service_copier_, files_, clock_, kCopiesFolder),
-      file_set_writer_({ServiceFileSet()}, service_commands_, folder_provider_, files_, kFileSetIntentsFolder,
+      file_set_writer_({ServiceFileSet()}, service_commands_, folder_provider_, files_, clock_, kFileSetIntentsFolder,
                        vss::Guid::Literal(random_.Uuid())),
       coordinator_(std::make_unique<vss::Coordinator>(clock_, random_, vss::ProviderLimits{}, run_.scheduler)) {
   ++host.life_count;

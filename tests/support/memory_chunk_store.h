@@ -45,6 +45,11 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
     absl::MutexLock lock(&mu_);
     sessions_.clear();
   }
+  // Its disks can't be read any more: a disk is found by its name alone.
+  void Forget(const std::string& vm_uuid) {
+    absl::MutexLock lock(&mu_);
+    std::erase_if(disks_, [&](const auto& entry) { return entry.first.first == vm_uuid; });
+  }
   // Flips one bit of a stored chunk.
   void Damage(const repo::ChunkId& id) {
     absl::MutexLock lock(&mu_);

@@ -2,8 +2,11 @@
 // every fault is named with its place.
 #include "agent/config.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <tuple>
 
 #include "storage/base/status.h"
@@ -75,6 +78,8 @@ paths = ["/srv/shop", "/etc/shop"]
 excludes = ["tmp"]
 freeze = ["/usr/local/bin/shop", "freeze"]
 thaw = ["/usr/local/bin/shop", "thaw"]
+post_restore = ["/usr/local/bin/shop", "check"]
+post_restore_seconds = 60
 freeze_seconds = 5
 copy_mib_max = 10
 [[file_set]]
@@ -93,12 +98,45 @@ paths = ["/srv/files"]
   EXPECT_EQ(shop.freeze.arguments, (std::vector<std::string>{"/usr/local/bin/shop", "freeze"}));
   EXPECT_EQ(shop.freeze.timeout, absl::Seconds(5));
   EXPECT_EQ(shop.thaw.timeout, absl::Seconds(20));
+  EXPECT_EQ(shop.post_restore.arguments, (std::vector<std::string>{"/usr/local/bin/shop", "check"}));
+  EXPECT_EQ(shop.post_restore.timeout, absl::Minutes(1));
+  EXPECT_TRUE(shop.pre_restore.arguments.empty());
   EXPECT_EQ(shop.copy_bytes_max, 10 * base::kMiB);
   EXPECT_TRUE(CompleteConfig(*config).ok());
   EXPECT_EQ(CompleteConfig(Config())->file_set_copies, "/var/lib/umbra-agent/copies");
   EXPECT_EQ(FaultOf(ParseConfig("[[file_set]]\nname = \"a\"\nfolder = 1\n", "f").status()), "f:3: unknown key 'folder'");
   EXPECT_EQ(FaultOf(ParseConfig("file_set = 1\n", "f").status()), "f:1: file_set must be written as [[file_set]]");
   EXPECT_NE(FaultOf(CompleteConfig(*ParseConfig("[[file_set]]\nname = \"a\"\n", "f")).status()).find("no paths"), std::string::npos);
+}
+
+// What goes wrong is said when the agent starts, not in the night of the first backup.
+TEST(AgentConfig, FileSetsThatCanNotWorkAreRefused) {
+  const auto fault = [](const std::string& keys) {
+    auto config = ParseConfig("[[file_set]]\nname = \"a\"\n" + keys, "f");
+    if (!config.ok()) return FaultOf(config.status());
+    const auto complete = CompleteConfig(*config);
+    return complete.ok() ? std::string() : FaultOf(complete.status());
+  };
+  const auto has = [](const std::string& text) { return ::testing::HasSubstr(text); };
+  EXPECT_THAT(fault("paths = [\"/srv/a\", \"/srv/a/b\"]\n"), has("'/srv/a/b' lies in '/srv/a'"));
+  EXPECT_THAT(fault("paths = [\"/srv/a\", \"/srv/a\"]\n"), has("lies in"));
+  EXPECT_EQ(fault("paths = [\"/srv/a\", \"/srv/a/b\"]\nrecursive = false\n"), "");
+  EXPECT_THAT(fault("paths = [\"/srv/../etc\"]\n"), has("not an absolute path"));
+  EXPECT_THAT(fault("paths = [\"/var\"]\n"), has("which lies in its own '/var'"));
+  EXPECT_THAT(fault("paths = [\"/srv\"]\npost_restore = [\"\"]\n"), has("post_restore has no program"));
+  EXPECT_THAT(fault("paths = [\"/srv\"]\nfreeze = [\"x\"]\n"), has("a freeze, and no thaw"));
+}
+
+TEST(AgentConfig, HooksComeOnlyFromAFileThatOthersCanNotWrite) {
+  testing::TempDir dir;
+  const std::string file = dir.File("agent.toml");
+  std::ofstream(file) << "[[file_set]]\nname = \"a\"\npaths = [\"/srv\"]\nfreeze = [\"x\"]\nthaw = [\"x\"]\n";
+  std::filesystem::permissions(file, std::filesystem::perms(0644));
+  EXPECT_TRUE(Read({"--config", file}).ok());
+  std::filesystem::permissions(file, std::filesystem::perms(0646));
+  EXPECT_THAT(FaultOf(Read({"--config", file}).status()), ::testing::HasSubstr("others may write it"));
+  std::ofstream(file) << "[[file_set]]\nname = \"a\"\npaths = [\"/srv\"]\n";
+  EXPECT_TRUE(Read({"--config", file}).ok()) << "without hooks there is nothing to guard";
 }
 
 TEST(AgentConfig, EnrolNeedsTokenAndDaemon) {

@@ -239,8 +239,9 @@ TEST_F(ServerTest, HealthAndReflectionOnTheLocalApiOnly) {
   ASSERT_TRUE(RawCall(Api(), kCheck, "", &health).ok());
   EXPECT_EQ(health, "\x08\x01");  // SERVING
   ASSERT_TRUE(RawCall(Api(), kReflect, kListServices, &services).ok());
-  for (const char* name : {"HostService", "VirtualMachineService", "WriterService", "JobService",
-                           "RecoveryPointService", "RepositoryService", "RepositoryKeyService", "EventService"}) {
+  for (const char* name :
+       {"HostService", "VirtualMachineService", "WriterService", "FileSetService", "JobService", "RecoveryPointService",
+        "RepositoryService", "RepositoryKeyService", "EventService"}) {
     EXPECT_THAT(services, HasSubstr(std::string("umbra.v1.") + name));
   }
   EXPECT_THAT(services, Not(HasSubstr("agent.v1")));

@@ -58,7 +58,8 @@ class RunnerTest : public ::testing::Test {
                                          {.scratch_folder = Scratch(),
                                           .journal_folder = folder_.File("intents"),
                                           .cluster = cluster_,
-                                          .cluster_journal_folder = folder_.File("deeds")});
+                                          .cluster_journal_folder = folder_.File("deeds"),
+                                          .file_sets = file_sets_});
     ASSERT_TRUE(host.ok());
     host_ = *std::move(host);
     inventory_ = std::make_unique<InventoryReporter>(*host_, outbox_, clock_, InventoryReporter::Options{});
@@ -70,6 +71,7 @@ class RunnerTest : public ::testing::Test {
     settings.restore.link_grace = absl::Milliseconds(200);
     settings.restore.backoff = settings.retry.backoff;
     settings.restore_ledger_folder = folder_.File("restores");
+    settings.file_restore_ledger_folder = folder_.File("file-restores");
     runner_ = std::make_unique<JobRunner>(
         RunnerContext{.hypervisor = hypervisor_,
                       .host = *host_,
@@ -125,6 +127,13 @@ class RunnerTest : public ::testing::Test {
     point.set_virtual_machine("hosts/h/virtualMachines/" + manifest.vm_uuid());
     point.set_virtual_machine_display_name(manifest.vm_display_name());
     for (const auto& disk : manifest.disks()) {
+      if (disk.kind() == store::v1::ManifestDisk::KIND_FILE_TREE) {
+        point.clear_virtual_machine();
+        point.set_file_set("hosts/h/fileSets/" + manifest.vm_display_name());
+        point.mutable_files()->set_size_bytes(disk.capacity_bytes());
+        point.mutable_files()->set_data_bytes(disk.capacity_bytes());
+        continue;
+      }
       if (disk.kind() == store::v1::ManifestDisk::KIND_MEMORY_STATE) {
         point.mutable_memory()->set_size_bytes(disk.capacity_bytes());
         point.mutable_memory()->set_data_bytes(disk.capacity_bytes());
@@ -194,7 +203,8 @@ class RunnerTest : public ::testing::Test {
   base::SystemClock clock_;
   base::SeededRandom random_{17};
   hypervisor::SimulatedHypervisor hypervisor_{folder_.File("vms"), files_, clock_, random_};
-  cluster::ClusterService* cluster_ = nullptr;  // set it before SetUp
+  cluster::ClusterService* cluster_ = nullptr;    // set these before SetUp
+  writers::VssHostOptions::FileSets file_sets_;
   testing::MemoryChunkStore store_;
   link::Outbox outbox_{clock_};
   std::unique_ptr<writers::VssHost> host_;

@@ -42,7 +42,7 @@ class HealerTest : public ::testing::Test {
 };
 
 TEST_F(HealerTest, AThawThatIsOwedIsMadeGoodWhileTheAgentLives) {
-  Healer healer(*host_, hypervisor_, files_, clock_, folder_.File("restores"), absl::Milliseconds(5));
+  Healer healer(*host_, hypervisor_, files_, clock_, folder_.File("restores"), folder_.File("file-restores"), absl::Milliseconds(5));
   healer.Start();
   hypervisor_.SetFaults(vm_, {.freeze_delay = absl::Milliseconds(40), .thaw_failures = 1000});
   auto backup = Backup();
@@ -60,7 +60,7 @@ TEST_F(HealerTest, RunningWorkIsLeftAlone) {
   auto backup = Backup();
   ASSERT_TRUE(backup->Prepare().ok());
   ASSERT_TRUE(backup->Snapshot().ok());
-  Healer healer(*host_, hypervisor_, files_, clock_, folder_.File("restores"), absl::Milliseconds(2));
+  Healer healer(*host_, hypervisor_, files_, clock_, folder_.File("restores"), folder_.File("file-restores"), absl::Milliseconds(2));
   healer.Start();
   clock_.Sleep(absl::Milliseconds(50));
   EXPECT_TRUE(backup->Health(vm_).ok());

@@ -55,6 +55,27 @@ TEST_F(DiskRestorerTest, WritesTheDiskAndNoZeroes) {
   EXPECT_LT(writer_->writes(), writer_->written_bytes() / kChunk) << "neighbours are written together";
 }
 
+TEST_F(DiskRestorerTest, APartIsWrittenWithoutTheRest) {
+  const auto ids = store_.disk("vm", "vda").ids;
+  constexpr size_t kFirst = 10, kEnd = 21;
+  size_t outside = kEnd;
+  while (ids[outside].IsZero() || std::find(ids.begin() + kFirst, ids.begin() + kEnd, ids[outside]) != ids.begin() + kEnd) ++outside;
+  store_.Damage(ids[outside]);  // nobody looks there
+  writer_ = std::make_unique<testing::MemoryWriter>(content_.size());
+  const size_t number = meter_.AddDisk("vm", "vda", content_.size());
+  DiskRestorer restorer(store_, *writer_, meter_, number, cancellation_, clock_, random_, {.queue_messages = 3});
+  DiskSource source{"job", 1, "point", "vda", content_.size()};
+  source.first_chunk = kFirst;
+  source.end_bytes = (kEnd - 1) * kChunk + 1;
+  const absl::Status restored = restorer.Run(source);
+  ASSERT_TRUE(restored.ok()) << base::Describe(restored);
+  EXPECT_EQ(restorer.chunk_size_bytes(), kChunk);
+  std::string expected(content_.size(), '\0');
+  expected.replace(kFirst * kChunk, (kEnd - kFirst) * kChunk, content_, kFirst * kChunk, (kEnd - kFirst) * kChunk);
+  EXPECT_TRUE(writer_->content() == expected);
+  EXPECT_LT(meter_.Figures().disks.back().done_bytes, content_.size()) << "the disk is not done";
+}
+
 TEST_F(DiskRestorerTest, FlippedBitIsNamedAndNotWritten) {
   const auto ids = store_.disk("vm", "vda").ids;
   size_t place = 0;

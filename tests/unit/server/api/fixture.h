@@ -17,6 +17,7 @@
 #include "server/api/agent/stream_set.h"
 #include "server/api/event_service.h"
 #include "server/api/host_service.h"
+#include "server/api/file_set_service.h"
 #include "server/api/inventory_services.h"
 #include "server/api/job_service.h"
 #include "server/api/recovery_point_service.h"
@@ -173,6 +174,7 @@ class ApiTest : public ::testing::Test {
   std::unique_ptr<v1::HostService::Stub> hosts_;
   std::unique_ptr<v1::VirtualMachineService::Stub> vms_;
   std::unique_ptr<v1::WriterService::Stub> writers_;
+  std::unique_ptr<v1::FileSetService::Stub> file_sets_;
   std::unique_ptr<v1::JobService::Stub> jobs_;
   std::unique_ptr<v1::RecoveryPointService::Stub> points_;
   std::unique_ptr<v1::RepositoryService::Stub> repos_;
@@ -185,8 +187,9 @@ class ApiTest : public ::testing::Test {
                                                       "backup.example:7441"));
     services_.push_back(std::make_unique<VirtualMachineService>(executor_, *catalog_));
     services_.push_back(std::make_unique<WriterService>(executor_, *catalog_));
+    services_.push_back(std::make_unique<FileSetService>(executor_, *catalog_));
     services_.push_back(std::make_unique<JobService>(executor_, *catalog_, *engine_, *repositories_, streams_));
-    services_.push_back(std::make_unique<RecoveryPointService>(executor_, *catalog_));
+    services_.push_back(std::make_unique<RecoveryPointService>(executor_, *catalog_, *repositories_));
     services_.push_back(std::make_unique<RepositoryService>(executor_, *catalog_, clock_, *repositories_));
     services_.push_back(std::make_unique<RepositoryKeyService>(executor_, random_, *repositories_));
     services_.push_back(std::make_unique<EventService>(executor_, *catalog_, *events_, streams_));
@@ -200,6 +203,7 @@ class ApiTest : public ::testing::Test {
     hosts_ = v1::HostService::NewStub(channel);
     vms_ = v1::VirtualMachineService::NewStub(channel);
     writers_ = v1::WriterService::NewStub(channel);
+    file_sets_ = v1::FileSetService::NewStub(channel);
     jobs_ = v1::JobService::NewStub(channel);
     points_ = v1::RecoveryPointService::NewStub(channel);
     repos_ = v1::RepositoryService::NewStub(channel);

@@ -75,6 +75,41 @@ TEST(MessagesTest, AnAssignmentSaysWhatTheRequestAllows) {
   EXPECT_EQ(restore.recovery_point().memory().size_bytes(), 7);
 }
 
+TEST(MessagesTest, FileSetsTravelByName) {
+  catalog::Job job;
+  job.spec = catalog::BackupSpec{.vms = {{HostId("h1"), kUuid}, {HostId("h1"), "fileset:shop"}}};
+  const auto backup = ToAssignmentMessage(job, std::nullopt).assignment().backup();
+  ASSERT_EQ(backup.virtual_machines_size(), 1);
+  ASSERT_EQ(backup.file_sets_size(), 1);
+  EXPECT_EQ(backup.file_sets(0), "shop");
+
+  job.spec = catalog::RestoreSpec{.mode = catalog::RestoreMode::kNew, .target_folder = "/t", .path = "/p", .overwrite = true};
+  catalog::RecoveryPoint point;
+  point.vm = {HostId("h1"), "fileset:shop"};
+  point.disks.push_back({"files.tree", 70, 60, "umbra-file-tree", "/srv"});
+  const auto restore = ToAssignmentMessage(job, point).assignment().restore();
+  EXPECT_EQ(restore.path(), "/p");
+  EXPECT_TRUE(restore.overwrite());
+  EXPECT_EQ(restore.recovery_point().file_set(), "hosts/h1/fileSets/shop");
+  EXPECT_EQ(restore.recovery_point().virtual_machine(), "");
+  EXPECT_EQ(restore.recovery_point().files().size_bytes(), 70);
+}
+
+TEST(MessagesTest, AnInventoryOfFileSetsIsTakenWithinBounds) {
+  agent::v1::Inventory inventory;
+  for (const char* name : {"shop", "shop", "Not a name", "", "../x"}) {
+    auto* set = inventory.add_file_sets();
+    set->set_name(name);
+    set->add_folders()->set_path("/srv");
+    for (int i = 0; i < 20'000; ++i) set->mutable_folders(0)->add_excludes("x");
+  }
+  const InventoryRecords records = FromInventory(HostId("h1"), inventory, absl::UnixEpoch());
+  ASSERT_EQ(records.file_sets.size(), 1u);
+  EXPECT_EQ(records.file_sets[0].key, (catalog::VmKey{HostId("h1"), "fileset:shop"}));
+  EXPECT_LE(records.file_sets[0].folders[0].excludes.size(), 10'000u);
+  EXPECT_EQ(records.dropped, 4);
+}
+
 TEST(MessagesTest, ResultsMeanEvents) {
   agent::v1::AssignmentResult result;
   result.set_outcome(agent::v1::AssignmentResult::OUTCOME_SUCCEEDED);

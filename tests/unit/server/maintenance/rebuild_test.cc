@@ -113,6 +113,21 @@ TEST_F(RebuildTest, SavedMemoryIsNoDiskOfTheMachine) {
   EXPECT_EQ(point.obstacles[0].reason, "GUEST_AGENT_NOT_RUNNING");
 }
 
+TEST_F(RebuildTest, AFileTreeIsKeptWithItsFolders) {
+  repo::Manifest manifest;
+  manifest.set_vm_uuid("fileset:shop");
+  auto* tree = manifest.add_disks();
+  tree->set_name("files.tree");
+  tree->set_kind(store::v1::ManifestDisk::KIND_FILE_TREE);
+  tree->set_capacity_bytes(70);
+  tree->set_path("/srv/a\n/srv/b");
+  const catalog::RecoveryPoint point = ToRecord(manifest, catalog::RepositoryId("main"));
+  EXPECT_EQ(point.vm.uuid, "fileset:shop");
+  ASSERT_EQ(point.disks.size(), 1u);
+  EXPECT_EQ(point.disks[0].capacity_bytes, 70);
+  EXPECT_EQ(point.disks[0].path, "/srv/a\n/srv/b");
+}
+
 TEST_F(RebuildTest, PointsOfAJobForRecovery) {
   repository_->Add("p1", "j1");
   repository_->Add("p2", "j2");

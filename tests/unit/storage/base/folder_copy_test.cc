@@ -4,7 +4,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -49,6 +51,30 @@ class FolderCopyTest : public ::testing::Test {
   SystemClock clock_;
   SystemFolderCopier copier_{clock_};
 };
+
+TEST_F(FolderCopyTest, KeepsHardLinksAttributesAndTheTimesOfLinks) {
+  Write("one", "1");
+  fs::create_directories(from_ + "/sub");
+  fs::create_hard_link(from_ + "/one", from_ + "/sub/again");
+  fs::create_symlink("one", from_ + "/link");
+  const struct timespec times[2] = {{1, 0}, {1'500'000'000, 7}};
+  ASSERT_EQ(utimensat(AT_FDCWD, (from_ + "/link").c_str(), times, AT_SYMLINK_NOFOLLOW), 0);
+  const bool attributes = setxattr((from_ + "/one").c_str(), "user.note", "n", 1, 0) == 0 &&
+                          setxattr((from_ + "/sub").c_str(), "user.note", "f", 1, 0) == 0;
+  const auto report = copier_.Copy({from_}, to_, {});
+  ASSERT_TRUE(report.ok()) << Describe(report.status());
+  EXPECT_EQ(report->entries_changed, 0u);
+  EXPECT_TRUE(fs::equivalent(to_ + "/one", to_ + "/sub/again"));
+  struct stat info {};
+  ASSERT_EQ(lstat((to_ + "/link").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mtim.tv_sec, 1'500'000'000);
+  EXPECT_EQ(info.st_mtim.tv_nsec, 7);
+  if (!attributes) return;
+  char value[4];
+  EXPECT_EQ(getxattr((to_ + "/one").c_str(), "user.note", value, sizeof value), 1);
+  EXPECT_EQ(getxattr((to_ + "/sub").c_str(), "user.note", value, sizeof value), 1);
+  EXPECT_EQ(value[0], 'f');
+}
 
 TEST_F(FolderCopyTest, KeepsContentModesTimesLinksAndHoles) {
   Write("a/one", "1");
