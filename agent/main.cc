@@ -122,7 +122,8 @@ std::unique_ptr<cluster::ClusterService> MakeCluster(System& system, const Confi
 runner::RunnerSettings SettingsOf(const Config& config) {
   runner::RunnerSettings settings;
   settings.backup.memory_bytes = static_cast<uint64_t>(config.transfer_memory_mib) * base::kMiB;
-  settings.backup.workers = settings.restore.workers = static_cast<int>(config.transfer_workers);
+  settings.backup.workers = static_cast<int>(config.transfer_workers);
+  settings.restore.workers = 2 * static_cast<int>(config.transfer_workers);  // half of them wait for the disk
   settings.backup.uploaders = static_cast<int>(config.upload_streams);
   settings.restore_ledger_folder = config.data_dir + "/restores";
   settings.file_restore_ledger_folder = config.data_dir + "/file-restores";

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <utility>
 
 #include "storage/base/log.h"
@@ -23,10 +24,10 @@ DiskRestorer::DiskRestorer(ChunkStoreClient& store, hypervisor::BlockWriter& wri
                            const Cancellation& cancellation, base::Clock& clock, base::Random& random,
                            RestoreSettings settings)
     : store_(store), writer_(writer), meter_(meter), meter_disk_(meter_disk), cancellation_(cancellation), clock_(clock),
-      random_(random), settings_(settings), messages_(static_cast<size_t>(settings.queue_messages)) {
+      random_(random), settings_(settings), stretches_(static_cast<size_t>(settings.queue_messages)) {
   {
     absl::MutexLock lock(&mu_);
-    for (Message& message : messages_) free_.push_back(&message);
+    for (Stretch& stretch : stretches_) free_.push_back(&stretch);
   }
   for (int i = 0; i < settings_.workers; ++i) threads_.emplace_back([this] { RunWorker(); });
 }
@@ -41,6 +42,7 @@ DiskRestorer::~DiskRestorer() {
 
 absl::Status DiskRestorer::Run(const DiskSource& source) {
   source_ = source;
+  RETURN_IF_ERROR(FindSeedData());
   Backoff backoff(random_, settings_.backoff);
   absl::Duration last_progress = clock_.Monotonic();
   while (true) {
@@ -80,17 +82,18 @@ absl::Status DiskRestorer::Stream(uint64_t first_chunk) {
   request.set_first_chunk(static_cast<int64_t>(first_chunk));
   ASSIGN_OR_RETURN(const std::unique_ptr<DiskStream> stream, store_.ReadDisk(request));
   for (bool first = true;; first = false) {
-    ASSIGN_OR_RETURN(Message * message, FreeMessage());
-    const absl::StatusOr<bool> more = stream->Next(message);
+    ASSIGN_OR_RETURN(Stretch * stretch, FreeStretch());
+    const absl::StatusOr<bool> more = stream->Next(&stretch->message);
     absl::Status accepted = more.status();
-    if (accepted.ok() && *more && first) accepted = AcceptLayout(*message);
-    if (accepted.ok() && *more) accepted = Accept(*message);
+    stretch->begin_bytes = received_bytes_;
+    if (accepted.ok() && *more && first) accepted = AcceptLayout(stretch->message);
+    if (accepted.ok() && *more) accepted = Accept(stretch->message);
     absl::MutexLock lock(&mu_);
     const bool use = accepted.ok() && *more;
     if (use) {
-      queue_.push_back(message);
+      queue_.push_back(stretch);
     } else {
-      free_.push_back(message);
+      free_.push_back(stretch);
     }
     RETURN_IF_ERROR(accepted);
     if (!*more || received_bytes_ >= End()) break;
@@ -101,14 +104,14 @@ absl::Status DiskRestorer::Stream(uint64_t first_chunk) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<DiskRestorer::Message*> DiskRestorer::FreeMessage() {
+absl::StatusOr<DiskRestorer::Stretch*> DiskRestorer::FreeStretch() {
   absl::MutexLock lock(&mu_);
   const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return StoppedLocked() || !free_.empty(); };
   mu_.Await(absl::Condition(&ready));
   RETURN_IF_ERROR(error_);
-  Message* message = free_.back();
+  Stretch* stretch = free_.back();
   free_.pop_back();
-  return message;
+  return stretch;
 }
 
 absl::Status DiskRestorer::AcceptLayout(const Message& message) {
@@ -155,7 +158,7 @@ absl::Status DiskRestorer::Accept(const Message& message) {
 absl::Status DiskRestorer::WaitUntilWritten() {
   absl::MutexLock lock(&mu_);
   const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
-    return !error_.ok() || free_.size() == messages_.size();
+    return !error_.ok() || free_.size() == stretches_.size();
   };
   mu_.Await(absl::Condition(&idle));
   return error_;
@@ -165,27 +168,32 @@ void DiskRestorer::RunWorker() {
   WriteRun run{.memory = base::AlignedBuffer(kRunBytes)};
   const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return StoppedLocked() || !queue_.empty(); };
   while (true) {
-    Message* message;
+    Stretch* stretch;
     {
       absl::MutexLock lock(&mu_);
       mu_.Await(absl::Condition(&ready));
       if (StoppedLocked()) return;
-      message = queue_.front();
+      stretch = queue_.front();
       queue_.pop_front();
     }
-    if (absl::Status status = WriteMessage(*message, run); !status.ok()) Fail(status);
+    if (absl::Status status = WriteStretch(*stretch, run); !status.ok()) Fail(status);
     absl::MutexLock lock(&mu_);
-    free_.push_back(message);
+    free_.push_back(stretch);
   }
 }
 
-absl::Status DiskRestorer::WriteMessage(const Message& message, WriteRun& run) {
+absl::Status DiskRestorer::WriteStretch(const Stretch& stretch, WriteRun& run) {
   run.length = 0;
-  for (const auto& item : message.items()) {
+  uint64_t next = stretch.begin_bytes;
+  for (const auto& item : stretch.message.items()) {
     RETURN_IF_ERROR(cancellation_.Check());
     const auto offset = static_cast<uint64_t>(item.offset_bytes());
     if (offset >= End()) break;  // came along: not wanted, and not looked at
     const size_t length = item.chunk().plain_length();
+    RETURN_IF_ERROR(ClearGap(next, offset, run));
+    next = offset + length;
+    ASSIGN_OR_RETURN(const bool there, SeedHas(item, run));
+    if (there) continue;
     if (offset != run.offset_bytes + run.length || run.length + length > run.memory.size()) {
       RETURN_IF_ERROR(Flush(run));
       run.offset_bytes = offset;
@@ -193,8 +201,60 @@ absl::Status DiskRestorer::WriteMessage(const Message& message, WriteRun& run) {
     RETURN_IF_ERROR(OpenItem(item, {run.memory.data() + run.length, length}));
     run.length += length;
   }
+  const auto done = static_cast<uint64_t>(stretch.message.done_bytes());
+  RETURN_IF_ERROR(ClearGap(next, done, run));
   RETURN_IF_ERROR(Flush(run));
-  meter_.SetDone(meter_disk_, static_cast<uint64_t>(message.done_bytes()));
+  meter_.SetDone(meter_disk_, done);
+  return absl::OkStatus();
+}
+
+// Before any work is queued: the workers only look at it.
+absl::Status DiskRestorer::FindSeedData() {
+  if (seed_ == nullptr) return absl::OkStatus();
+  if (seed_->capacity_bytes() != source_.capacity_bytes) {
+    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST",
+                       "the disk that is there has {} bytes, the one that is restored {}", seed_->capacity_bytes(),
+                       source_.capacity_bytes);
+  }
+  ASSIGN_OR_RETURN(seed_data_, seed_->Extents());
+  std::erase_if(seed_data_, [](const hypervisor::Extent& extent) { return extent.zero; });
+  return absl::OkStatus();
+}
+
+absl::Status DiskRestorer::ReadSeed(uint64_t offset_bytes, base::MutableBytes out) {
+  absl::MutexLock lock(&seed_mu_);
+  return base::Annotate(seed_->ReadAt(offset_bytes, out), "read what the disk holds");
+}
+
+absl::StatusOr<bool> DiskRestorer::SeedHas(const store::v1::ReadDiskResponse::Item& item, WriteRun& run) {
+  if (seed_ == nullptr) return false;
+  if (run.seen.size() == 0) run.seen = base::AlignedBuffer(kRunBytes);
+  const base::MutableBytes seen(run.seen.data(), item.chunk().plain_length());
+  RETURN_IF_ERROR(ReadSeed(static_cast<uint64_t>(item.offset_bytes()), seen));
+  return layout_->hasher.Id(seen) == repo::ChunkId::FromBytes(base::AsBytes(item.chunk().id()));
+}
+
+absl::Status DiskRestorer::ClearGap(uint64_t begin_bytes, uint64_t end_bytes, WriteRun& run) {
+  if (seed_ == nullptr || begin_bytes == end_bytes) return absl::OkStatus();
+  if (run.seen.size() == 0) run.seen = base::AlignedBuffer(kRunBytes);
+  const auto ends_before = [](const hypervisor::Extent& extent, uint64_t offset) {
+    return extent.offset_bytes + extent.length_bytes <= offset;
+  };
+  for (auto data = std::lower_bound(seed_data_.begin(), seed_data_.end(), begin_bytes, ends_before);
+       data != seed_data_.end() && data->offset_bytes < end_bytes; ++data) {
+    const uint64_t end = std::min(end_bytes, data->offset_bytes + data->length_bytes);
+    for (uint64_t at = std::max(begin_bytes, data->offset_bytes); at < end;) {
+      RETURN_IF_ERROR(cancellation_.Check());
+      const base::MutableBytes seen(run.seen.data(), std::min<uint64_t>(end - at, layout_->chunk_size_bytes));
+      RETURN_IF_ERROR(ReadSeed(at, seen));
+      if (!base::IsZero(seen)) {
+        std::memset(seen.data(), 0, seen.size());
+        RETURN_IF_ERROR(writer_.WriteAt(at, seen));
+        meter_.AddRead(seen.size());
+      }
+      at += seen.size();
+    }
+  }
   return absl::OkStatus();
 }
 

@@ -27,7 +27,8 @@
 namespace umbra::transfer {
 
 struct RestoreSettings {
-  int workers = 2;  // decompress, check, write
+  // Decompress, check, write. Twice as many as cores: those that write wait for the disk, which takes about as long as the rest.
+  int workers = 4;
   // Messages (1-4 MiB each) between the link and the workers.
   int queue_messages = 8;
   // A cut stream is opened again, at the first chunk that is missing, for this long without any progress.
@@ -55,9 +56,15 @@ class DiskRestorer {
                const Cancellation& cancellation, base::Clock& clock, base::Random& random, RestoreSettings settings = {});
   ~DiskRestorer();
 
-  // Blocks until every chunk is written. What isn't written are zero chunks.
+  // The writer's disk isn't empty: it holds what `seed` reads, and keeps what isn't written. Call before Run; must outlive the restorer.
+  // A chunk that is at its place already, by its id, is neither decoded nor written, and zeros are written where the disk
+  // holds something else: a restore over an older state of the disk writes what differs, and one that was cut goes on from what
+  // it had written. The seed is read by one thread at a time, each place before it is written.
+  void UseSeed(hypervisor::BlockReader& seed) { seed_ = &seed; }
+
+  // Blocks until every chunk is written. What isn't written are zero chunks, and with a seed what was there.
   // Errors: DATA_LOSS / CHUNK_DAMAGED names chunk, disk and offset: the chunk was not written; UNAVAILABLE / AGENT_LOST
-  // the link stayed down; those of the store, of the writer, and of the cancellation.
+  // the link stayed down; those of the store, of the writer, of the seed, and of the cancellation.
   absl::Status Run(const DiskSource& source);
   // After Run.
   uint64_t chunk_size_bytes() const { return layout_->chunk_size_bytes; }
@@ -70,21 +77,33 @@ class DiskRestorer {
     uint64_t chunk_size_bytes;
   };
 
+  // What one message covers: from here to its done_bytes.
+  struct Stretch {
+    Message message;
+    uint64_t begin_bytes = 0;
+  };
+
   // Verified chunks that lie one after another on the disk: one large, aligned write instead of many.
   struct WriteRun {
     base::AlignedBuffer memory;
     uint64_t offset_bytes = 0;
     size_t length = 0;
+    base::AlignedBuffer seen;  // what the seed has; only with one
   };
 
   absl::Status Stream(uint64_t first_chunk);
   uint64_t End() const { return source_.end_bytes == 0 ? source_.capacity_bytes : source_.end_bytes; }
-  absl::StatusOr<Message*> FreeMessage();
+  absl::StatusOr<Stretch*> FreeStretch();
   absl::Status Accept(const Message& message);
   absl::Status AcceptLayout(const Message& message);
   absl::Status WaitUntilWritten();
   void RunWorker();
-  absl::Status WriteMessage(const Message& message, WriteRun& run);
+  absl::Status WriteStretch(const Stretch& stretch, WriteRun& run);
+  absl::Status FindSeedData();
+  absl::Status ReadSeed(uint64_t offset_bytes, base::MutableBytes out);
+  absl::StatusOr<bool> SeedHas(const store::v1::ReadDiskResponse::Item& item, WriteRun& run);
+  // Zeros in [begin, end), of which the store has no chunks, wherever the seed has something else.
+  absl::Status ClearGap(uint64_t begin_bytes, uint64_t end_bytes, WriteRun& run);
   absl::Status OpenItem(const store::v1::ReadDiskResponse::Item& item, base::MutableBytes plain) const;
   absl::Status Flush(WriteRun& run);
   absl::Status Damaged(const store::v1::ReadDiskResponse::Item& item, std::string_view what) const;
@@ -100,14 +119,18 @@ class DiskRestorer {
   base::Random& random_;
   const RestoreSettings settings_;
 
+  hypervisor::BlockReader* seed_ = nullptr;
+  std::vector<hypervisor::Extent> seed_data_;  // of the seed, what may be something else than zero; constant while threads work
+  absl::Mutex seed_mu_;                        // a reader is used by one thread at a time
+
   DiskSource source_;
   std::optional<Layout> layout_;  // set before the first message is queued, constant from then on
   uint64_t received_bytes_ = 0;   // the disk up to here has come in; the caller's thread only
 
-  std::vector<Message> messages_;
-  absl::Mutex mu_;  // every message is in free_, in queue_, or in the hands of one thread
-  std::vector<Message*> free_ ABSL_GUARDED_BY(mu_);
-  std::deque<Message*> queue_ ABSL_GUARDED_BY(mu_);
+  std::vector<Stretch> stretches_;
+  absl::Mutex mu_;  // every stretch is in free_, in queue_, or in the hands of one thread
+  std::vector<Stretch*> free_ ABSL_GUARDED_BY(mu_);
+  std::deque<Stretch*> queue_ ABSL_GUARDED_BY(mu_);
   absl::Status error_ ABSL_GUARDED_BY(mu_);
   bool stop_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<std::jthread> threads_;

@@ -19,6 +19,7 @@ class DiskGeometry {
       : chunk_size_(info.chunk_size_bytes), page_entries_(info.map_page_entries), capacity_(capacity_bytes) {}
 
   uint64_t capacity_bytes() const { return capacity_; }
+  uint64_t chunk_size_bytes() const { return chunk_size_; }
   uint64_t chunk_count() const { return (capacity_ + chunk_size_ - 1) / chunk_size_; }
   uint64_t page_count() const { return (chunk_count() + page_entries_ - 1) / page_entries_; }
   uint64_t page_entries() const { return page_entries_; }

@@ -9,6 +9,7 @@
 #include "storage/repo/blob_file.h"
 #include "storage/repo/core.h"
 #include "storage/repo/disk_reader.h"
+#include "storage/repo/disk_view.h"
 #include "storage/repo/upload_session.h"
 #include "storage/repo/verify.h"
 
@@ -46,6 +47,8 @@ class StoredRepository final : public Repository {
   absl::StatusOr<RecoveryPointList> ListRecoveryPoints() override;
   absl::StatusOr<Manifest> ReadManifest(const std::string& recovery_point_id) override;
   absl::StatusOr<std::unique_ptr<DiskReader>> OpenDisk(const std::string& recovery_point_id, const std::string& disk) override;
+  absl::StatusOr<std::unique_ptr<DiskView>> OpenDiskView(const std::string& recovery_point_id, const std::string& disk,
+                                                         const DiskViewOptions& options) override;
   absl::Status RemoveRecoveryPoint(const std::string& recovery_point_id) override;
   absl::StatusOr<VerifyReport> Verify(const VerifyScope& scope, std::function<void(const VerifyProgress&)> progress,
                                       std::stop_token stop) override;
@@ -60,6 +63,8 @@ class StoredRepository final : public Repository {
     uint64_t size_bytes = 0;
   };
   absl::StatusOr<PointFigures> FiguresOf(const std::string& id);
+  // A disk's map as its recovery point has it, with as many pages as its size needs.
+  absl::StatusOr<DiskRoot> FindDisk(const std::string& recovery_point_id, const std::string& disk);
 
   const std::unique_ptr<Core> core_;
   absl::Mutex figures_mu_;
@@ -92,8 +97,7 @@ absl::StatusOr<Manifest> StoredRepository::ReadManifest(const std::string& recov
   return std::move(point.manifest);
 }
 
-absl::StatusOr<std::unique_ptr<DiskReader>> StoredRepository::OpenDisk(const std::string& recovery_point_id,
-                                                                       const std::string& disk) {
+absl::StatusOr<DiskRoot> StoredRepository::FindDisk(const std::string& recovery_point_id, const std::string& disk) {
   ASSIGN_OR_RETURN(Point point, core_->points.Read(recovery_point_id));
   const auto root = std::ranges::find(point.disks, disk, &DiskRoot::name);
   if (root == point.disks.end()) {
@@ -105,8 +109,25 @@ absl::StatusOr<std::unique_ptr<DiskReader>> StoredRepository::OpenDisk(const std
     return base::Error(absl::StatusCode::kDataLoss, "MANIFEST_DAMAGED", "disk {} of recovery point {} has {} map pages, not {}",
                        disk, recovery_point_id, root->pages.size(), geometry.page_count());
   }
+  return std::move(*root);
+}
+
+absl::StatusOr<std::unique_ptr<DiskReader>> StoredRepository::OpenDisk(const std::string& recovery_point_id,
+                                                                       const std::string& disk) {
+  ASSIGN_OR_RETURN(DiskRoot root, FindDisk(recovery_point_id, disk));
+  const DiskGeometry geometry(core_->info, root.capacity_bytes);
   const std::string name = fmt::format("disk {} of recovery point {}", disk, recovery_point_id);
-  return std::make_unique<StoredDiskReader>(core_->packs, core_->index, core_->hasher, geometry, std::move(root->pages), name);
+  return std::make_unique<StoredDiskReader>(core_->packs, core_->index, core_->hasher, geometry, std::move(root.pages), name);
+}
+
+absl::StatusOr<std::unique_ptr<DiskView>> StoredRepository::OpenDiskView(const std::string& recovery_point_id,
+                                                                         const std::string& disk,
+                                                                         const DiskViewOptions& options) {
+  ASSIGN_OR_RETURN(DiskRoot root, FindDisk(recovery_point_id, disk));
+  const DiskGeometry geometry(core_->info, root.capacity_bytes);
+  const std::string name = fmt::format("disk {} of recovery point {}", disk, recovery_point_id);
+  return std::make_unique<StoredDiskView>(core_->packs, core_->index, core_->hasher, geometry, std::move(root.pages), name,
+                                          options);
 }
 
 absl::Status StoredRepository::RemoveRecoveryPoint(const std::string& recovery_point_id) {

@@ -165,6 +165,37 @@ class DiskReader {
   virtual absl::StatusOr<std::vector<DiskChunk>> Next(uint64_t limit_bytes) = 0;
 };
 
+struct DiskViewOptions {
+  // Decoded chunks that are kept, those read ahead included; at least 16 chunks.
+  uint64_t cache_bytes = 16 * base::kMiB;
+  // Threads that decode ahead of reads that follow one another; the reads themselves are decoded by their callers.
+  int read_ahead_threads = 2;
+};
+
+// A stretch of a disk whose chunks are all zero chunks, or all not.
+struct DiskStretch {
+  uint64_t offset_bytes = 0;
+  uint64_t length_bytes = 0;
+  bool zero = false;
+};
+
+// Reads one disk of a recovery point anywhere: what an export reads from. Thread-safe: reads of several threads run at the same
+// time. Memory: the cache, and one batch of up to 16 chunks for each thread that reads. Must not outlive the repository.
+class DiskView {
+ public:
+  virtual ~DiskView() = default;
+
+  virtual uint64_t capacity_bytes() const = 0;
+
+  // Exactly out.size() bytes; every chunk that they come from is decoded and its id computed again.
+  // OUT_OF_RANGE / INVALID_REQUEST beyond the disk's end. DATA_LOSS / CHUNK_DAMAGED, CHUNK_MISSING name chunk, disk and offset:
+  // what is in `out` then is worth nothing; reads of other chunks go on.
+  virtual absl::Status ReadAt(uint64_t offset_bytes, base::MutableBytes out) = 0;
+
+  // The stretch that begins at `offset_bytes`, without reading data; it may be cut short (the next one may be of the same kind).
+  virtual absl::StatusOr<DiskStretch> StretchAt(uint64_t offset_bytes) = 0;
+};
+
 struct RecoveryPointList {
   std::vector<Manifest> points;       // ordered by create time, then id
   std::vector<std::string> problems;  // one per point that can't be read, with its file and the reason
@@ -310,6 +341,8 @@ class Repository {
   // As ReadManifest; NOT_FOUND / INVALID_REQUEST when the point has no such disk.
   virtual absl::StatusOr<std::unique_ptr<DiskReader>> OpenDisk(const std::string& recovery_point_id,
                                                                const std::string& disk) = 0;
+  virtual absl::StatusOr<std::unique_ptr<DiskView>> OpenDiskView(const std::string& recovery_point_id, const std::string& disk,
+                                                                 const DiskViewOptions& options = {}) = 0;
   // The point is invisible, durably. Space is not given back yet. Readers that are open go on.
   virtual absl::Status RemoveRecoveryPoint(const std::string& recovery_point_id) = 0;
 

@@ -1,4 +1,5 @@
-"""bench.py [NAME...] --build BUILD --cache CACHE [--json]: runs the named benchmarks, all when none is named. See tests/bench/run."""
+"""bench.py [NAME...] --build BUILD --cache CACHE [--json] [--only PART]... [--rounds N] [--quick]: runs the named benchmarks, all when none
+is named. See tests/bench/run."""
 import argparse
 import json
 import pathlib
@@ -8,6 +9,7 @@ import tempfile
 
 import cbt
 import first_vm
+import repository
 import vss
 import vss_engine
 import wan
@@ -19,7 +21,7 @@ def run_vss(folder, build, cache):
     yield from vss.run(folder, build, cache)
 
 
-BENCHMARKS = {"first-vm": first_vm.run, "cbt": cbt.run, "vss": run_vss, "wan": wan.run}
+BENCHMARKS = {"first-vm": first_vm.run, "cbt": cbt.run, "repository": repository.run, "vss": run_vss, "wan": wan.run}
 COLUMNS = ("name", "value", "unit", "against", "ratio", "goal", "ok")
 
 
@@ -45,12 +47,16 @@ def main():
     parser.add_argument("--build", required=True)
     parser.add_argument("--cache", required=True)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--only", action="append", choices=repository.PARTS, default=[])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="ubench.", dir="/tmp"))
     figures = []
     try:
         for name in args.names or BENCHMARKS:
-            for figure in BENCHMARKS[name](folder, args.build, args.cache):
+            options = {"only": args.only, "quick": args.quick, "rounds": args.rounds} if name == "repository" else {}
+            for figure in BENCHMARKS[name](folder, args.build, args.cache, **options):
                 figures.append({column: figure.get(column) for column in COLUMNS})
                 if args.json:
                     print(json.dumps(figures[-1]), flush=True)

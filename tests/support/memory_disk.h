@@ -87,6 +87,8 @@ class MemoryReader final : public hypervisor::BlockReader {
 class MemoryWriter final : public hypervisor::BlockWriter {
  public:
   explicit MemoryWriter(uint64_t capacity_bytes) : content_(capacity_bytes, '\0') {}
+  // A disk that holds something already.
+  explicit MemoryWriter(std::string content) : content_(std::move(content)) {}
 
   absl::Status WriteAt(uint64_t offset_bytes, base::Bytes data) override {
     absl::MutexLock lock(&mu_);

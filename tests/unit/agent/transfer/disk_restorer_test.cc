@@ -33,6 +33,17 @@ class DiskRestorerTest : public ::testing::Test {
     return restorer.Run({"job", 1, "point", "vda", capacity});
   }
 
+  // Over a disk that holds `before`.
+  absl::Status RestoreOver(const std::string& before) {
+    writer_ = std::make_unique<testing::MemoryWriter>(before);
+    testing::MemoryReader seed(before);
+    seed.FindExtents(3 * kChunk + 512);
+    const size_t number = meter_.AddDisk("vm", "vda", content_.size());
+    DiskRestorer restorer(store_, *writer_, meter_, number, cancellation_, clock_, random_, {.queue_messages = 3});
+    restorer.UseSeed(seed);
+    return restorer.Run({"job", 1, "point", "vda", content_.size()});
+  }
+
   const std::string content_ = testing::MakeDiskContent(21, 120, kChunk, 700) + std::string(40 * kChunk, '\0');
   testing::SteppingClock clock_;
   base::SeededRandom random_{5};
@@ -118,6 +129,63 @@ TEST_F(DiskRestorerTest, EveryChunkIsWrittenOnceAlsoAfterACut) {
   });
   ASSERT_TRUE(Restore().ok());
   EXPECT_EQ(writer_->written_bytes(), uncut);
+}
+
+TEST_F(DiskRestorerTest, OverTheSameDiskNothingIsWritten) {
+  ASSERT_TRUE(RestoreOver(content_).ok());
+  EXPECT_EQ(writer_->written_bytes(), 0u);
+  EXPECT_TRUE(writer_->content() == content_);
+  EXPECT_EQ(meter_.Figures().disks.back().done_bytes, content_.size());
+}
+
+TEST_F(DiskRestorerTest, OverAnotherDiskWhatDiffersIsWrittenAndZeroesToo) {
+  // Every seventh chunk is something else: data where zeros belong, other data, and zeros where data belongs.
+  std::string before = content_;
+  uint64_t differing = 0;
+  for (size_t at = 0, i = 0; at < before.size(); at += kChunk, ++i) {
+    const size_t length = std::min(kChunk, before.size() - at);
+    if (i % 7 != 3) continue;
+    const std::string other(length, i % 2 == 0 ? '\0' : 'x');
+    differing += before.compare(at, length, other) == 0 ? 0 : length;
+    before.replace(at, length, other);
+  }
+  before[before.size() - 1] = 'y';  // alone in a hole at the end
+  ASSERT_TRUE(RestoreOver(before).ok());
+  EXPECT_TRUE(writer_->content() == content_);
+  EXPECT_GE(writer_->written_bytes(), differing);
+  EXPECT_LE(writer_->written_bytes(), differing + kChunk) << "the chunk of the last byte";
+  EXPECT_GT(differing, 10 * kChunk);
+}
+
+TEST_F(DiskRestorerTest, ARestoreThatWasCutGoesOnFromWhatItHadWritten) {
+  ASSERT_TRUE(Restore().ok());
+  const uint64_t uncut = writer_->written_bytes();
+  store_.SetReadFault([](int number) { return number % 40 == 20 ? absl::DataLossError("the power is gone") : absl::OkStatus(); });
+  EXPECT_FALSE(Restore().ok());
+  const std::string partial = writer_->content();
+  const uint64_t written = writer_->written_bytes();
+  EXPECT_GT(written, 0u);
+  EXPECT_LT(written, uncut);
+  store_.SetReadFault(nullptr);
+  ASSERT_TRUE(RestoreOver(partial).ok());
+  EXPECT_TRUE(writer_->content() == content_);
+  EXPECT_EQ(writer_->written_bytes(), uncut - written);
+}
+
+TEST_F(DiskRestorerTest, AChunkThatTheDiskHasNeedNotBeWholeInTheStore) {
+  const auto ids = store_.disk("vm", "vda").ids;
+  size_t place = 0;
+  while (ids[place].IsZero()) ++place;
+  store_.Damage(ids[place]);
+  EXPECT_TRUE(RestoreOver(content_).ok());
+  std::string before = content_;
+  before[place * kChunk] ^= 1;
+  EXPECT_EQ(base::ReasonOf(RestoreOver(before)), "CHUNK_DAMAGED");
+}
+
+TEST_F(DiskRestorerTest, ADiskOfAnotherSizeIsNoSeed) {
+  EXPECT_EQ(base::ReasonOf(RestoreOver(content_ + "x")), "INVALID_REQUEST");
+  EXPECT_EQ(writer_->written_bytes(), 0u);
 }
 
 TEST_F(DiskRestorerTest, GivesUpWhenTheLinkStaysDown) {

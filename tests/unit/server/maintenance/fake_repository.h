@@ -71,6 +71,10 @@ class FakeRepository final : public repo::Repository {
   absl::StatusOr<std::unique_ptr<repo::DiskReader>> OpenDisk(const std::string&, const std::string&) override {
     return absl::UnimplementedError("a fake has no disks");
   }
+  absl::StatusOr<std::unique_ptr<repo::DiskView>> OpenDiskView(const std::string&, const std::string&,
+                                                               const repo::DiskViewOptions&) override {
+    return absl::UnimplementedError("a fake has no disks");
+  }
   absl::Status RemoveRecoveryPoint(const std::string& id) override {
     points.erase(id);
     return absl::OkStatus();
