@@ -42,7 +42,7 @@ struct BackupSettings {
   int workers = 2;                                  // hash and compress: the CPU part
   int askers = 2;                                   // Negotiate calls in flight
   int uploaders = 3;                                // Upload calls in flight; a few more batches wait
-  uint64_t upload_batch_bytes = 1536 * base::kKiB;  // plus at most one chunk it stays below the 4 MiB of a message
+  uint64_t upload_batch_bytes = 2560 * base::kKiB;  // plus at most one chunk it stays below the 4 MiB of a message
   std::function<base::ThreadTimes()> thread_times = base::ReadThreadTimes;  // called by the workers
 };
 

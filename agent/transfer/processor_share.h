@@ -12,18 +12,21 @@ class ProcessorShare {
   // A stretch of work that waited for nothing but a processor: what it computed, how long it took, and that with the
   // wait for other things that came after it. Who mostly waits for those doesn't need more of a processor.
   void Add(absl::Duration computed, absl::Duration took, absl::Duration with_waits) {
-    if (with_waits <= absl::ZeroDuration()) return;
-    waiting_ += (absl::FDivDuration(took - computed, with_waits) - waiting_) * kWeight;
+    waited_ = waited_ * kKeep + (took - computed);
+    time_ = time_ * kKeep + with_waits;
   }
 
   // Lately more than a seventh of the time went by waiting for a processor.
-  bool contended() const { return waiting_ > kContended; }
+  bool contended() const { return waited_ > time_ * kContended; }
 
  private:
-  static constexpr double kWeight = 0.1;  // the last ten or twenty chunks count: some milliseconds
+  static constexpr double kKeep =
+      0.98;  // the last fifty chunks count: some tens of milliseconds, or several turns of a scheduler
   static constexpr double kContended = 0.15;
 
-  double waiting_ = 0;  // 0 .. 1, a moving average
+  // Sums that fade.
+  absl::Duration waited_;
+  absl::Duration time_;
 };
 
 }  // namespace umbra::transfer

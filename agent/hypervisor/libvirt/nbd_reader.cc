@@ -1,6 +1,9 @@
 #include "agent/hypervisor/libvirt/nbd_reader.h"
 
+#include <poll.h>
+
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <optional>
 #include <tuple>
@@ -58,7 +61,8 @@ struct NbdReader::Slot {
   std::vector<std::byte> buffer;
   uint64_t offset = 0;
   uint64_t length = 0;
-  int64_t cookie = -1;  // of the request in flight; -1: free
+  nbd_handle* nbd = nullptr;  // whose requests use it
+  int64_t cookie = -1;        // of the request in flight; -1: free
 };
 
 // Cuts extents into requests that never cross a multiple of the request's size.
@@ -112,8 +116,7 @@ absl::StatusOr<std::unique_ptr<BlockReader>> NbdReader::OpenServer(const std::ve
   return reader;
 }
 
-absl::Status NbdReader::SetUp() {
-  nbd_handle* h = nbd_.get();
+absl::Status NbdReader::SetUp(nbd_handle* h) {
   if (h == nullptr) return base::Error(StatusCode::kInternal, "HYPERVISOR_ERROR", "libnbd: {}", nbd_get_error());
   // Every byte of a buffer is either written by an answer or not looked at, so libnbd needn't clear it first.
   if (nbd_set_pread_initialize(h, false) != 0 || nbd_set_export_name(h, export_name_.c_str()) != 0 ||
@@ -125,13 +128,24 @@ absl::Status NbdReader::SetUp() {
 }
 
 absl::Status NbdReader::Connect(const std::string& socket) {
-  RETURN_IF_ERROR(SetUp());
+  RETURN_IF_ERROR(SetUp(nbd_.get()));
   if (nbd_connect_unix(nbd_.get(), socket.c_str()) != 0) return Error("open");
-  return LearnSize();
+  RETURN_IF_ERROR(LearnSize());
+  return ConnectAgain(socket);
+}
+
+// A unix socket holds 200 KiB: with one of them QEMU and we would spend much of the time waiting for each other. Only a
+// server that promises one view over all connections gets a second one, and may refuse it.
+absl::Status NbdReader::ConnectAgain(const std::string& socket) {
+  if (nbd_can_multi_conn(nbd_.get()) != 1) return absl::OkStatus();
+  second_.reset(nbd_create());
+  RETURN_IF_ERROR(SetUp(second_.get()));
+  if (nbd_connect_unix(second_.get(), socket.c_str()) != 0) second_.reset();
+  return absl::OkStatus();
 }
 
 absl::Status NbdReader::Start(const std::vector<std::string>& command) {
-  RETURN_IF_ERROR(SetUp());
+  RETURN_IF_ERROR(SetUp(nbd_.get()));
   std::vector<char*> words;
   for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
@@ -153,8 +167,10 @@ absl::Status NbdReader::LearnSize() {
 absl::Status NbdReader::Error(const char* what) const {
   const int error = nbd_get_errno();
   const char* words = nbd_get_error();
-  const std::string text = fmt::format("{} the view of disk '{}': {}", what, export_name_, words ? words : "lost before");
-  const bool lost = nbd_ == nullptr || nbd_aio_is_dead(nbd_.get()) == 1 || nbd_aio_is_closed(nbd_.get()) == 1 ||
+  const std::string text =
+      fmt::format("{} the view of disk '{}': {}", what, export_name_, words ? words : "lost before");
+  const auto gone = [](nbd_handle* h) { return nbd_aio_is_dead(h) == 1 || nbd_aio_is_closed(h) == 1; };
+  const bool lost = nbd_ == nullptr || gone(nbd_.get()) || (second_ != nullptr && gone(second_.get())) ||
                     error == ENOTCONN || error == ESHUTDOWN || error == EPIPE || error == ECONNRESET ||
                     error == ECONNREFUSED || error == ENOENT;
   if (lost) return base::MakeError(StatusCode::kAborted, "GUEST_STOPPED", text);
@@ -224,25 +240,31 @@ absl::Status NbdReader::ReadExtents(const std::vector<Extent>& extents, uint32_t
   const uint64_t request_bytes = piece_bytes * std::max<uint64_t>(1, kRequestBytes / piece_bytes);
   Requests requests(extents, request_bytes);
   std::vector<Slot> slots(kRequestsInFlight);
-  for (Slot& slot : slots) slot.buffer.resize(request_bytes);
+  for (size_t i = 0; i < slots.size(); ++i) {
+    slots[i].buffer.resize(request_bytes);
+    slots[i].nbd = second_ != nullptr && i % 2 == 1 ? second_.get() : nbd_.get();
+  }
   absl::Status status = Pump(slots, requests, piece_bytes, sink);
   // The buffers go with this call, so nothing may be in flight into them any more.
   for (Slot& slot : slots) {
-    while (nbd_ != nullptr && slot.cookie != -1 && nbd_aio_command_completed(nbd_.get(), slot.cookie) == 0) {
-      if (nbd_poll(nbd_.get(), kPollMs) <= 0) nbd_.reset();  // closing ends them too
+    while (nbd_ != nullptr && slot.cookie != -1 && nbd_aio_command_completed(slot.nbd, slot.cookie) == 0) {
+      if (nbd_poll(slot.nbd, kPollMs) > 0) continue;
+      nbd_.reset();  // closing ends them too
+      second_.reset();
     }
   }
   return status;
 }
 
-absl::Status NbdReader::Pump(std::vector<Slot>& slots, Requests& requests, uint32_t piece_bytes, const BlockSink& sink) {
+absl::Status NbdReader::Pump(std::vector<Slot>& slots, Requests& requests, uint32_t piece_bytes,
+                             const BlockSink& sink) {
   for (Slot& slot : slots) RETURN_IF_ERROR(Submit(slot, requests));
   while (std::any_of(slots.begin(), slots.end(), [](const Slot& s) { return s.cookie != -1; })) {
-    if (nbd_poll(nbd_.get(), kPollMs) < 0) return Error("read");
+    RETURN_IF_ERROR(Poll());
     RETURN_IF_ERROR(CheckHealth());
     for (Slot& slot : slots) {
       if (slot.cookie == -1) continue;
-      const int completed = nbd_aio_command_completed(nbd_.get(), slot.cookie);
+      const int completed = nbd_aio_command_completed(slot.nbd, slot.cookie);
       if (completed == 0) continue;
       slot.cookie = -1;
       if (completed < 0) return Error("read");
@@ -253,11 +275,35 @@ absl::Status NbdReader::Pump(std::vector<Slot>& slots, Requests& requests, uint3
   return absl::OkStatus();
 }
 
+// Waits until a connection has something to do, at most kPollMs, and does it.
+absl::Status NbdReader::Poll() {
+  const std::array<nbd_handle*, 2> handles = {nbd_.get(), second_.get()};
+  std::array<pollfd, 2> fds{};
+  const nfds_t count = second_ == nullptr ? 1 : 2;
+  for (size_t i = 0; i < count; ++i) {
+    const unsigned direction = nbd_aio_get_direction(handles[i]);
+    fds[i].fd = nbd_aio_get_fd(handles[i]);
+    if ((direction & LIBNBD_AIO_DIRECTION_READ) != 0) fds[i].events |= POLLIN;
+    if ((direction & LIBNBD_AIO_DIRECTION_WRITE) != 0) fds[i].events |= POLLOUT;
+  }
+  if (::poll(fds.data(), count, kPollMs) < 0 && errno != EINTR) return Error("read");
+  for (size_t i = 0; i < count; ++i) {
+    const unsigned direction = nbd_aio_get_direction(handles[i]);
+    // An end of file and an error are for the reading side to find.
+    if ((fds[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0 && (direction & LIBNBD_AIO_DIRECTION_READ) != 0) {
+      if (nbd_aio_notify_read(handles[i]) < 0) return Error("read");
+    } else if (fds[i].revents != 0 && (direction & LIBNBD_AIO_DIRECTION_WRITE) != 0) {
+      if (nbd_aio_notify_write(handles[i]) < 0) return Error("read");
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status NbdReader::Submit(Slot& slot, Requests& requests) {
   const auto request = requests.Next();
   if (!request.has_value()) return absl::OkStatus();
   std::tie(slot.offset, slot.length) = *request;
-  slot.cookie = nbd_aio_pread(nbd_.get(), slot.buffer.data(), slot.length, slot.offset, NBD_NULL_COMPLETION, 0);
+  slot.cookie = nbd_aio_pread(slot.nbd, slot.buffer.data(), slot.length, slot.offset, NBD_NULL_COMPLETION, 0);
   return slot.cookie == -1 ? Error("read") : absl::OkStatus();
 }
 

@@ -51,12 +51,14 @@ class NbdReader final : public BlockReader {
 
   NbdReader(const NbdExport& what, base::Clock& clock, std::function<absl::Status()> health);
 
-  absl::Status SetUp();
+  absl::Status SetUp(nbd_handle* h);
   absl::Status Connect(const std::string& socket);
   absl::Status Start(const std::vector<std::string>& command);
   absl::Status LearnSize();
   absl::StatusOr<std::vector<Extent>> BlockStatus(const std::string& context, uint32_t flag);
   absl::Status Error(const char* what) const;
+  absl::Status ConnectAgain(const std::string& socket);
+  absl::Status Poll();
   absl::Status Pump(std::vector<Slot>& slots, Requests& requests, uint32_t piece_bytes, const BlockSink& sink);
   absl::Status Submit(Slot& slot, Requests& requests);
   absl::Status Deliver(const Slot& slot, uint32_t piece_bytes, const BlockSink& sink) const;
@@ -68,6 +70,7 @@ class NbdReader final : public BlockReader {
   base::Clock& clock_;
   const std::function<absl::Status()> health_;
   std::unique_ptr<nbd_handle, Handle> nbd_;
+  std::unique_ptr<nbd_handle, Handle> second_;  // for ReadExtents; null: nbd_ alone
   uint64_t capacity_bytes_ = 0;
   absl::Duration health_checked_;  // on the monotonic clock
 };
