@@ -99,12 +99,12 @@ std::optional<Intent> Parse(std::string_view text) {
     intent.restore = *std::move(restore);
   }
   if (intent.kind != IntentKind::kRestore && !text.empty()) {
-    const auto checkpoint = TakeLine("checkpoint=", &text);
-    const auto base = TakeLine("base_checkpoint=", &text);
-    const auto committing = TakeLine("committing=", &text);
-    if (!checkpoint || !base || (committing != "yes" && committing != "no")) return std::nullopt;
+    const auto checkpoint = base::TakeLine("checkpoint=", &text);
+    const auto base_checkpoint = base::TakeLine("base_checkpoint=", &text);
+    const auto committing = base::TakeLine("committing=", &text);
+    if (!checkpoint || !base_checkpoint || (committing != "yes" && committing != "no")) return std::nullopt;
     intent.checkpoint = *checkpoint;
-    intent.base_checkpoint = *base;
+    intent.base_checkpoint = *base_checkpoint;
     intent.committing = committing == "yes";
   }
   return known && text.empty() ? std::optional(intent) : std::nullopt;

@@ -400,7 +400,7 @@ absl::Status FillCheckpoint(std::string_view live_xml, const std::string& name,
 
 }  // namespace
 
-absl::StatusOr<std::string> CheckpointXml(std::string_view live_xml, const std::string& name,
+absl::StatusOr<std::string> NewCheckpointXml(std::string_view live_xml, const std::string& name,
                                           const std::vector<std::string>& included) {
   pugi::xml_document doc;
   RETURN_IF_ERROR(FillCheckpoint(live_xml, name, included, doc.append_child("domaincheckpoint")));

@@ -70,7 +70,7 @@ absl::StatusOr<std::string> BackupXml(std::string_view live_xml, const std::vect
 
 // The <domaincheckpoint> that begins a checkpoint for `included` disks and no others.
 // Errors: INVALID_ARGUMENT / INVALID_REQUEST a disk isn't there.
-absl::StatusOr<std::string> CheckpointXml(std::string_view live_xml, const std::string& name,
+absl::StatusOr<std::string> NewCheckpointXml(std::string_view live_xml, const std::string& name,
                                           const std::vector<std::string>& included);
 
 // The same of one that began earlier, to make it known to libvirt again.

@@ -320,7 +320,7 @@ absl::StatusOr<Cut> MakeCut(std::string_view live_xml, const ScratchNames& names
   ASSIGN_OR_RETURN(cut.backup_xml, BackupXml(live_xml, disks, names.Socket()));
   if (tracked.empty()) return cut;
   cut.checkpoint.name = checkpoint;
-  ASSIGN_OR_RETURN(cut.checkpoint_xml, CheckpointXml(live_xml, checkpoint, tracked));
+  ASSIGN_OR_RETURN(cut.checkpoint_xml, NewCheckpointXml(live_xml, checkpoint, tracked));
   return cut;
 }
 

@@ -99,7 +99,7 @@ struct SimulatedHypervisor::Vm {
   uint64_t view_bytes_read = 0;
   std::shared_ptr<View> view;  // shared with who reads it: the VM may die first
   std::weak_ptr<View> offline_view;
-  std::map<std::string, Tracked> checkpoints;  // by name
+  std::map<std::string, Tracked> tracked_since;  // by name
   std::string memory;
   int boots = 0;
 };
@@ -287,7 +287,7 @@ absl::Status SimulatedHypervisor::GuestWrite(const std::string& uuid, const std:
     return Invalid(fmt::format("write of {} bytes at {} of disk '{}'", data.size(), offset, disk));
   }
   RETURN_IF_ERROR(PreserveLocked(*vm, disk, offset, data.size()));
-  for (auto& [name, tracked] : vm->checkpoints) {
+  for (auto& [name, tracked] : vm->tracked_since) {
     const auto blocks = tracked.changed.find(disk);
     if (blocks == tracked.changed.end()) continue;
     for (uint64_t b = offset / kBlock; b <= (offset + data.size() - 1) / kBlock; ++b) blocks->second.at(b) = true;
@@ -310,21 +310,21 @@ std::vector<std::string> SimulatedHypervisor::Checkpoints(const std::string& uui
   std::vector<std::string> names;
   const auto vm = FindLocked(uuid);
   if (!vm.ok()) return names;
-  for (const auto& [name, tracked] : (*vm)->checkpoints) names.push_back(name);
+  for (const auto& [name, tracked] : (*vm)->tracked_since) names.push_back(name);
   return names;
 }
 
 absl::Status SimulatedHypervisor::MakeCheckpoint(const std::string& uuid, const std::string& name) {
   absl::MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
-  for (const Vm::DiskFile& disk : vm->disks) vm->checkpoints[name].changed[disk.spec.name].resize(disk.blocks());
+  for (const Vm::DiskFile& disk : vm->disks) vm->tracked_since[name].changed[disk.spec.name].resize(disk.blocks());
   return absl::OkStatus();
 }
 
 absl::Status SimulatedHypervisor::DeleteCheckpoint(const std::string& uuid, const std::string& name) {
   absl::MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
-  vm->checkpoints.erase(name);
+  vm->tracked_since.erase(name);
   return absl::OkStatus();
 }
 
@@ -362,7 +362,7 @@ absl::Status SimulatedHypervisor::ResizeDisk(const std::string& uuid, const std:
   ASSIGN_OR_RETURN(const auto opened, files_.Open(file->path, base::OpenMode::kReadWrite));
   RETURN_IF_ERROR(opened->Truncate(capacity_bytes));
   file->spec.capacity_bytes = capacity_bytes;
-  for (auto& [name, tracked] : vm->checkpoints) {
+  for (auto& [name, tracked] : vm->tracked_since) {
     if (const auto blocks = tracked.changed.find(disk); blocks != tracked.changed.end())
       blocks->second.resize(file->blocks(), true);
   }
@@ -458,7 +458,7 @@ void SimulatedHypervisor::KillGuest(const std::string& uuid) {
   auto vm = FindLocked(uuid);
   if (!vm.ok()) return;
   StopLocked(**vm);
-  for (auto& [name, tracked] : (*vm)->checkpoints) tracked.broken = true;
+  for (auto& [name, tracked] : (*vm)->tracked_since) tracked.broken = true;
 }
 
 void SimulatedHypervisor::CrashAgent() {
@@ -703,8 +703,8 @@ absl::StatusOr<std::unique_ptr<PointInTime>> SimulatedHypervisor::Begin(const Vm
 
 // What changed since the base, at this instant; and, while the VM is on, a new checkpoint.
 void SimulatedHypervisor::TrackLocked(Vm& vm, const PointInTimeOptions& options, View& view) {
-  const auto found = vm.checkpoints.find(options.base.name);
-  const Vm::Tracked* since = found == vm.checkpoints.end() ? nullptr : &found->second;
+  const auto found = vm.tracked_since.find(options.base.name);
+  const Vm::Tracked* since = found == vm.tracked_since.end() ? nullptr : &found->second;
   const auto changes = [&](const Vm::DiskFile& disk) -> absl::StatusOr<std::vector<bool>> {
     if (!disk.spec.trackable) {
       return base::MakeError(StatusCode::kFailedPrecondition, "CBT_UNSUPPORTED",
@@ -732,7 +732,7 @@ void SimulatedHypervisor::TrackLocked(Vm& vm, const PointInTimeOptions& options,
     fresh.changed[name].resize(disk.blocks());
   }
   if (next.disks.empty() || (!options.offline && !options.track_changes)) return;
-  if (!options.offline) vm.checkpoints[next.name] = std::move(fresh);
+  if (!options.offline) vm.tracked_since[next.name] = std::move(fresh);
   view.checkpoint = std::move(next);
 }
 
@@ -742,7 +742,7 @@ absl::StatusOr<CleanUpReport> SimulatedHypervisor::RemoveCheckpoints(const std::
   const auto vm = FindLocked(uuid);
   if (absl::IsNotFound(vm.status())) return report;
   RETURN_IF_ERROR(vm.status());
-  std::erase_if((*vm)->checkpoints, [&](const auto& entry) {
+  std::erase_if((*vm)->tracked_since, [&](const auto& entry) {
     if (!entry.first.starts_with(kCheckpointPrefix) || entry.first == keep) return false;
     report.actions.push_back("removed checkpoint " + entry.first);
     return true;

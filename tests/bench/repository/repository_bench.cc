@@ -28,6 +28,7 @@
 #include "agent/hypervisor/hypervisor.h"
 #include "agent/hypervisor/image/image_writer.h"
 #include "agent/transfer/backup_pipeline.h"
+#include "agent/transfer/read_planner.h"
 #include "agent/transfer/disk_restorer.h"
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
@@ -84,7 +85,9 @@ void BackUp(System& system, const std::string& folder, const std::string& image,
   const size_t disk = meter.AddDisk(kVm, kDisk, reader->capacity_bytes());
   {
     const auto pipeline = Require(transfer::BackupPipeline::Create(store, session, meter, cancellation, {}));
-    Require(pipeline->BackUpDisk(*reader, {session.session_id(), kVm, kDisk, reader->capacity_bytes()}, disk));
+    const uint64_t capacity = reader->capacity_bytes();
+    const transfer::DiskReadPlan plan = Require(transfer::PlanWholeDisk(*reader, capacity, pipeline->chunk_size()));
+    Require(pipeline->BackUpDisk(*reader, {session.session_id(), kVm, kDisk, capacity}, plan, disk));
   }
   store::v1::CommitRequest commit;
   commit.set_session_id(session.session_id());

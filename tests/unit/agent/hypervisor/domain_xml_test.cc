@@ -190,7 +190,7 @@ TEST(BackupXmlTest, ExportsTheChangesOfSomeDisksSinceACheckpoint) {
 }
 
 TEST(CheckpointXmlTest, NamesEveryDiskAndCoversTheWantedOnes) {
-  const std::string xml = CheckpointXml(Read("original.xml"), "umbra-one", {"vda"}).value();
+  const std::string xml = NewCheckpointXml(Read("original.xml"), "umbra-one", {"vda"}).value();
   EXPECT_THAT(xml, HasSubstr("<name>umbra-one</name>"));
   EXPECT_THAT(CheckpointDisks(xml), ElementsAre("vda"));
   const DomainDescription domain = ParseDomain(Read("original.xml")).value();
@@ -199,8 +199,8 @@ TEST(CheckpointXmlTest, NamesEveryDiskAndCoversTheWantedOnes) {
         fmt::format(R"(<disk name="{}" checkpoint="{}" />)", disk.name, disk.name == "vda" ? "bitmap" : "no");
     EXPECT_EQ(xml.find(entry) != std::string::npos, !disk.name.starts_with("hostdev")) << disk.name;
   }
-  EXPECT_EQ(base::ReasonOf(CheckpointXml(Read("original.xml"), "x", {"vdz"}).status()), "INVALID_REQUEST");
-  EXPECT_FALSE(CheckpointXml("<network/>", "x", {}).ok());
+  EXPECT_EQ(base::ReasonOf(NewCheckpointXml(Read("original.xml"), "x", {"vdz"}).status()), "INVALID_REQUEST");
+  EXPECT_FALSE(NewCheckpointXml("<network/>", "x", {}).ok());
   EXPECT_THAT(CheckpointDisks("<nonsense"), IsEmpty());
 
   const std::string again = RedefinedCheckpointXml(Read("original.xml"), "umbra-one", {"vda", "vdb"}).value();
