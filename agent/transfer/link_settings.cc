@@ -9,8 +9,8 @@ namespace {
 
 constexpr double kLineBytesPerSecond = 125e6;
 // Uploads come in bursts and wait for their answers: to keep the line full, more than it holds has to be under way.
-constexpr double kFill = 1.6;
-constexpr absl::Duration kRoundTripMax = absl::Milliseconds(200);
+constexpr double kFill = 2.0;
+constexpr absl::Duration kRoundTripMax = absl::Milliseconds(150);
 // Plain bytes that one question is about (64 chunks of 128 KiB).
 constexpr double kAskedBytes = 8.0 * base::kMiB;
 // A batch on its way is there twice: as the message, and as gRPC's copy of it.

@@ -5,9 +5,9 @@
 // data.
 //
 // Memory (the daemon stays below 256 MiB): an upload stream holds at most two messages, one in work and one received; a
-// message is at most 4 MiB and usually about 1.5 MiB, and only messages that a worker has in hand are held twice (as
-// received and as parsed). Our agent's streams carry one message each, three of them at a time and 14 over a line of
-// 150 ms: kUploadStreamsMax of those hold 96 MiB at most, and what the transport hasn't handed on yet is limited by the
+// message is at most 4 MiB and usually about 2.5 MiB, and only messages that a worker has in hand are held twice (as
+// received and as parsed). Our agent's streams carry one message each, three of them at a time and 17 over a line of
+// 150 ms: kUploadStreamsMax of those hold 120 MiB at most, and what the transport hasn't handed on yet is limited by the
 // port. A restore's stream holds two messages of about kReadBatchBytes: kReadStreamsMax of them 32 MiB.
 #ifndef UMBRA_SERVER_API_AGENT_STORE_SERVICE_H_
 #define UMBRA_SERVER_API_AGENT_STORE_SERVICE_H_
@@ -32,7 +32,7 @@
 
 namespace umbra::api {
 
-inline constexpr size_t kUploadStreamsMax = 64;
+inline constexpr size_t kUploadStreamsMax = 48;
 inline constexpr size_t kReadStreamsMax = 16;
 inline constexpr int kControlThreads = 2;
 // Of one recovery point; together they must fit the message that sends them to a restoring agent (gRPC's 4 MiB).
