@@ -64,9 +64,11 @@ absl::Status FileSetBackup::TransferPart(transfer::BackupPipeline& pipeline, con
   const uint64_t before = reporter_.meter().Figures().read_bytes;
   const absl::Duration start = context_.clock.Monotonic();
   const uint64_t capacity_bytes = part.source->capacity_bytes();
-  RETURN_IF_ERROR(pipeline.BackUpDisk(*part.source,
-                                      {session_id, filetree::SubjectOfFileSet(part.name), filetree::kFileTreeName, capacity_bytes},
-                                      meter_disk));
+  ASSIGN_OR_RETURN(const transfer::DiskReadPlan plan,
+                   transfer::PlanWholeDisk(*part.source, capacity_bytes, pipeline.chunk_size()));
+  RETURN_IF_ERROR(pipeline.BackUpDisk(
+      *part.source, {session_id, filetree::SubjectOfFileSet(part.name), filetree::kFileTreeName, capacity_bytes}, plan,
+      meter_disk));
   part.read_bytes = reporter_.meter().Figures().read_bytes - before;
   base::Log("runner")->info("file set transferred job={} file_set={} entries={} data_bytes={} seconds={:.1f}", id_.job_id(),
                             part.name, part.source->entry_count(), part.source->data_bytes(),

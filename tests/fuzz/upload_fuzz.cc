@@ -11,6 +11,7 @@
 #include "storage/base/status.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/memory_filesystem.h"
+#include "tests/support/repository_key.h"
 
 namespace umbra::fuzz {
 namespace {
@@ -24,7 +25,7 @@ constexpr char kDisk[] = "vda";
 class Daemon {
  public:
   Daemon() {
-    repo::RepositoryOptions options;
+    repo::RepositoryOptions options = testing::WithTestKey();
     options.chunk_size_bytes = repo::kMinChunkSizeBytes;
     auto made = repo::Repository::Create(files_, clock_, random_, "/repository", options);
     Require(made.ok(), "a repository can be made");

@@ -36,6 +36,7 @@
 #include "storage/base/tuning.h"
 #include "tests/bench/repository/bench.h"
 #include "tests/bench/repository/local_store.h"
+#include "tests/support/repository_key.h"
 
 namespace umbra::bench {
 
@@ -71,7 +72,7 @@ void DropPageCache() {
 }
 
 std::unique_ptr<repo::Repository> Open(System& system, const std::string& path) {
-  return Require(repo::Repository::OpenOrCreate(system.files, system.clock, system.random, path));
+  return Require(repo::Repository::OpenOrCreate(system.files, system.clock, system.random, path, testing::WithTestKey()));
 }
 
 void BackUp(System& system, const std::string& folder, const std::string& image, const LocalStoreOptions& options) {
@@ -84,7 +85,9 @@ void BackUp(System& system, const std::string& folder, const std::string& image,
   const size_t disk = meter.AddDisk(kVm, kDisk, reader->capacity_bytes());
   {
     const auto pipeline = Require(transfer::BackupPipeline::Create(store, session, meter, cancellation, {}));
-    Require(pipeline->BackUpDisk(*reader, {session.session_id(), kVm, kDisk, reader->capacity_bytes()}, disk));
+    const uint64_t capacity_bytes = reader->capacity_bytes();
+    const auto plan = Require(transfer::PlanWholeDisk(*reader, capacity_bytes, pipeline->chunk_size()));
+    Require(pipeline->BackUpDisk(*reader, {session.session_id(), kVm, kDisk, capacity_bytes}, plan, disk));
   }
   store::v1::CommitRequest commit;
   commit.set_session_id(session.session_id());
