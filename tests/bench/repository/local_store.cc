@@ -69,6 +69,24 @@ absl::StatusOr<store::v1::OpenSessionResponse> LocalStore::OpenSession(const sto
   return response;
 }
 
+namespace {
+
+absl::Status NoBase() {
+  return base::Error(absl::StatusCode::kFailedPrecondition, "CBT_BASE_UNUSABLE", "the benchmark reads every disk whole");
+}
+
+}  // namespace
+
+absl::StatusOr<store::v1::CheckBaseResponse> LocalStore::CheckBase(const store::v1::CheckBaseRequest&) {
+  return NoBase();
+}
+
+absl::StatusOr<store::v1::PutDiskMapResponse> LocalStore::PutChangedMap(const transfer::DiskMapTarget&,
+                                                                        const std::string&,
+                                                                        std::span<const transfer::ChangedIds>) {
+  return NoBase();
+}
+
 absl::StatusOr<store::v1::NegotiateResponse> LocalStore::Negotiate(const store::v1::NegotiateRequest& request) {
   ASSIGN_OR_RETURN(const std::vector<uint8_t> wanted, session_->Wanted(IdsOf(base::AsBytes(request.chunk_ids()))));
   store::v1::NegotiateResponse response;

@@ -37,6 +37,7 @@
 #include "storage/base/tuning.h"
 #include "tests/bench/repository/bench.h"
 #include "tests/bench/repository/local_store.h"
+#include "tests/support/repository_key.h"
 
 namespace umbra::bench {
 
@@ -72,7 +73,7 @@ void DropPageCache() {
 }
 
 std::unique_ptr<repo::Repository> Open(System& system, const std::string& path) {
-  return Require(repo::Repository::OpenOrCreate(system.files, system.clock, system.random, path));
+  return Require(repo::Repository::OpenOrCreate(system.files, system.clock, system.random, path, testing::WithTestKey()));
 }
 
 void BackUp(System& system, const std::string& folder, const std::string& image, const LocalStoreOptions& options) {

@@ -4,7 +4,9 @@
 
 #include <gmock/gmock.h>
 
+#include "storage/repo/blob_file.h"
 #include "storage/repo/format.h"
+#include "storage/repo/key_store.h"
 #include "tests/unit/storage/repo/model.h"
 
 namespace umbra::repo {
@@ -58,7 +60,11 @@ class BaseMapTest : public RepositoryTest {
   }
   std::vector<ChunkId> PagesOf(const Manifest& point) {
     const std::string bytes = *fs_.ReadFile(std::string(kPath) + "/" + PointName(point.recovery_point_id()));
-    return DecodePoint(ToRawUuid(repository_->info().uuid), bytes)->disks.at(0).pages;
+    const RawUuid uuid = ToRawUuid(repository_->info().uuid);
+    const auto store = *FileBlobStore::Open(fs_, kPath);
+    const Hash header = HashOf(base::AsBytes(*fs_.ReadFile(std::string(kPath) + "/" + kHeaderName)));
+    const auto keys = *KeyStore::Open({*store, clock_, random_, uuid, header, {}}, testing::TestKey());
+    return DecodePoint(keys->data_keys(), uuid, bytes)->disks.at(0).pages;
   }
   std::string ReasonOf(const absl::Status& status) { return base::ReasonOf(status); }
 };
