@@ -202,6 +202,7 @@ void StoredDiskView::Settle(Piece& piece, const absl::Status& status) {
 absl::Status StoredDiskView::Load(std::vector<Piece>& pieces, Lane& lane) {
   absl::Status first_error;
   std::vector<Piece*> wanted;
+  std::vector<ChunkId> ids;
   std::vector<ChunkLocation> locations;
   for (Piece& piece : pieces) {
     if (!piece.mine) continue;
@@ -213,9 +214,10 @@ absl::Status StoredDiskView::Load(std::vector<Piece>& pieces, Lane& lane) {
       continue;
     }
     wanted.push_back(&piece);
+    ids.push_back(piece.id);
     locations.push_back(location);
   }
-  const auto& fetched = lane.reader.Fetch(locations);
+  const auto& fetched = lane.reader.Fetch(ids, locations);
   for (size_t i = 0; i < wanted.size(); ++i) {
     Piece& piece = *wanted[i];
     absl::Status status = fetched[i].status;

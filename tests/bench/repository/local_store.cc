@@ -69,6 +69,17 @@ absl::StatusOr<store::v1::OpenSessionResponse> LocalStore::OpenSession(const sto
   return response;
 }
 
+absl::StatusOr<store::v1::CheckBaseResponse> LocalStore::CheckBase(const store::v1::CheckBaseRequest& request) {
+  const repo::BaseDisk base{request.recovery_point_id(), request.vm_uuid(), request.disk(),
+                            static_cast<uint64_t>(request.capacity_bytes())};
+  const std::vector<uint64_t> chunks(request.chunks().begin(), request.chunks().end());
+  ASSIGN_OR_RETURN(const std::vector<size_t> different,
+                   session_->CompareWithBase(base, chunks, IdsOf(base::AsBytes(request.chunk_ids()))));
+  store::v1::CheckBaseResponse response;
+  for (const size_t i : different) response.add_different(request.chunks(static_cast<int>(i)));
+  return response;
+}
+
 absl::StatusOr<store::v1::NegotiateResponse> LocalStore::Negotiate(const store::v1::NegotiateRequest& request) {
   ASSIGN_OR_RETURN(const std::vector<uint8_t> wanted, session_->Wanted(IdsOf(base::AsBytes(request.chunk_ids()))));
   store::v1::NegotiateResponse response;
@@ -95,6 +106,25 @@ absl::StatusOr<store::v1::PutDiskMapResponse> LocalStore::PutDiskMap(const trans
                                                                      base::Bytes ids) {
   ASSIGN_OR_RETURN(const auto writer, session_->AddDiskMap(target.vm_uuid, target.disk, target.capacity_bytes));
   RETURN_IF_ERROR(writer->Append(IdsOf(ids)));
+  ASSIGN_OR_RETURN(const uint64_t data_bytes, writer->Finish());
+  store::v1::PutDiskMapResponse response;
+  response.set_data_bytes(static_cast<int64_t>(data_bytes));
+  return response;
+}
+
+absl::StatusOr<store::v1::PutDiskMapResponse> LocalStore::PutChangedMap(const transfer::DiskMapTarget& target,
+                                                                        const std::string& base_recovery_point_id,
+                                                                        std::span<const transfer::ChangedIds> changes) {
+  ASSIGN_OR_RETURN(const auto writer, session_->AddDiskMapOn({base_recovery_point_id, target.vm_uuid, target.disk,
+                                                              target.capacity_bytes}));
+  uint64_t next = 0;
+  for (const transfer::ChangedIds& run : changes) {
+    RETURN_IF_ERROR(writer->AppendBase(run.first_chunk - next));
+    RETURN_IF_ERROR(writer->Append(IdsOf(run.ids)));
+    next = run.first_chunk + run.ids.size() / repo::kChunkIdSize;
+  }
+  const uint64_t chunk_size = repository_.info().chunk_size_bytes;
+  RETURN_IF_ERROR(writer->AppendBase((target.capacity_bytes + chunk_size - 1) / chunk_size - next));
   ASSIGN_OR_RETURN(const uint64_t data_bytes, writer->Finish());
   store::v1::PutDiskMapResponse response;
   response.set_data_bytes(static_cast<int64_t>(data_bytes));
