@@ -119,6 +119,25 @@ absl::StatusOr<store::v1::PutDiskMapResponse> LocalStore::PutDiskMap(const trans
   return response;
 }
 
+absl::StatusOr<store::v1::PutDiskMapResponse> LocalStore::PutChangedMap(const transfer::DiskMapTarget& target,
+                                                                        const std::string& base_recovery_point_id,
+                                                                        std::span<const transfer::ChangedIds> changes) {
+  ASSIGN_OR_RETURN(const auto writer, session_->AddDiskMapOn({base_recovery_point_id, target.vm_uuid, target.disk,
+                                                              target.capacity_bytes}));
+  uint64_t next = 0;
+  for (const transfer::ChangedIds& run : changes) {
+    RETURN_IF_ERROR(writer->AppendBase(run.first_chunk - next));
+    RETURN_IF_ERROR(writer->Append(IdsOf(run.ids)));
+    next = run.first_chunk + run.ids.size() / repo::kChunkIdSize;
+  }
+  const uint64_t chunk_size = repository_.info().chunk_size_bytes;
+  RETURN_IF_ERROR(writer->AppendBase((target.capacity_bytes + chunk_size - 1) / chunk_size - next));
+  ASSIGN_OR_RETURN(const uint64_t data_bytes, writer->Finish());
+  store::v1::PutDiskMapResponse response;
+  response.set_data_bytes(static_cast<int64_t>(data_bytes));
+  return response;
+}
+
 absl::StatusOr<store::v1::CommitResponse> LocalStore::Commit(const store::v1::CommitRequest& request) {
   ASSIGN_OR_RETURN(const auto manifests, session_->Commit({request.manifests().begin(), request.manifests().end()}));
   store::v1::CommitResponse response;

@@ -13,8 +13,8 @@
 namespace umbra::bench {
 
 struct LocalStoreOptions {
-  // One way for every chunk, so that bytes and seconds belong together; the daemon's agents change to a faster one while their
-  // processors are the limit (docs/adr/0006).
+  // One way for every chunk, so that bytes and seconds belong together; the daemon's agents change to a faster one
+  // while their processors are the limit (docs/adr/0006).
   int compression_level = 1;
 };
 
@@ -34,6 +34,9 @@ class LocalStore final : public transfer::ChunkStoreClient {
   absl::StatusOr<store::v1::UploadResponse> Upload(const store::v1::UploadRequest& batch) override;
   absl::StatusOr<store::v1::PutDiskMapResponse> PutDiskMap(const transfer::DiskMapTarget& target,
                                                            base::Bytes ids) override;
+  absl::StatusOr<store::v1::PutDiskMapResponse> PutChangedMap(const transfer::DiskMapTarget& target,
+                                                              const std::string& base_recovery_point_id,
+                                                              std::span<const transfer::ChangedIds> changes) override;
   absl::StatusOr<store::v1::CommitResponse> Commit(const store::v1::CommitRequest& request) override;
   absl::Status AbortSession(const store::v1::AbortSessionRequest& request) override;
   absl::StatusOr<std::unique_ptr<transfer::DiskStream>> ReadDisk(const store::v1::ReadDiskRequest& request) override;

@@ -1,13 +1,18 @@
-// The repository alone, without daemon and agent: backups by the agent's own pipeline straight into it, and reads of all kinds.
+// The repository alone, without daemon and agent: backups by the agent's own pipeline straight into it, and reads of
+// all kinds.
 //
 //   repository_bench backup REPOSITORY IMAGE [LEVEL]
 //       One disk, as a recovery point, with this level of zstd (1). Makes the repository when there is none.
+//   repository_bench increment REPOSITORY IMAGE CHANGES
+//       The same disk as in the newest recovery point but for the stretches in the file CHANGES: a line with offset and
+//       length each.
 //   repository_bench restore REPOSITORY TARGET
 //       The newest recovery point's disk into a new raw image.
 //   repository_bench verify REPOSITORY
 //       Everything: stored bytes, decompressed, ids.
 //   repository_bench random REPOSITORY
-//       Reads of 4 KiB, each in another chunk of the newest recovery point's disk. Needs root: it empties the page cache.
+//       Reads of 4 KiB, each in another chunk of the newest recovery point's disk. Needs root: it empties the page
+//       cache.
 //   repository_bench index FOLDER CHUNKS
 //       The chunk index with so many chunks.
 //   repository_bench limits FOLDER IMAGE...
@@ -22,6 +27,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -30,6 +36,7 @@
 #include "agent/transfer/backup_pipeline.h"
 #include "agent/transfer/read_planner.h"
 #include "agent/transfer/disk_restorer.h"
+#include "agent/transfer/read_planner.h"
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/random.h"
@@ -76,14 +83,53 @@ std::unique_ptr<repo::Repository> Open(System& system, const std::string& path) 
   return Require(repo::Repository::OpenOrCreate(system.files, system.clock, system.random, path, testing::WithTestKey()));
 }
 
-void BackUp(System& system, const std::string& folder, const std::string& image, const LocalStoreOptions& options) {
+repo::Manifest NewestPoint(repo::Repository& repository) {
+  const repo::RecoveryPointList list = Require(repository.ListRecoveryPoints());
+  if (list.points.empty()) Require(absl::NotFoundError("the repository has no recovery point"));
+  return list.points.back();
+}
+
+// A disk whose hypervisor knows what has changed.
+class TrackedReader final : public hypervisor::BlockReader {
+ public:
+  TrackedReader(std::unique_ptr<hypervisor::BlockReader> reader, std::vector<hypervisor::Extent> changes)
+      : reader_(std::move(reader)), changes_(std::move(changes)) {}
+
+  uint64_t capacity_bytes() const override { return reader_->capacity_bytes(); }
+  absl::StatusOr<std::vector<hypervisor::Extent>> Extents() override { return reader_->Extents(); }
+  absl::Status ReadExtents(const std::vector<hypervisor::Extent>& extents, uint32_t piece_bytes,
+                           const hypervisor::BlockSink& sink) override {
+    return reader_->ReadExtents(extents, piece_bytes, sink);
+  }
+  absl::Status ReadAt(uint64_t offset_bytes, base::MutableBytes out) override {
+    return reader_->ReadAt(offset_bytes, out);
+  }
+  absl::StatusOr<std::vector<hypervisor::Extent>> Changes() override { return changes_; }
+
+ private:
+  const std::unique_ptr<hypervisor::BlockReader> reader_;
+  const std::vector<hypervisor::Extent> changes_;
+};
+
+std::vector<hypervisor::Extent> ReadChanges(System& system, const std::string& path) {
+  std::istringstream lines(Require(system.files.ReadFile(path)));
+  std::vector<hypervisor::Extent> changes;
+  for (hypervisor::Extent extent; lines >> extent.offset_bytes >> extent.length_bytes;) changes.push_back(extent);
+  return changes;
+}
+
+// With `changes` (a path) only those are read.
+void BackUp(System& system, const std::string& folder, const std::string& image, const LocalStoreOptions& options,
+            const std::string& changes) {
   const auto repository = Open(system, folder);
   LocalStore store(*repository, options);
-  const auto reader = Require(hypervisor::OpenFile(system.files, image));
+  auto reader = Require(hypervisor::OpenFile(system.files, image));
+  if (!changes.empty()) reader = std::make_unique<TrackedReader>(std::move(reader), ReadChanges(system, changes));
   const store::v1::OpenSessionResponse session = Require(store.OpenSession({}));
   transfer::ProgressMeter meter(system.clock);
   transfer::Cancellation cancellation;
   const size_t disk = meter.AddDisk(kVm, kDisk, reader->capacity_bytes());
+  const transfer::DiskMapTarget target{session.session_id(), kVm, kDisk, reader->capacity_bytes()};
   {
     const auto pipeline = Require(transfer::BackupPipeline::Create(store, session, meter, cancellation, {}));
     const uint64_t capacity = reader->capacity_bytes();
@@ -101,12 +147,6 @@ void BackUp(System& system, const std::string& folder, const std::string& image,
   const transfer::TransferFigures figures = meter.Figures();
   std::printf("{\"point\": \"%s\", \"read_bytes\": %lu, \"new_bytes\": %lu, \"stored_bytes\": %ld}\n",
               committed.recovery_point_ids(0).c_str(), figures.read_bytes, figures.new_bytes, committed.stored_bytes());
-}
-
-repo::Manifest NewestPoint(repo::Repository& repository) {
-  const repo::RecoveryPointList list = Require(repository.ListRecoveryPoints());
-  if (list.points.empty()) Require(absl::NotFoundError("the repository has no recovery point"));
-  return list.points.back();
 }
 
 void Restore(System& system, const std::string& folder, const std::string& target) {
@@ -188,7 +228,9 @@ int Main(const std::vector<std::string>& args) {
   if (command == "backup" && (args.size() == 3 || args.size() == 4)) {
     LocalStoreOptions options;
     if (args.size() == 4) options.compression_level = std::stoi(args[3]);
-    BackUp(system, args[1], args[2], options);
+    BackUp(system, args[1], args[2], options, "");
+  } else if (command == "increment" && args.size() == 4) {
+    BackUp(system, args[1], args[2], {}, args[3]);
   } else if (command == "restore" && args.size() == 3) {
     Restore(system, args[1], args[2]);
   } else if (command == "verify" && args.size() == 2) {
