@@ -85,8 +85,8 @@ absl::Status DiskRestorer::Stream(uint64_t first_chunk) {
     ASSIGN_OR_RETURN(Stretch * stretch, FreeStretch());
     const absl::StatusOr<bool> more = stream->Next(&stretch->message);
     absl::Status accepted = more.status();
-    stretch->begin_bytes = received_bytes_;
     if (accepted.ok() && *more && first) accepted = AcceptLayout(stretch->message);
+    stretch->begin_bytes = received_bytes_;
     if (accepted.ok() && *more) accepted = Accept(stretch->message);
     absl::MutexLock lock(&mu_);
     const bool use = accepted.ok() && *more;
