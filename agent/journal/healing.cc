@@ -51,7 +51,8 @@ void Resume(hypervisor::Hypervisor& hypervisor, Patient& patient, HealReport& re
   if (!patient.resumed) patient.last = resumed;
 }
 
-absl::Status CleanUp(hypervisor::Hypervisor& hypervisor, const Intent& intent, HealReport& report) {
+absl::Status CleanUp(hypervisor::Hypervisor& hypervisor, base::Filesystem& files, const Intent& intent,
+                     HealReport& report) {
   const auto cleaned = hypervisor.CleanUp(intent.vm_uuid, intent.scratch_folder, intent.owner_tag);
   if (absl::IsNotFound(cleaned.status())) {
     report.actions.push_back(fmt::format("virtual machine {} is gone; files of {} may be left in {}", intent.vm_uuid,
@@ -60,6 +61,10 @@ absl::Status CleanUp(hypervisor::Hypervisor& hypervisor, const Intent& intent, H
   }
   RETURN_IF_ERROR(cleaned.status());
   report.actions.insert(report.actions.end(), cleaned->actions.begin(), cleaned->actions.end());
+  // What was removed must not come back with a power cut when its intent has gone.
+  if (const absl::Status synced = files.SyncDirectory(intent.scratch_folder); !absl::IsNotFound(synced)) {
+    RETURN_IF_ERROR(synced);
+  }
   if (intent.checkpoint.empty()) return absl::OkStatus();
   const std::string& keep = intent.committing ? intent.checkpoint : intent.base_checkpoint;
   ASSIGN_OR_RETURN(const auto removed, hypervisor.RemoveCheckpoints(intent.vm_uuid, keep));
@@ -127,7 +132,7 @@ void Round(hypervisor::Hypervisor& hypervisor, IntentJournal& journal, const Hea
   for (Patient& patient : patients) {
     const absl::Status cleaned = patient.intent.kind == IntentKind::kRestore
                                      ? HealRestore(hypervisor, journal.filesystem(), patient.intent, report)
-                                     : CleanUp(hypervisor, patient.intent, report);
+                                     : CleanUp(hypervisor, journal.filesystem(), patient.intent, report);
     if (!cleaned.ok()) patient.last = cleaned;
     if (!cleaned.ok() || !patient.thawed || !patient.resumed) continue;
     patient.last = journal.Remove(patient.intent);

@@ -33,6 +33,8 @@ SavedStateCapture::~SavedStateCapture() {
   if (!saved_.path.empty()) {
     const absl::Status removed = tools_.filesystem.Remove(saved_.path);
     if (!absl::IsNotFound(removed)) back.Update(removed);
+    // With a power cut it must not come back when its intent has gone.
+    if (removed.ok()) back.Update(tools_.filesystem.SyncDirectory(request_.options.scratch_folder));
   }
   if (!recorded_) return;
   base::CrashPoint(journal::kCrashStateRemoved);

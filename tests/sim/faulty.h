@@ -41,6 +41,9 @@ class FaultyWriter final : public vss::Writer {
   absl::Status OnBackupComplete(vss::EventContext& c) override;
   absl::Status OnBackupShutdown(vss::EventContext& c) override;
   absl::Status OnAbort(vss::EventContext& c) override;
+  // Nothing goes wrong with these but what goes wrong below them.
+  absl::Status OnPreRestore(vss::EventContext& c) override { return real_.OnPreRestore(c); }
+  absl::Status OnPostRestore(vss::EventContext& c) override { return real_.OnPostRestore(c); }
 
  private:
   absl::Status Event(vss::WriterEvent event, const std::function<absl::Status()>& handle);

@@ -201,7 +201,11 @@ void Guests::SettleRestore(const std::string& uuid, bool finished) {
     return;
   }
   const VmState state = hypervisor_.GetVm(uuid)->state;
-  const bool old = *disks == guest.disks;
+  // When nothing was written since the backup the content tells nothing; the state does: healing starts nobody who didn't run.
+  const bool same = *guest.restoring == guest.disks;
+  const bool started = state == VmState::kRunning && guest.expected != VmState::kRunning;
+  if (same && !finished && !started) return;
+  const bool old = *disks == guest.disks && !(same && state != guest.expected);
   if (old && state == guest.expected && !finished) return;  // perhaps it was never touched, and will be
   if (!old && *disks != *guest.restoring) {
     run_.Violate("{}'s disks are neither those of the recovery point nor those from before its restore", guest.name);

@@ -62,7 +62,7 @@ TEST_F(DurableEntriesTest, RefusesNamesThatAreNoFileNames) {
 
 TEST_F(DurableEntriesTest, WhatWasNeverFinishedGoesAtTheStart) {
   ASSERT_TRUE(files_.MakeDirectories(dir_.File("list")).ok());
-  for (const char* name : {"half.deed.tmp", "whole.deed", "others.tmp", "others", ".deed"}) {
+  for (const char* name : {"half.deed.tmp", "whole.deed", "others", "others.tmp", ".deed"}) {
     ASSERT_TRUE(files_.WriteFileAtomic(dir_.File("list/") + name, "x").ok());
   }
   DurableEntries entries = Entries(files_);
