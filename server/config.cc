@@ -22,6 +22,7 @@ constexpr uint64_t kConfigSizeMax = base::kMiB;
 
 constexpr absl::Duration kHeartbeatMin = absl::Milliseconds(100);
 constexpr absl::Duration kHeartbeatMax = absl::Minutes(5);
+constexpr absl::Duration kPruneDurationMax = absl::Hours(24 * 366 * 10);
 // A lease must outlast a few lost heartbeats.
 constexpr int kHeartbeatsPerLease = 3;
 
@@ -82,8 +83,14 @@ Key<Config> OfLog(const char* name, const char* expected, Field base::LogConfig:
   return {name, expected, [field](const toml::node& node, Config& config) { return Take(node, config.log.*field); }};
 }
 
+template <typename Field>
+Key<Config> OfPrune(const char* name, const char* expected, Field PruneConfig::*field) {
+  return {name, expected, [field](const toml::node& node, Config& config) { return Take(node, config.prune.*field); }};
+}
+
 constexpr char kText[] = "a text";
 constexpr char kAddress[] = "a text \"address:port\"";
+constexpr char kNumber[] = "a number";
 constexpr char kDuration[] = "a text such as \"5s\" or \"1m30s\"";
 
 const std::vector<Key<Config>>& ConfigKeys() {
@@ -95,6 +102,13 @@ const std::vector<Key<Config>>& ConfigKeys() {
       Plain("agents.advertise", "a list of texts", &Config::advertise),
       Plain("agents.heartbeat", kDuration, &Config::heartbeat),
       Plain("agents.lease", kDuration, &Config::lease),
+      OfPrune("prune.every", kDuration, &PruneConfig::every),
+      OfPrune("prune.undelete_window", kDuration, &PruneConfig::undelete_window),
+      OfPrune("prune.young_pack_grace", kDuration, &PruneConfig::young_pack_grace),
+      OfPrune("prune.condemned_grace", kDuration, &PruneConfig::condemned_grace),
+      OfPrune("prune.io_mib_per_second", kNumber, &PruneConfig::io_mib_per_second),
+      OfPrune("prune.compact_below_percent", kNumber, &PruneConfig::compact_below_percent),
+      OfPrune("prune.reserve_mib", kNumber, &PruneConfig::reserve_mib),
       OfLog("log.level", kText, &base::LogConfig::level),
       OfLog("log.file", kText, &base::LogConfig::file),
       OfLog("log.json", "true or false", &base::LogConfig::json),
@@ -221,6 +235,20 @@ absl::Status CheckRepositories(const std::vector<RepositoryConfig>& repositories
   return absl::OkStatus();
 }
 
+absl::Status CheckPrune(const PruneConfig& prune) {
+  const std::pair<const char*, absl::Duration> durations[] = {{"every", prune.every},
+                                                              {"undelete_window", prune.undelete_window},
+                                                              {"young_pack_grace", prune.young_pack_grace},
+                                                              {"condemned_grace", prune.condemned_grace}};
+  for (const auto& [name, value] : durations) {
+    if (value < absl::ZeroDuration() || value > kPruneDurationMax) {
+      return Invalid("prune.{}: must be from 0 to {}", name, absl::FormatDuration(kPruneDurationMax));
+    }
+  }
+  if (prune.compact_below_percent > 95) return Invalid("prune.compact_below_percent: must be from 0 to 95");
+  return absl::OkStatus();
+}
+
 absl::Status Check(const Config& config) {
   // The kernel's limit for the path of a unix socket, with its final NUL.
   if (config.api_socket.size() >= sizeof(sockaddr_un::sun_path)) {
@@ -240,6 +268,7 @@ absl::Status Check(const Config& config) {
     return Invalid("verify.interval, verify.budget: must not be negative");
   }
   if (config.verify_within_days == 0) return Invalid("verify.within_days: must be at least 1");
+  RETURN_IF_ERROR(CheckPrune(config.prune));
   static const std::set<std::string> kLevels = {"trace", "debug", "info", "warn", "error"};
   if (!kLevels.contains(config.log.level)) {
     return Invalid("log.level: '{}' is none of trace, debug, info, warn, error", config.log.level);
@@ -389,6 +418,13 @@ std::string PrintConfig(const Config& config) {
                              {"advertise", std::move(advertise)},
                              {"heartbeat", absl::FormatDuration(config.heartbeat)},
                              {"lease", absl::FormatDuration(config.lease)}}},
+      {"prune", toml::table{{"every", absl::FormatDuration(config.prune.every)},
+                            {"undelete_window", absl::FormatDuration(config.prune.undelete_window)},
+                            {"young_pack_grace", absl::FormatDuration(config.prune.young_pack_grace)},
+                            {"condemned_grace", absl::FormatDuration(config.prune.condemned_grace)},
+                            {"io_mib_per_second", int64_t{config.prune.io_mib_per_second}},
+                            {"compact_below_percent", int64_t{config.prune.compact_below_percent}},
+                            {"reserve_mib", int64_t{config.prune.reserve_mib}}}},
       {"log", toml::table{{"level", config.log.level}, {"file", config.log.file}, {"json", config.log.json}}},
       {"verify", toml::table{{"interval", absl::FormatDuration(config.verify_interval)},
                              {"within_days", int64_t{config.verify_within_days}},

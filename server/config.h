@@ -25,6 +25,25 @@ struct RepositoryConfig {
   bool operator==(const RepositoryConfig&) const = default;
 };
 
+struct PruneConfig {
+  // How often each repository is pruned; zero: only when somebody asks.
+  absl::Duration every = absl::Hours(24);
+  // A removed recovery point can be undeleted this long.
+  absl::Duration undelete_window = absl::Hours(24 * 7);
+  // Packs younger than this stay, so that an upload that was cut need not send again what is there.
+  absl::Duration young_pack_grace = absl::Hours(24);
+  // From "nothing needs this pack" to its deletion.
+  absl::Duration condemned_grace = absl::Hours(1);
+  // Most that is read and written for copying out of packs with little in them; 0: no limit.
+  uint32_t io_mib_per_second = 64;
+  // A pack is copied when less than this part of it is needed.
+  uint32_t compact_below_percent = 60;
+  // Set aside in each repository, so that something can be removed when its disk is full. 0: nothing.
+  uint32_t reserve_mib = 32;
+
+  bool operator==(const PruneConfig&) const = default;
+};
+
 struct Config {
   // Everything that umbrad keeps is here unless told otherwise: catalog, authority, socket, the repository "main".
   // Relative paths below are relative to it.
@@ -48,6 +67,7 @@ struct Config {
   absl::Duration verify_budget = absl::Hours(1);
 
   base::LogConfig log;
+  PruneConfig prune;
 
   // The first is the default one. None: "main" in "repositories/main".
   std::vector<RepositoryConfig> repositories;

@@ -37,6 +37,7 @@
 #include "server/jobs/job_recovery.h"
 #include "server/maintenance/figures_recorder.h"
 #include "server/maintenance/housekeeper.h"
+#include "server/maintenance/prune_runner.h"
 #include "server/maintenance/rebuild.h"
 #include "server/maintenance/repository_set.h"
 #include "server/maintenance/verify_runner.h"
@@ -162,7 +163,17 @@ std::vector<std::string> CertificateNames(const Config& config) {
 
 // ---- Repositories ----
 
-absl::StatusOr<std::unique_ptr<repo::Repository>> OpenRepository(const RepositoryConfig& config, bool expect_points,
+maintenance::PruneSchedule ScheduleOf(const PruneConfig& config) {
+  maintenance::PruneSchedule schedule;
+  schedule.every = config.every;
+  schedule.options.io_bytes_per_second = config.io_mib_per_second * base::kMiB;
+  schedule.options.compact_below_percent = static_cast<int>(config.compact_below_percent);
+  schedule.options.young_pack_grace = config.young_pack_grace;
+  schedule.options.condemned_grace = config.condemned_grace;
+  return schedule;
+}
+
+absl::StatusOr<std::unique_ptr<repo::Repository>> OpenRepository(const RepositoryConfig& config, uint64_t reserve_mib, bool expect_points,
                                                                  base::Filesystem& filesystem, base::Clock& clock,
                                                                  base::Random& random) {
   repo::RepositoryOptions options;
@@ -171,6 +182,7 @@ absl::StatusOr<std::unique_ptr<repo::Repository>> OpenRepository(const Repositor
   if (!key.ok()) return base::Annotate(key.status(), "repository {}", config.id);
   options.key = *std::move(key);
   if (config.chunk_size_bytes != 0) options.chunk_size_bytes = config.chunk_size_bytes;
+  options.reserve_bytes = reserve_mib * base::kMiB;
   // A disk that isn't mounted looks like an empty folder: a new repository there would hide the real one.
   auto repository = expect_points ? repo::Repository::Open(filesystem, clock, random, config.path, options)
                                   : repo::Repository::OpenOrCreate(filesystem, clock, random, config.path, options);
@@ -188,7 +200,7 @@ absl::StatusOr<std::unique_ptr<maintenance::RepositorySet>> OpenRepositories(con
     const catalog::RepositoryId id(entry.id);
     ASSIGN_OR_RETURN(const auto known,
                      catalog.Read([&](const catalog::Stores& stores) { return stores.recovery_points.Ids(id); }));
-    ASSIGN_OR_RETURN(auto repository, OpenRepository(entry, !known.empty(), filesystem, clock, random));
+    ASSIGN_OR_RETURN(auto repository, OpenRepository(entry, config.prune.reserve_mib, !known.empty(), filesystem, clock, random));
     repositories.push_back({id, entry.path, std::move(repository)});
   }
   return std::make_unique<maintenance::RepositorySet>(std::move(repositories));
@@ -234,6 +246,7 @@ struct Server::Parts {
   std::unique_ptr<maintenance::VerifyRunner> verify_runner;
   std::unique_ptr<maintenance::VerifySchedule> verify_schedule;
   std::unique_ptr<maintenance::FiguresRecorder> figures_recorder;
+  std::unique_ptr<maintenance::PruneRunner> prune_runner;
   std::unique_ptr<maintenance::Housekeeper> housekeeper;
 
   std::unique_ptr<api::AgentLinkService> link;
@@ -301,6 +314,8 @@ void Server::Parts::StartWorkers() {
   verify_schedule =
       std::make_unique<maintenance::VerifySchedule>(*catalog, *engine, *repositories, clock, verification);
   figures_recorder = std::make_unique<maintenance::FiguresRecorder>(*catalog, *repositories, clock);
+  prune_runner = std::make_unique<maintenance::PruneRunner>(*catalog, *engine, *events, *repositories, clock,
+                                                           ScheduleOf(config.prune));
   std::vector<maintenance::HousekeepingTask> tasks;
   tasks.push_back({"verification", [this] { return verify_schedule->Tick(); }});
   tasks.push_back({"figures", [this] { return figures_recorder->Tick(); }});
@@ -343,7 +358,8 @@ absl::Status Server::Parts::StartApi() {
   services.push_back(std::make_unique<api::WriterService>(*executor, *catalog));
   services.push_back(std::make_unique<api::FileSetService>(*executor, *catalog));
   services.push_back(std::make_unique<api::JobService>(*executor, *catalog, *engine, *repositories, watches));
-  services.push_back(std::make_unique<api::RecoveryPointService>(*executor, *catalog, *repositories));
+  services.push_back(std::make_unique<api::RecoveryPointService>(*executor, *catalog, *events, *repositories,
+                                                                config.prune.undelete_window));
   services.push_back(std::make_unique<api::RepositoryService>(*executor, *catalog, clock, *repositories));
   services.push_back(std::make_unique<api::RepositoryKeyService>(*executor, random, *repositories));
   services.push_back(std::make_unique<api::EventService>(*executor, *catalog, *events, watches));

@@ -130,6 +130,30 @@ void ToProto(const catalog::RestoreSpec& spec, v1::RestoreSpec* out) {
   out->set_overwrite(spec.overwrite);
 }
 
+void ToProto(const catalog::PruneSpec& spec, v1::PruneSpec* out) {
+  out->set_repository(NameOf(spec.repository));
+  out->set_dry_run(spec.dry_run);
+}
+
+void ToProto(const catalog::PruneResult& result, v1::PruneResult* out) {
+  out->set_deleted_point_count(result.deleted_points);
+  out->set_deleted_pack_count(result.deleted_packs);
+  out->set_freed_bytes(result.freed_bytes);
+  out->set_copied_bytes(result.copied_bytes);
+  out->set_waiting_bytes(result.waiting_bytes);
+  out->set_needed_bytes(result.needed_bytes);
+}
+
+void ToProto(const catalog::RecoveryPointProtection& from, v1::RecoveryPoint* out) {
+  if (from.remove_time) api::ToProto(*from.remove_time, out->mutable_delete_time());
+  if (from.delete_time) api::ToProto(*from.delete_time, out->mutable_purge_time());
+  out->set_deleted_by(from.removed_by);
+  out->set_held(from.held);
+  out->set_held_by(from.held_by);
+  out->set_hold_note(from.hold_note);
+  if (from.lock_until) api::ToProto(*from.lock_until, out->mutable_lock_until_time());
+}
+
 void ToProto(const catalog::VerifySpec& spec, v1::VerifySpec* out) {
   out->set_repository(NameOf(spec.repository));
   if (!spec.recovery_point.empty()) out->set_recovery_point(NameOf(spec.recovery_point));
@@ -309,6 +333,7 @@ void ToProto(const catalog::RecoveryPoint& point, v1::RecoveryPoint* out) {
                                  .stored_bytes = point.stored_bytes};
   for (const catalog::RecoveryPointDisk& disk : point.disks) figures.logical_bytes += disk.data_bytes;
   ToProto(figures, out->mutable_figures());
+  ToProto(point.protection, out);
   out->set_configuration(point.configuration);
   for (const catalog::Document& document : point.documents) out->add_vss_documents(document.content);
 }
@@ -326,6 +351,7 @@ void ToProto(const catalog::JobSpec& spec, v1::Job* out) {
   if (const auto* backup = std::get_if<catalog::BackupSpec>(&spec)) ToProto(*backup, out->mutable_backup());
   if (const auto* restore = std::get_if<catalog::RestoreSpec>(&spec)) ToProto(*restore, out->mutable_restore());
   if (const auto* verify = std::get_if<catalog::VerifySpec>(&spec)) ToProto(*verify, out->mutable_verify());
+  if (const auto* prune = std::get_if<catalog::PruneSpec>(&spec)) ToProto(*prune, out->mutable_prune());
   if (const catalog::HostId host = catalog::HostOf(spec); !host.empty()) out->set_host(NameOf(host));
 }
 
@@ -341,6 +367,7 @@ void ToProto(const catalog::Job& job, v1::Job* out) {
   if (job.start_time) ToProto(*job.start_time, out->mutable_start_time());
   if (job.end_time) ToProto(*job.end_time, out->mutable_end_time());
   ResultToProto(job, out);
+  if (job.prune_result) ToProto(*job.prune_result, out->mutable_prune_result());
   out->set_etag(std::to_string(job.revision));
 }
 

@@ -39,10 +39,12 @@ class SpecReader {
         return Restore(job.restore());
       case v1::Job::kVerify:
         return Verify(job.verify());
+      case v1::Job::kPrune:
+        return Prune(job.prune());
       case v1::Job::SPEC_NOT_SET:
         break;
     }
-    return Invalid("job: one of backup, restore, verify is needed");
+    return Invalid("job: one of backup, restore, verify, prune is needed");
   }
 
  private:
@@ -137,7 +139,7 @@ class SpecReader {
     if (!v1::RestoreSpec::Mode_IsValid(from.mode()) || from.mode() == v1::RestoreSpec::MODE_UNSPECIFIED) {
       return Invalid("restore.mode: must be MODE_NEW or MODE_IN_PLACE");
     }
-    ASSIGN_OR_RETURN(const catalog::RecoveryPoint point, stores_.recovery_points.Get(spec.recovery_point));
+    ASSIGN_OR_RETURN(const catalog::RecoveryPoint point, VisiblePoint(spec.recovery_point));
     RETURN_IF_ERROR(repositories_.Find(point.repository).status());
     spec.repository = point.repository;
     spec.mode = static_cast<catalog::RestoreMode>(from.mode());
@@ -194,6 +196,20 @@ class SpecReader {
     return Folder(spec.target_folder);
   }
 
+  absl::StatusOr<catalog::RecoveryPoint> VisiblePoint(const catalog::RecoveryPointId& id) const {
+    ASSIGN_OR_RETURN(catalog::RecoveryPoint point, stores_.recovery_points.Get(id));
+    if (!point.protection.remove_time) return point;
+    return base::Error(absl::StatusCode::kNotFound, "RECOVERY_POINT_NOT_FOUND",
+                       "{} is removed; undelete it first: umbra recovery-point undelete {}", NameOf(id), id);
+  }
+
+  absl::StatusOr<catalog::JobSpec> Prune(const v1::PruneSpec& from) const {
+    catalog::PruneSpec spec;
+    ASSIGN_OR_RETURN(spec.repository, Repository(from.repository(), "prune.repository"));
+    spec.dry_run = from.dry_run();
+    return spec;
+  }
+
   absl::StatusOr<catalog::JobSpec> Verify(const v1::VerifySpec& from) const {
     catalog::VerifySpec spec;
     if (!v1::VerifySpec::Level_IsValid(from.level())) return Invalid("verify.level: no such value");
@@ -214,7 +230,7 @@ class SpecReader {
       return spec;
     }
     ASSIGN_OR_RETURN(spec.recovery_point, ParseRecoveryPointName(from.recovery_point(), "verify.recovery_point"));
-    ASSIGN_OR_RETURN(const catalog::RecoveryPoint point, stores_.recovery_points.Get(spec.recovery_point));
+    ASSIGN_OR_RETURN(const catalog::RecoveryPoint point, VisiblePoint(spec.recovery_point));
     ASSIGN_OR_RETURN(
         spec.repository,
         Repository(from.repository().empty() ? NameOf(point.repository) : from.repository(), "verify.repository"));

@@ -23,12 +23,13 @@ absl::StatusOr<catalog::JobStore::Filter> FilterOf(const v1::ListJobsRequest& re
   catalog::JobStore::Filter filter;
   filter.active_only = request.active_only();
   if (request.kind().empty()) return filter;
-  for (const auto kind : {catalog::JobKind::kBackup, catalog::JobKind::kRestore, catalog::JobKind::kVerify}) {
+  for (const auto kind : {catalog::JobKind::kBackup, catalog::JobKind::kRestore, catalog::JobKind::kVerify,
+                          catalog::JobKind::kPrune}) {
     if (request.kind() == catalog::NameOf(kind)) filter.kind = kind;
   }
   if (filter.kind) return filter;
   return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST",
-                     "kind: must be backup, restore, verify or empty");
+                     "kind: must be backup, restore, verify, prune or empty");
 }
 
 jobs::RequestKey KeyOf(const v1::CreateJobRequest& request) {

@@ -8,11 +8,16 @@
 #include "server/api/paging.h"
 #include "server/api/point_files.h"
 #include "server/api/unary.h"
+#include "server/maintenance/rebuild.h"
+#include "storage/base/log.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
 namespace {
 
+// For the record, not for essays.
+constexpr size_t kRequesterSizeMax = 256;
+constexpr size_t kHoldNoteSizeMax = 4096;
 v1::RecoveryPoint::Health HealthOf(const std::vector<catalog::Damage>& damage) {
   if (damage.empty()) return v1::RecoveryPoint::HEALTH_UNSPECIFIED;
   const bool healed = std::ranges::all_of(damage, [](const catalog::Damage& d) { return d.healed_time.has_value(); });
@@ -40,7 +45,9 @@ absl::Status RecoveryPointService::List(const v1::ListRecoveryPointsRequest& req
     }
     ASSIGN_OR_RETURN(filter.vm, ParseFileSetName(request.file_set(), "file_set"));
   }
-  const std::string list = "recoveryPoints of " + request.virtual_machine() + request.file_set();
+  filter.show_removed = request.show_deleted();
+  const std::string list = fmt::format("recoveryPoints of {}{}{}", request.virtual_machine(), request.file_set(),
+                                       request.show_deleted() ? " with deleted" : "");
   ASSIGN_OR_RETURN(const auto options, ListOptionsOf<catalog::RecoveryPointKey>(request, list));
   ASSIGN_OR_RETURN(const auto page,
                    catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.List(filter, options); }));
@@ -76,6 +83,96 @@ grpc::ServerUnaryReactor* RecoveryPointService::ListRecoveryPointFiles(grpc::Cal
                      catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.Get(id); }));
     ASSIGN_OR_RETURN(const maintenance::OpenRepository* repository, repositories_.Find(point.repository));
     return ListPointFiles(point, *repository->repository, *request, *response);
+  });
+}
+
+absl::Status RecoveryPointService::Apply(const std::string& name, const std::string& requester, const char* event_type,
+                                         Change change, v1::RecoveryPoint& response) {
+  ASSIGN_OR_RETURN(const catalog::RecoveryPointId id, ParseRecoveryPointName(name, "name"));
+  if (requester.size() > kRequesterSizeMax) {
+    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "requester: at most {} bytes",
+                       kRequesterSizeMax);
+  }
+  ASSIGN_OR_RETURN(catalog::RecoveryPoint point,
+                   catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.Get(id); }));
+  ASSIGN_OR_RETURN(const maintenance::OpenRepository* open, repositories_.Find(point.repository));
+  ASSIGN_OR_RETURN(const repo::PointProtection now, change(*open->repository, id.value));
+  point.protection = maintenance::ToRecord(now);
+  RETURN_IF_ERROR(
+      catalog_.Write([&](catalog::Stores& s) { return s.recovery_points.SetProtection(id, point.protection); }));
+  catalog::Event event;
+  event.type = event_type;
+  event.resource = name;
+  event.severity = catalog::Severity::kInfo;
+  event.message = fmt::format("{} of {}{}{}", name, point.vm_display_name, requester.empty() ? "" : ", by ", requester);
+  if (const absl::Status told = events_.Append(event); !told.ok()) {
+    base::Log("api")->error("event not written type={} resource={} error={}", event_type, name, base::Describe(told));
+  }
+  ToProto(point, &response);
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* RecoveryPointService::DeleteRecoveryPoint(grpc::CallbackServerContext* context,
+                                                                    const v1::DeleteRecoveryPointRequest* request,
+                                                                    v1::RecoveryPoint* response) {
+  return RunUnary(context, executor_, [=, this] {
+    const auto change = [&](repo::Repository& repository, const std::string& id) {
+      return repository.RemoveRecoveryPoint(id, {request->requester(), undelete_window_});
+    };
+    return Apply(request->name(), request->requester(), "RECOVERY_POINT_REMOVED", change, *response);
+  });
+}
+
+grpc::ServerUnaryReactor* RecoveryPointService::UndeleteRecoveryPoint(grpc::CallbackServerContext* context,
+                                                                      const v1::UndeleteRecoveryPointRequest* request,
+                                                                      v1::RecoveryPoint* response) {
+  return RunUnary(context, executor_, [=, this] {
+    const auto change = [](repo::Repository& repository, const std::string& id) {
+      return repository.UndeleteRecoveryPoint(id);
+    };
+    return Apply(request->name(), request->requester(), "RECOVERY_POINT_UNDELETED", change, *response);
+  });
+}
+
+grpc::ServerUnaryReactor* RecoveryPointService::HoldRecoveryPoint(grpc::CallbackServerContext* context,
+                                                                  const v1::HoldRecoveryPointRequest* request,
+                                                                  v1::RecoveryPoint* response) {
+  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+    if (request->note().size() > kHoldNoteSizeMax) {
+      return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "note: at most {} bytes",
+                         kHoldNoteSizeMax);
+    }
+    const auto change = [&](repo::Repository& repository, const std::string& id) {
+      return repository.HoldRecoveryPoint(id, request->requester(), request->note());
+    };
+    return Apply(request->name(), request->requester(), "RECOVERY_POINT_HELD", change, *response);
+  });
+}
+
+grpc::ServerUnaryReactor* RecoveryPointService::ReleaseRecoveryPoint(grpc::CallbackServerContext* context,
+                                                                     const v1::ReleaseRecoveryPointRequest* request,
+                                                                     v1::RecoveryPoint* response) {
+  return RunUnary(context, executor_, [=, this] {
+    const auto change = [](repo::Repository& repository, const std::string& id) {
+      return repository.ReleaseRecoveryPoint(id);
+    };
+    return Apply(request->name(), request->requester(), "RECOVERY_POINT_RELEASED", change, *response);
+  });
+}
+
+grpc::ServerUnaryReactor* RecoveryPointService::LockRecoveryPoint(grpc::CallbackServerContext* context,
+                                                                  const v1::LockRecoveryPointRequest* request,
+                                                                  v1::RecoveryPoint* response) {
+  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+    if (!request->has_until_time()) {
+      return base::MakeError(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "until_time: is needed");
+    }
+    const absl::Time until =
+        absl::FromUnixSeconds(request->until_time().seconds()) + absl::Nanoseconds(request->until_time().nanos());
+    const auto change = [&](repo::Repository& repository, const std::string& id) {
+      return repository.LockRecoveryPoint(id, until, request->requester());
+    };
+    return Apply(request->name(), request->requester(), "RECOVERY_POINT_LOCKED", change, *response);
   });
 }
 

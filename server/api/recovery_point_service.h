@@ -2,8 +2,13 @@
 #ifndef UMBRA_SERVER_API_RECOVERY_POINT_SERVICE_H_
 #define UMBRA_SERVER_API_RECOVERY_POINT_SERVICE_H_
 
+#include <string>
+
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "server/api/agent/executor.h"
+#include "server/jobs/event_hub.h"
 #include "server/maintenance/repository_set.h"
 #include "storage/catalog/catalog.h"
 #include "umbra/v1/recovery_point.grpc.pb.h"
@@ -13,8 +18,14 @@ namespace umbra::api {
 // Thread-safe. What it is given outlives it.
 class RecoveryPointService final : public v1::RecoveryPointService::CallbackService {
  public:
-  RecoveryPointService(Executor& executor, catalog::Catalog& catalog, const maintenance::RepositorySet& repositories)
-      : executor_(executor), catalog_(catalog), repositories_(repositories) {}
+  // A removed point can be undeleted for `undelete_window`.
+  RecoveryPointService(Executor& executor, catalog::Catalog& catalog, jobs::EventHub& events,
+                       const maintenance::RepositorySet& repositories, absl::Duration undelete_window)
+      : executor_(executor),
+        catalog_(catalog),
+        events_(events),
+        repositories_(repositories),
+        undelete_window_(undelete_window) {}
 
  private:
   grpc::ServerUnaryReactor* ListRecoveryPoints(grpc::CallbackServerContext* context,
@@ -26,11 +37,34 @@ class RecoveryPointService final : public v1::RecoveryPointService::CallbackServ
   grpc::ServerUnaryReactor* ListRecoveryPointFiles(grpc::CallbackServerContext* context,
                                                    const v1::ListRecoveryPointFilesRequest* request,
                                                    v1::ListRecoveryPointFilesResponse* response) override;
+  grpc::ServerUnaryReactor* DeleteRecoveryPoint(grpc::CallbackServerContext* context,
+                                                const v1::DeleteRecoveryPointRequest* request,
+                                                v1::RecoveryPoint* response) override;
+  grpc::ServerUnaryReactor* UndeleteRecoveryPoint(grpc::CallbackServerContext* context,
+                                                  const v1::UndeleteRecoveryPointRequest* request,
+                                                  v1::RecoveryPoint* response) override;
+  grpc::ServerUnaryReactor* HoldRecoveryPoint(grpc::CallbackServerContext* context,
+                                              const v1::HoldRecoveryPointRequest* request,
+                                              v1::RecoveryPoint* response) override;
+  grpc::ServerUnaryReactor* ReleaseRecoveryPoint(grpc::CallbackServerContext* context,
+                                                 const v1::ReleaseRecoveryPointRequest* request,
+                                                 v1::RecoveryPoint* response) override;
+  grpc::ServerUnaryReactor* LockRecoveryPoint(grpc::CallbackServerContext* context,
+                                              const v1::LockRecoveryPointRequest* request,
+                                              v1::RecoveryPoint* response) override;
+
+  using Change = absl::FunctionRef<absl::StatusOr<repo::PointProtection>(repo::Repository&, const std::string& id)>;
+  // Changes the point in its repository, then the catalog's copy, and tells of it. The repository is the truth: a crash
+  // in between is put right by the next start.
+  absl::Status Apply(const std::string& name, const std::string& requester, const char* event, Change change,
+                     v1::RecoveryPoint& response);
   absl::Status List(const v1::ListRecoveryPointsRequest& request, v1::ListRecoveryPointsResponse& response);
 
   Executor& executor_;
   catalog::Catalog& catalog_;
+  jobs::EventHub& events_;
   const maintenance::RepositorySet& repositories_;
+  const absl::Duration undelete_window_;
 };
 
 }  // namespace umbra::api

@@ -37,6 +37,9 @@ absl::Status Describe(const maintenance::OpenRepository& repository, v1::Reposit
   out->set_free_bytes(static_cast<int64_t>(stats.free_bytes));
   out->set_dedup_ratio(RatioOf(out->logical_bytes(), out->unique_bytes()));
   out->set_compression_ratio(RatioOf(out->unique_bytes(), out->stored_bytes()));
+  if (const absl::Duration ahead = repository.repository->ClockAhead(); ahead > absl::ZeroDuration()) {
+    ToProto(ahead, out->mutable_clock_ahead());
+  }
   return absl::OkStatus();
 }
 
@@ -133,6 +136,16 @@ absl::Status RepositoryService::Rebuild(const v1::RebuildCatalogRequest& request
   response.set_removed_count(report.removed_count);
   for (const std::string& problem : report.problems) response.add_problems(problem);
   return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* RepositoryService::ConfirmClock(grpc::CallbackServerContext* context,
+                                                          const v1::ConfirmClockRequest* request,
+                                                          v1::Repository* response) {
+  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+    ASSIGN_OR_RETURN(const maintenance::OpenRepository* repository, Find(request->name()));
+    RETURN_IF_ERROR(repository->repository->ConfirmClock(request->requester()));
+    return Describe(*repository, response);
+  });
 }
 
 }  // namespace umbra::api

@@ -27,6 +27,8 @@ class RepositoryService final : public v1::RepositoryService::CallbackService {
   grpc::ServerUnaryReactor* RebuildCatalog(grpc::CallbackServerContext* context,
                                            const v1::RebuildCatalogRequest* request,
                                            v1::RebuildCatalogResponse* response) override;
+  grpc::ServerUnaryReactor* ConfirmClock(grpc::CallbackServerContext* context, const v1::ConfirmClockRequest* request,
+                                         v1::Repository* response) override;
 
   absl::Status List(const v1::ListRepositoriesRequest& request, v1::ListRepositoriesResponse& response);
   // Growth and health: what takes more than a few look-ups.

@@ -143,8 +143,8 @@ void AddJobCommands(CLI::App& app, Context& context) {
   CLI::App* job = app.add_subcommand("job", "Everything that takes time");
   job->require_subcommand(1);
   AddListVerb(job, context, job_list, "Lists jobs, newest first")
-      ->add_option("--kind", job_list.kind, "backup, restore or verify")
-      ->check(CLI::IsMember({"backup", "restore", "verify"}));
+      ->add_option("--kind", job_list.kind, "backup, restore, verify or prune")
+      ->check(CLI::IsMember({"backup", "restore", "verify", "prune"}));
   AddJobVerbs(job, context);
 
   static ListOptions backup_list{.kind = "backup"};

@@ -1,6 +1,8 @@
-// umbra recovery-point list | show | files, umbra restore run
+// umbra recovery-point list | show | files | remove | undelete | hold | release | lock, umbra restore run
 #include <fmt/format.h>
+#include <stdlib.h>
 
+#include "absl/time/time.h"
 #include "server/cli/context.h"
 #include "server/cli/file_sets.h"
 #include "server/cli/resolve.h"
@@ -45,13 +47,16 @@ int64_t DataBytes(const v1::RecoveryPoint& point) {
   return bytes;
 }
 
-void ListPoints(Context& context, const std::string& vm, const std::string& file_set, int limit) {
+void ListPoints(Context& context, const std::string& vm, const std::string& file_set, int limit,
+                bool removed) {
   v1::ListRecoveryPointsRequest request;
+  request.set_show_deleted(removed);
   if (!vm.empty()) request.set_virtual_machine(ResolveVm(context.client(), vm).name());
   if (!file_set.empty()) request.set_file_set(ResolveFileSet(context.client(), file_set, "").name());
   Table table({"POINT", "VM", "TIME", "MECHANISM", "DISKS", "DATA", "STORED", "FROZEN"});
   ForEach(*context.client().points, &v1::RecoveryPointService::Stub::ListRecoveryPoints, request,
           &v1::ListRecoveryPointsResponse::recovery_points, limit, [&](const v1::RecoveryPoint& point) {
+            if (removed && !point.has_delete_time()) return;
             if (context.json) return context.output().Json(point);
             table.Add({ShortId(point.name()), point.virtual_machine_display_name(),
                        TimeText(point.has_point_time(), point.point_time()), MechanismText(point),
@@ -59,6 +64,19 @@ void ListPoints(Context& context, const std::string& vm, const std::string& file
                        base::FormatSize(static_cast<uint64_t>(point.stored_bytes())), DurationText(point.freeze_duration())});
           });
   if (!context.json) table.Print();
+}
+
+void AddProtection(const v1::RecoveryPoint& point, std::vector<std::pair<std::string, std::string>>& fields) {
+  const auto by = [](const std::string& who) { return who.empty() ? "" : " by " + who; };
+  if (point.has_delete_time()) {
+    fields.emplace_back("Removed", fmt::format("{}{}; can be undeleted until {}", TimeText(true, point.delete_time()),
+                                               by(point.deleted_by()), TimeText(point.has_purge_time(), point.purge_time())));
+  }
+  if (point.held()) {
+    fields.emplace_back("Held", fmt::format("yes{}{}{}", by(point.held_by()), point.hold_note().empty() ? "" : ": ",
+                                            point.hold_note()));
+  }
+  if (point.has_lock_until_time()) fields.emplace_back("Locked until", TimeText(true, point.lock_until_time()));
 }
 
 // Of a file set's point.
@@ -76,12 +94,13 @@ void ShowFiles(Context& context, const v1::RecoveryPoint& point) {
                             base::FormatSize(static_cast<uint64_t>(point.files().size_bytes())),
                             base::FormatSize(static_cast<uint64_t>(point.files().data_bytes())), ShortId(point.name()))}};
   for (const std::string& folder : point.files().folders()) fields.emplace_back("Folder", folder);
+  AddProtection(point, fields);
   context.output().Fields(fields);
 }
 
 void ShowPoint(Context& context, const std::string& text, const std::string& vm, const std::string& file_set,
                bool configuration, bool documents) {
-  const v1::RecoveryPoint point = ResolveRecoveryPoint(context.client(), text, vm, file_set);
+  const v1::RecoveryPoint point = ResolveRecoveryPoint(context.client(), text, vm, file_set, true);
   if (configuration) return fmt::print("{}\n", point.configuration());
   if (documents) {
     for (const auto& document : point.vss_documents()) fmt::print("{}\n", document);
@@ -117,6 +136,7 @@ void ShowPoint(Context& context, const std::string& text, const std::string& vm,
                                               base::FormatSize(static_cast<uint64_t>(point.memory().size_bytes())),
                                               base::FormatSize(static_cast<uint64_t>(point.memory().data_bytes()))));
   }
+  AddProtection(point, fields);
   for (const auto& obstacle : point.mechanism_obstacles()) {
     fields.emplace_back("Obstacle", fmt::format("{} [{}]", obstacle.message(), obstacle.reason()));
   }
@@ -130,6 +150,87 @@ void ShowPoint(Context& context, const std::string& text, const std::string& vm,
     fields.emplace_back("Excluded " + disk.name(), fmt::format("{} [{}]", disk.message(), disk.reason()));
   }
   context.output().Fields(fields);
+}
+
+// The name of whoever runs this program, for the record.
+std::string Requester() {
+  for (const char* variable : {"SUDO_USER", "USER", "LOGNAME"}) {
+    const char* name = getenv(variable);
+    if (name != nullptr && *name != 0) return name;
+  }
+  return "";
+}
+
+void PrintChanged(Context& context, const v1::RecoveryPoint& point) {
+  if (context.json) return context.output().Json(point);
+  std::vector<std::pair<std::string, std::string>> fields = {
+      {"Recovery point", LastSegment(point.name())},
+      {"Virtual machine", point.virtual_machine_display_name()},
+      {"Point in time", TimeText(point.has_point_time(), point.point_time())}};
+  AddProtection(point, fields);
+  context.output().Fields(fields);
+}
+
+void RemovePoint(Context& context, const std::string& text, const std::string& vm) {
+  v1::DeleteRecoveryPointRequest request;
+  request.set_name(ResolveRecoveryPoint(context.client(), text, vm, "").name());
+  request.set_requester(Requester());
+  PrintChanged(context, Call(*context.client().points, &v1::RecoveryPointService::Stub::DeleteRecoveryPoint, request));
+}
+
+void UndeletePoint(Context& context, const std::string& text) {
+  v1::UndeleteRecoveryPointRequest request;
+  request.set_name(ResolveRecoveryPoint(context.client(), text, "", "", true).name());
+  request.set_requester(Requester());
+  PrintChanged(context, Call(*context.client().points, &v1::RecoveryPointService::Stub::UndeleteRecoveryPoint, request));
+}
+
+void HoldPoint(Context& context, const std::string& text, const std::string& vm, const std::string& note) {
+  v1::HoldRecoveryPointRequest request;
+  request.set_name(ResolveRecoveryPoint(context.client(), text, vm, "").name());
+  request.set_requester(Requester());
+  request.set_note(note);
+  PrintChanged(context, Call(*context.client().points, &v1::RecoveryPointService::Stub::HoldRecoveryPoint, request));
+}
+
+void ReleasePoint(Context& context, const std::string& text, const std::string& vm) {
+  v1::ReleaseRecoveryPointRequest request;
+  request.set_name(ResolveRecoveryPoint(context.client(), text, vm, "").name());
+  request.set_requester(Requester());
+  PrintChanged(context, Call(*context.client().points, &v1::RecoveryPointService::Stub::ReleaseRecoveryPoint, request));
+}
+
+struct LockOptions {
+  std::string point;
+  std::string vm;
+  std::string until;
+  bool yes = false;
+};
+
+// "2027-01-31" (its end, UTC) or "2027-01-31T22:00:00Z".
+absl::Time ParseUntil(const std::string& text) {
+  absl::Time time;
+  std::string error;
+  if (absl::ParseTime("%Y-%m-%d", text, &time, &error)) return time + absl::Hours(24);
+  if (absl::ParseTime(absl::RFC3339_full, text, &time, &error)) return time;
+  throw ExitError{kExitUsage, fmt::format("\"{}\" is no date (2027-01-31) and no time (2027-01-31T22:00:00Z)", text),
+                  "INVALID_REQUEST"};
+}
+
+void LockPoint(Context& context, const LockOptions& options) {
+  const absl::Time until = ParseUntil(options.until);
+  const v1::RecoveryPoint point = ResolveRecoveryPoint(context.client(), options.point, options.vm, "");
+  if (!options.yes) {
+    throw ExitError{kExitUsage,
+                    fmt::format("nobody can remove {} before {}, or take that back; say --yes to do it", ShortId(point.name()),
+                                absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", until, absl::UTCTimeZone())),
+                    "INVALID_REQUEST"};
+  }
+  v1::LockRecoveryPointRequest request;
+  request.set_name(point.name());
+  request.set_requester(Requester());
+  request.mutable_until_time()->set_seconds(absl::ToUnixSeconds(until));
+  PrintChanged(context, Call(*context.client().points, &v1::RecoveryPointService::Stub::LockRecoveryPoint, request));
 }
 
 void RunRestore(Context& context, const RestoreOptions& options) {
@@ -155,6 +256,44 @@ void RunRestore(Context& context, const RestoreOptions& options) {
   StartJob(context, job, options.start);
 }
 
+void AddProtectionCommands(CLI::App* points, Context& context) {
+  static std::string text, vm, note;
+  const auto add_point = [](CLI::App* command, std::string& into) {
+    command->add_option("POINT", into, "Id, the beginning of it, or \"latest\" with --vm")->required();
+    command->add_option("--vm", vm, "Virtual machine that \"latest\" is of");
+  };
+  CLI::App* remove = points->add_subcommand(
+      "remove", "Removes a recovery point: it is hidden at once, and can be undeleted until a prune deletes it");
+  add_point(remove, text);
+  remove->footer("Example:\n  umbra recovery-point remove 3f2a91bc");
+  remove->callback([&] { RemovePoint(context, text, vm); });
+
+  CLI::App* undelete = points->add_subcommand("undelete", "Brings a removed recovery point back");
+  undelete->add_option("POINT", text, "Id, or the beginning of it")->required();
+  undelete->footer("Examples:\n  umbra recovery-point list --removed\n  umbra recovery-point undelete 3f2a91bc");
+  undelete->callback([&] { UndeletePoint(context, text); });
+
+  CLI::App* hold = points->add_subcommand("hold", "Keeps a recovery point from being removed, until it is released");
+  add_point(hold, text);
+  hold->add_option("--note", note, "Why; shown to whoever wants to remove it");
+  hold->footer("Example:\n  umbra recovery-point hold latest --vm mail01 --note \"case 4711\"");
+  hold->callback([&] { HoldPoint(context, text, vm, note); });
+
+  CLI::App* release = points->add_subcommand("release", "Releases a recovery point that is held");
+  add_point(release, text);
+  release->footer("Example:\n  umbra recovery-point release 3f2a91bc");
+  release->callback([&] { ReleasePoint(context, text, vm); });
+
+  static LockOptions options;
+  CLI::App* lock = points->add_subcommand("lock", "Makes a recovery point immutable until a date, for everybody; only ever extended");
+  lock->add_option("POINT", options.point, "Id, the beginning of it, or \"latest\" with --vm")->required();
+  lock->add_option("--vm", options.vm, "Virtual machine that \"latest\" is of");
+  lock->add_option("--until", options.until, "Last day, such as 2027-01-31, or a time such as 2027-01-31T22:00:00Z")->required();
+  lock->add_flag("--yes", options.yes, "Really lock it: nobody can take it back");
+  lock->footer("Example:\n  umbra recovery-point lock latest --vm mail01 --until 2027-01-31 --yes");
+  lock->callback([&] { LockPoint(context, options); });
+}
+
 }  // namespace
 
 void AddRecoveryCommands(CLI::App& app, Context& context) {
@@ -167,7 +306,10 @@ void AddRecoveryCommands(CLI::App& app, Context& context) {
   CLI::Option* list_vm = list->add_option("--vm", vm, "Only this virtual machine");
   list->add_option("--file-set", file_set, "Only this file set")->excludes(list_vm);
   list->add_option("--limit", limit, "Most lines; 0 means all")->capture_default_str();
-  list->callback([&] { ListPoints(context, vm, file_set, limit); });
+  static bool removed = false;
+  list->add_flag("--removed", removed, "Only those that are removed and can still be undeleted");
+  list->callback([&] { ListPoints(context, vm, file_set, limit, removed); });
+  AddProtectionCommands(points, context);
 
   static std::string text;
   static bool configuration = false;

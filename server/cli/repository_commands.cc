@@ -1,5 +1,6 @@
-// umbra repository list | show | verify | rebuild-catalog, umbra event list | watch
+// umbra repository list | show | verify | prune | confirm-clock | rebuild-catalog, umbra event list | watch
 #include <fmt/format.h>
+#include <stdlib.h>
 
 #include <algorithm>
 #include <map>
@@ -102,6 +103,11 @@ void ShowRepository(Context& context, const std::string& text) {
                            {"Compression", RatioText(r.compression_ratio())},
                            {"Growth per day", GrowthText(r)},
                            {"Free", Size(r.free_bytes())},
+                           {"Clock", r.has_clock_ahead()
+                                         ? fmt::format("{} ahead of the time seen to pass; if it is right: umbra repository "
+                                                       "confirm-clock {}",
+                                                       DurationText(r.clock_ahead()), LastSegment(r.name()))
+                                         : ""},
                            {"Verified", VerificationText(verification, r.pack_count())},
                            {"Quarantine", fmt::format("{} packs", verification.quarantined_pack_count())},
                            {"Damage", DamageText(verification)}});
@@ -129,6 +135,25 @@ void Verify(Context& context, const std::string& text, const VerifyOptions& opti
   }
   spec->set_byte_budget(static_cast<int64_t>(options.bytes));
   StartJob(context, job, options.start);
+}
+
+void Prune(Context& context, const std::string& text, bool dry_run, const StartOptions& start) {
+  v1::Job job;
+  job.mutable_prune()->set_repository(RepositoryName(context, text));
+  job.mutable_prune()->set_dry_run(dry_run);
+  StartJob(context, job, start);
+}
+
+void ConfirmClock(Context& context, const std::string& text) {
+  v1::ConfirmClockRequest request;
+  request.set_name(RepositoryName(context, text));
+  const char* user = getenv("USER");
+  request.set_requester(user == nullptr ? "" : user);
+  const v1::Repository answer =
+      Call(*context.client().repositories, &v1::RepositoryService::Stub::ConfirmClock, request);
+  if (context.json) return context.output().Json(answer);
+  fmt::print("confirmed; removed recovery points of {} go by the machine's clock again, locks by time that really passed\n",
+             LastSegment(answer.name()));
 }
 
 void RebuildCatalog(Context& context, const std::string& text) {
@@ -198,6 +223,22 @@ void AddRepositoryCommands(CLI::App& app, Context& context) {
   verify->footer("Examples:\n  umbra repository verify --watch\n  umbra repository verify --level stored --budget 10m\n"
                  "  umbra repository verify --recovery-point 3f2a91bc --watch");
   verify->callback([&] { Verify(context, name, options); });
+
+  static bool dry_run = false;
+  static StartOptions prune_start;
+  CLI::App* prune = repository->add_subcommand(
+      "prune", "Deletes removed recovery points whose time is over, and gives back the space of what no other needs");
+  prune->add_option("REPOSITORY", name, "Name; may be left out when there is only one");
+  prune->add_flag("--dry-run", dry_run, "Only say what would be freed");
+  AddStartOptions(prune, prune_start);
+  prune->footer("Examples:\n  umbra repository prune --dry-run --watch\n  umbra repository prune --watch");
+  prune->callback([&] { Prune(context, name, dry_run, prune_start); });
+
+  CLI::App* confirm = repository->add_subcommand(
+      "confirm-clock", "Says that the machine's clock is right, after it jumped or the daemon was off for long");
+  confirm->add_option("REPOSITORY", name, "Name; may be left out when there is only one");
+  confirm->footer("Example:\n  umbra repository confirm-clock main");
+  confirm->callback([&] { ConfirmClock(context, name); });
 
   CLI::App* rebuild =
       repository->add_subcommand("rebuild-catalog", "Rebuilds the catalog's recovery points from what the repository holds");

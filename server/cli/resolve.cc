@@ -85,8 +85,9 @@ v1::FileSet ResolveFileSet(Client& client, const std::string& text, const std::s
 }
 
 v1::RecoveryPoint ResolveRecoveryPoint(Client& client, const std::string& text, const std::string& vm,
-                                       const std::string& file_set) {
+                                       const std::string& file_set, bool removed_too) {
   v1::ListRecoveryPointsRequest request;
+  request.set_show_deleted(removed_too);
   request.set_page_size(1000);
   if (!vm.empty()) request.set_virtual_machine(ResolveVm(client, vm).name());
   if (!file_set.empty()) request.set_file_set(ResolveFileSet(client, file_set, "").name());

@@ -16,7 +16,7 @@ v1::Job ResolveJob(Client& client, const std::string& text);
 v1::FileSet ResolveFileSet(Client& client, const std::string& text, const std::string& host);
 // Also "latest", when `vm` or `file_set` is given; a point that is of neither doesn't fit then.
 v1::RecoveryPoint ResolveRecoveryPoint(Client& client, const std::string& text, const std::string& vm,
-                                       const std::string& file_set);
+                                       const std::string& file_set, bool removed_too = false);
 
 }  // namespace umbra::cli
 

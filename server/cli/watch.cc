@@ -102,6 +102,7 @@ class Printer {
 std::string KindText(const v1::Job& job) {
   if (job.has_backup()) return "backup";
   if (job.has_restore()) return "restore";
+  if (job.has_prune()) return job.prune().dry_run() ? "prune (dry run)" : "prune";
   return job.has_verify() ? "verify" : "-";
 }
 
@@ -143,6 +144,17 @@ int ExitCodeOf(const v1::Job& job) {
   return job.state() == v1::Job::STATE_CANCELLED ? kExitCancelled : kExitFailed;
 }
 
+void AddPruneResult(const v1::Job& job, std::vector<std::pair<std::string, std::string>>& fields) {
+  const v1::PruneResult& r = job.prune_result();
+  const auto size = [](int64_t bytes) { return base::FormatSize(static_cast<uint64_t>(bytes)); };
+  fields.emplace_back(job.prune().dry_run() ? "Would free" : "Freed",
+                      fmt::format("{} in {} packs, of {} deleted recovery points", size(r.freed_bytes()),
+                                  r.deleted_pack_count(), r.deleted_point_count()));
+  fields.emplace_back(job.prune().dry_run() ? "Would copy" : "Copied", size(r.copied_bytes()));
+  fields.emplace_back("Goes later", size(r.waiting_bytes()));
+  fields.emplace_back("Needed", size(r.needed_bytes()));
+}
+
 void PrintJob(const Output& output, const v1::Job& job) {
   if (output.json()) return output.Json(job);
   std::vector<std::pair<std::string, std::string>> fields = {{"Job", LastSegment(job.name())},
@@ -165,6 +177,7 @@ void PrintJob(const Output& output, const v1::Job& job) {
   for (const auto& disk : job.progress().disks()) {
     if (const std::string text = ReadText(disk); !text.empty()) fields.emplace_back("Disk " + disk.disk(), text);
   }
+  if (job.has_prune_result()) AddPruneResult(job, fields);
   if (job.has_freeze_duration()) fields.emplace_back("Guest frozen", DurationText(job.freeze_duration()));
   if (job.has_downtime()) fields.emplace_back("Stood still", DurationText(job.downtime()));
   for (const auto& point : job.recovery_points()) fields.emplace_back("Recovery point", LastSegment(point));

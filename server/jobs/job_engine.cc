@@ -50,6 +50,9 @@ absl::Status CheckRestore(const catalog::RestoreSpec& spec) {
 absl::Status CheckSpec(const catalog::JobSpec& spec) {
   if (const auto* backup = std::get_if<catalog::BackupSpec>(&spec)) return CheckBackup(*backup);
   if (const auto* restore = std::get_if<catalog::RestoreSpec>(&spec)) return CheckRestore(*restore);
+  if (const auto* prune = std::get_if<catalog::PruneSpec>(&spec)) {
+    return prune->repository.empty() ? Invalid("a prune needs a repository") : absl::OkStatus();
+  }
   return std::get<catalog::VerifySpec>(spec).repository.empty() ? Invalid("a verification needs a repository")
                                                                 : absl::OkStatus();
 }
@@ -243,6 +246,7 @@ absl::Status WriteResults(Stores& stores, const Job& job, JobEvent event, const 
       if (added) RETURN_IF_ERROR(stores.events.Append(PointEvent(point, now)).status());
     }
   }
+  if (facts.prune_result) RETURN_IF_ERROR(stores.jobs.SetPruneResult(job.id, *facts.prune_result));
   for (const catalog::DamagedChunk& chunk : facts.damage) RETURN_IF_ERROR(stores.jobs.AddDamage(job.id, chunk));
   return absl::OkStatus();
 }

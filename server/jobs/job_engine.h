@@ -54,6 +54,7 @@ struct EventFacts {
   absl::Duration downtime;                              // the same
   std::string restored_vm_uuid;                         // kAgentDone of a restore
   std::vector<catalog::DamagedChunk> damage;            // kAgentDone, kAgentFailed of a verification
+  std::optional<catalog::PruneResult> prune_result;     // kAgentDone of a prune
 };
 
 // What makes a repeated request known. Without an id every request is new.

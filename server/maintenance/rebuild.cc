@@ -1,5 +1,7 @@
 #include "server/maintenance/rebuild.h"
 
+#include <algorithm>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -35,10 +37,39 @@ absl::StatusOr<bool> Add(catalog::Catalog& catalog, const catalog::RecoveryPoint
   });
 }
 
+// The row's protection is what the repository says; true when it was another.
+absl::StatusOr<bool> SetProtection(catalog::Catalog& catalog, const catalog::RecoveryPoint& point) {
+  return catalog.Write([&](Stores& stores) -> absl::StatusOr<bool> {
+    const auto row = stores.recovery_points.Get(point.id);
+    if (absl::IsNotFound(row.status())) return false;
+    RETURN_IF_ERROR(row.status());
+    if (row->protection == point.protection) return false;
+    RETURN_IF_ERROR(stores.recovery_points.SetProtection(point.id, point.protection));
+    return true;
+  });
+}
+
+absl::StatusOr<bool> IsRemoved(catalog::Catalog& catalog, const RecoveryPointId& id) {
+  return catalog.Read([&](const Stores& stores) -> absl::StatusOr<bool> {
+    const auto row = stores.recovery_points.Get(id);
+    if (absl::IsNotFound(row.status())) return false;
+    RETURN_IF_ERROR(row.status());
+    return row->protection.remove_time.has_value();
+  });
+}
+
+// Also a point that can't be read, or that was removed since the list was made, is there.
+absl::StatusOr<bool> Holds(const OpenRepository& repository, const RecoveryPointId& id) {
+  if (!absl::IsNotFound(repository.repository->ReadManifest(id.value).status())) return true;
+  ASSIGN_OR_RETURN(const repo::RecoveryPointList list, repository.repository->ListRecoveryPoints());
+  return std::ranges::any_of(list.removed, [&](const auto& m) { return m.recovery_point_id() == id.value; });
+}
+
 // Removes the row, unless the point turns out to be there after all (a damaged manifest is no reason to forget it).
 absl::StatusOr<bool> RemoveIfGone(catalog::Catalog& catalog, const OpenRepository& repository,
                                   const RecoveryPointId& id) {
-  if (!absl::IsNotFound(repository.repository->ReadManifest(id.value).status())) return false;
+  ASSIGN_OR_RETURN(const bool holds, Holds(repository, id));
+  if (holds) return false;
   const absl::Status removed = catalog.Write([&](Stores& stores) { return stores.recovery_points.Delete(id); });
   if (absl::IsNotFound(removed)) return false;
   RETURN_IF_ERROR(removed);
@@ -47,7 +78,7 @@ absl::StatusOr<bool> RemoveIfGone(catalog::Catalog& catalog, const OpenRepositor
 
 absl::Status Tell(catalog::Catalog& catalog, const OpenRepository& repository, base::Clock& clock,
                   const RebuildReport& report) {
-  if (report.added_count == 0 && report.removed_count == 0 && report.problems.empty()) return absl::OkStatus();
+  if (report.added_count == 0 && report.removed_count == 0 && report.changed_count == 0 && report.problems.empty()) return absl::OkStatus();
   catalog::Event event;
   event.time = clock.Now();
   event.type = "CATALOG_REBUILT";
@@ -104,6 +135,20 @@ catalog::RecoveryPoint ToRecord(const repo::Manifest& manifest, const catalog::R
   return point;
 }
 
+catalog::RecoveryPointProtection ToRecord(const repo::PointProtection& from) {
+  catalog::RecoveryPointProtection to;
+  const auto time = [](absl::Time t) { return t == absl::InfinitePast() ? std::optional<absl::Time>() : t; };
+  // One whose tombstone can't be read is removed all the same.
+  if (from.removed) to.remove_time = time(from.remove_time).value_or(absl::UnixEpoch());
+  if (from.removed) to.delete_time = time(from.delete_time);
+  to.removed_by = from.removed_by;
+  to.held = from.held;
+  to.held_by = from.held_by;
+  to.hold_note = from.hold_note;
+  to.lock_until = time(from.lock_until);
+  return to;
+}
+
 absl::StatusOr<std::vector<catalog::RecoveryPoint>> PointsOfJob(const RepositorySet& repositories,
                                                                 const catalog::Job& job) {
   std::vector<catalog::RecoveryPoint> points;
@@ -125,20 +170,30 @@ absl::StatusOr<RebuildReport> RebuildCatalog(catalog::Catalog& catalog, const Op
                    catalog.Read([&](const Stores& stores) { return stores.recovery_points.Ids(repository.id); }));
   ASSIGN_OR_RETURN(repo::RecoveryPointList list, repository.repository->ListRecoveryPoints());
   RebuildReport report;
-  report.found_count = static_cast<int64_t>(list.points.size());
+  report.found_count = static_cast<int64_t>(list.points.size() + list.removed.size());
   report.problems = std::move(list.problems);
 
   std::set<RecoveryPointId> missing(rows.begin(), rows.end());
-  for (const repo::Manifest& manifest : list.points) {
-    if (missing.erase(RecoveryPointId(manifest.recovery_point_id())) > 0) continue;
-    ASSIGN_OR_RETURN(const bool added, Add(catalog, ToRecord(manifest, repository.id)));
-    report.added_count += added;
-  }
-  if (mode == RebuildMode::kFull) {
-    for (const RecoveryPointId& id : missing) {
-      ASSIGN_OR_RETURN(const bool removed, RemoveIfGone(catalog, repository, id));
-      report.removed_count += removed;
+  for (const auto* manifests : {&list.points, &list.removed}) {
+    for (const repo::Manifest& manifest : *manifests) {
+      catalog::RecoveryPoint point = ToRecord(manifest, repository.id);
+      const auto protection = list.protections.find(manifest.recovery_point_id());
+      if (protection != list.protections.end()) point.protection = ToRecord(protection->second);
+      if (missing.erase(point.id) > 0) {
+        ASSIGN_OR_RETURN(const bool changed, SetProtection(catalog, point));
+        report.changed_count += changed;
+      } else {
+        ASSIGN_OR_RETURN(const bool added, Add(catalog, point));
+        report.added_count += added;
+      }
     }
+  }
+  for (const RecoveryPointId& id : missing) {
+    // A removed point that the repository doesn't hold was deleted by a prune, whose last step a crash cut off.
+    ASSIGN_OR_RETURN(const bool was_removed, IsRemoved(catalog, id));
+    if (mode != RebuildMode::kFull && !was_removed) continue;
+    ASSIGN_OR_RETURN(const bool removed, RemoveIfGone(catalog, repository, id));
+    report.removed_count += removed;
   }
   RETURN_IF_ERROR(Tell(catalog, repository, clock, report));
   return report;

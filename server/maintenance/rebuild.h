@@ -18,6 +18,9 @@ namespace umbra::maintenance {
 // The catalog's row of a recovery point that `repository` holds.
 catalog::RecoveryPoint ToRecord(const repo::Manifest& manifest, const catalog::RepositoryId& repository);
 
+// The catalog's copy of what the repository says may be done with a point.
+catalog::RecoveryPointProtection ToRecord(const repo::PointProtection& protection);
+
 // What `job`'s repository holds of it, for jobs::RecoverJobs. Empty when there is none, or when the configuration
 // doesn't have the repository any more. Errors: those of the repository.
 absl::StatusOr<std::vector<catalog::RecoveryPoint>> PointsOfJob(const RepositorySet& repositories,
@@ -32,6 +35,7 @@ struct RebuildReport {
   int64_t found_count = 0;
   int64_t added_count = 0;
   int64_t removed_count = 0;
+  int64_t changed_count = 0;          // rows whose protection (removed, held, locked) was another
   std::vector<std::string> problems;  // manifests that can't be read; their rows stay
 };
 

@@ -1,5 +1,6 @@
 #include "storage/catalog/job_store.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "storage/base/status.h"
@@ -9,12 +10,12 @@ namespace umbra::catalog {
 namespace {
 
 #define JOB_COLUMNS                                                                                                \
-  "SELECT number, id, kind, repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, " \
+  "SELECT number, id, kind + (prune <> 0), repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, " \
   "target_host, display_name, target_folder, power_on, state, phase, wait_reason, error_reason, error_message, "   \
   "done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, attempt, "         \
   "create_time_us, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, "                   \
   "child_snapshot_only, forbid_saved_state, resume_state, downtime_us, "                                           \
-  "take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget, full_read, restore_path, overwrite FROM job "
+  "take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget, full_read, restore_path, overwrite, prune FROM job "
 
 constexpr char kInsert[] =
     "INSERT INTO job (id, kind, repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, "
@@ -22,9 +23,9 @@ constexpr char kInsert[] =
     "error_message, done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, "
     "attempt, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, child_snapshot_only, "
     "forbid_saved_state, resume_state, take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget, "
-    "full_read, restore_path, overwrite) "
+    "full_read, restore_path, overwrite, prune) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', '', '', 0, 0, 0, 0, 0, 0, NULL, 0, NULL, NULL, 0, '', ?, "
-    "?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "RETURNING number";
 constexpr char kUpdate[] =
     "UPDATE job SET state = ?, phase = ?, wait_reason = ?, error_reason = ?, error_message = ?, done_bytes = ?, "
@@ -32,12 +33,12 @@ constexpr char kUpdate[] =
     "attempt = ?, start_time_us = ?, end_time_us = ?, freeze_duration_us = ?, restored_vm_uuid = ?, revision = ?, "
     "downtime_us = ? WHERE id = ?";
 constexpr char kGet[] = JOB_COLUMNS "WHERE id = ?";
-constexpr char kListAll[] = JOB_COLUMNS "WHERE number < ?1 AND (?2 IS NULL OR kind = ?2) ORDER BY number DESC LIMIT ?3";
+constexpr char kListAll[] = JOB_COLUMNS "WHERE number < ?1 AND (?2 IS NULL OR kind + (prune <> 0) = ?2) ORDER BY number DESC LIMIT ?3";
 // The states are written out: only then does the partial index job_active serve.
 constexpr char kListActive[] = JOB_COLUMNS
-    "WHERE number < ?1 AND (?2 IS NULL OR kind = ?2) AND state NOT IN (5, 6, 7) ORDER BY number DESC LIMIT ?3";
+    "WHERE number < ?1 AND (?2 IS NULL OR kind + (prune <> 0) = ?2) AND state NOT IN (5, 6, 7) ORDER BY number DESC LIMIT ?3";
 constexpr char kActive[] =
-    "SELECT job.id, kind, state, attempt, target_host, wait_reason, job_vm.host_id, job_vm.vm_uuid "
+    "SELECT job.id, kind + (prune <> 0), state, attempt, target_host, wait_reason, job_vm.host_id, job_vm.vm_uuid "
     "FROM job LEFT JOIN job_vm ON job_vm.job_id = job.id WHERE state NOT IN (5, 6, 7) "
     "ORDER BY number, job_vm.position";
 constexpr char kCountQueued[] = "SELECT COUNT(*) FROM job WHERE state NOT IN (5, 6, 7) AND state = 1";
@@ -69,7 +70,13 @@ constexpr char kAddDamage[] =
     "SELECT ?1, COUNT(*), ?2, ?3, ?4, ?5, ?6, ?8 FROM job_damage WHERE job_id = ?1 HAVING COUNT(*) < ?7";
 constexpr char kDamage[] =
     "SELECT chunk_id, recovery_point, disk, offset_bytes, message, length_bytes FROM job_damage WHERE job_id = ? ORDER BY position";
-constexpr char kPoints[] = "SELECT id FROM recovery_point WHERE job_id = ? ORDER BY id";
+constexpr char kSetPruneResult[] =
+    "INSERT INTO job_prune_result (job_id, deleted_points, deleted_packs, freed_bytes, copied_bytes, waiting_bytes, "
+    "needed_bytes) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (job_id) DO NOTHING";
+constexpr char kPruneResult[] =
+    "SELECT deleted_points, deleted_packs, freed_bytes, copied_bytes, waiting_bytes, needed_bytes FROM job_prune_result "
+    "WHERE job_id = ?";
+constexpr char kPoints[] = "SELECT id FROM recovery_point WHERE job_id = ? AND remove_time_us IS NULL ORDER BY id";
 
 // The columns of all kinds of specification side by side.
 struct SpecColumns {
@@ -91,7 +98,11 @@ struct SpecColumns {
   bool full_read = false;
   std::string path;
   bool overwrite = false;
+  int prune = 0;  // 1: it is one, 2: a dry run
 };
+
+// As migration 0008 says: kinds beyond this are kind 3 with something else.
+int StoredKind(const JobSpec& spec) { return std::min(static_cast<int>(KindOf(spec)), 3); }
 
 SpecColumns ToColumns(const JobSpec& spec) {
   if (const auto* b = std::get_if<BackupSpec>(&spec)) {
@@ -114,6 +125,7 @@ SpecColumns ToColumns(const JobSpec& spec) {
             .path = r->path,
             .overwrite = r->overwrite};
   }
+  if (const auto* p = std::get_if<PruneSpec>(&spec)) return {.repository = p->repository, .prune = p->dry_run ? 2 : 1};
   const auto& v = std::get<VerifySpec>(spec);
   return {.repository = v.repository,
           .recovery_point = v.recovery_point,
@@ -145,6 +157,8 @@ JobSpec ReadSpec(const sqlite::Row& row) {
                          .take_cluster_offline = row.Bool(35),
                          .path = row.Text(40),
                          .overwrite = row.Bool(41)};
+    case JobKind::kPrune:
+      return PruneSpec{.repository = repository, .dry_run = row.Int(42) == 2};
     case JobKind::kVerify:
       break;
   }
@@ -196,11 +210,11 @@ absl::StatusOr<int64_t> JobStore::Insert(const Job& job) {
   int64_t number = 0;
   const SpecColumns c = ToColumns(job.spec);
   RETURN_IF_ERROR(db_.Query(
-      kInsert, [&](const sqlite::Row& row) { number = row.Int(0); }, job.id.value, KindOf(job.spec), c.repository.value,
+      kInsert, [&](const sqlite::Row& row) { number = row.Int(0); }, job.id.value, StoredKind(job.spec), c.repository.value,
       c.allow_crash_consistent, c.freeze_timeout, c.recovery_point.value, c.mode, HostOf(job.spec).value,
       c.display_name, c.target_folder, c.power_on, job.create_time, job.state, job.revision, c.child_snapshot_only,
       c.forbid_saved_state, c.resume_state, c.take_cluster_offline, c.verify_level, c.verify_time_budget,
-      c.verify_byte_budget, c.full_read, c.path, c.overwrite));
+      c.verify_byte_budget, c.full_read, c.path, c.overwrite, c.prune));
   int position = 0;
   for (const VmKey& vm : VmsOf(job.spec)) {
     RETURN_IF_ERROR(db_.Run(kInsertVm, job.id.value, position++, vm.host.value, vm.uuid));
@@ -237,6 +251,11 @@ absl::Status JobStore::AddDamage(const JobId& id, const DamagedChunk& chunk) {
                  chunk.message, kJobDamageMax, chunk.length_bytes);
 }
 
+absl::Status JobStore::SetPruneResult(const JobId& id, const PruneResult& r) {
+  return db_.Run(kSetPruneResult, id.value, r.deleted_points, r.deleted_packs, r.freed_bytes, r.copied_bytes,
+                 r.waiting_bytes, r.needed_bytes);
+}
+
 absl::Status JobStore::ReadChildren(Job& job) const {
   const std::string& id = job.id.value;
   std::vector<VmKey> vms;
@@ -270,6 +289,12 @@ absl::Status JobStore::ReadChildren(Job& job) const {
       kDamage,
       [&](const sqlite::Row& row) {
         job.damage.push_back({row.Text(0), RecoveryPointId(row.Text(1)), row.Text(2), row.Int(3), row.Text(4), row.Int(5)});
+      },
+      id));
+  RETURN_IF_ERROR(db_.Query(
+      kPruneResult,
+      [&](const sqlite::Row& row) {
+        job.prune_result = PruneResult{row.Int(0), row.Int(1), row.Int(2), row.Int(3), row.Int(4), row.Int(5)};
       },
       id));
   return db_.Query(

@@ -33,6 +33,8 @@ class JobStore {
   // Appends; beyond kJobWarningsMax (kJobDamageMax) it is dropped.
   absl::Status AddWarning(const JobId& id, const JobMessage& warning);
   absl::Status AddDamage(const JobId& id, const DamagedChunk& chunk);
+  // What a prune did; the first word counts.
+  absl::Status SetPruneResult(const JobId& id, const PruneResult& result);
 
   // NOT_FOUND / JOB_NOT_FOUND.
   absl::StatusOr<Job> Get(const JobId& id) const;

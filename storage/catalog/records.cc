@@ -10,6 +10,8 @@ std::string_view NameOf(JobKind kind) {
       return "restore";
     case JobKind::kVerify:
       return "verify";
+    case JobKind::kPrune:
+      return "prune";
   }
   return "unknown";
 }

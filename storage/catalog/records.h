@@ -168,7 +168,7 @@ struct EnrolmentToken {
 
 // ---- Jobs ----
 
-enum class JobKind { kBackup = 1, kRestore = 2, kVerify = 3 };
+enum class JobKind { kBackup = 1, kRestore = 2, kVerify = 3, kPrune = 4 };
 
 // What each state means is told beside the table in server/jobs/job_state.h.
 enum class JobState {
@@ -248,10 +248,18 @@ struct VerifySpec {
   bool operator==(const VerifySpec&) const = default;
 };
 
-using JobSpec = std::variant<BackupSpec, RestoreSpec, VerifySpec>;
+struct PruneSpec {
+  RepositoryId repository;
+  bool dry_run = false;
+
+  bool operator==(const PruneSpec&) const = default;
+};
+
+// In the order of JobKind.
+using JobSpec = std::variant<BackupSpec, RestoreSpec, VerifySpec, PruneSpec>;
 
 JobKind KindOf(const JobSpec& spec);
-// The host whose agent does the job; empty for a verification, which the daemon does itself.
+// The host whose agent does the job; empty for what the daemon does itself: verifications, prunes.
 HostId HostOf(const JobSpec& spec);
 // Virtual machines that no other job may work on meanwhile.
 std::vector<VmKey> VmsOf(const JobSpec& spec);
@@ -306,6 +314,18 @@ struct DamagedChunk {
   bool operator==(const DamagedChunk&) const = default;
 };
 
+// Units and meaning as in umbra.v1.PruneResult.
+struct PruneResult {
+  int64_t deleted_points = 0;
+  int64_t deleted_packs = 0;
+  int64_t freed_bytes = 0;
+  int64_t copied_bytes = 0;
+  int64_t waiting_bytes = 0;
+  int64_t needed_bytes = 0;
+
+  bool operator==(const PruneResult&) const = default;
+};
+
 struct Job {
   JobId id;
   int64_t number = 0;  // order of submission, from 1; set by the store
@@ -324,6 +344,7 @@ struct Job {
   absl::Duration downtime;         // zero: no virtual machine stood still
   std::string restored_vm_uuid;
   std::vector<DamagedChunk> damage;
+  std::optional<PruneResult> prune_result;
   std::vector<RecoveryPointId> recovery_points;  // that it made and that still exist; set when read
   int64_t revision = 0;                          // rises with every change; set by server/jobs
 };
@@ -375,6 +396,19 @@ struct Document {
   std::string content;
 };
 
+// What may be done with a recovery point, as its repository says.
+struct RecoveryPointProtection {
+  std::optional<absl::Time> remove_time;  // absent: it isn't removed
+  std::optional<absl::Time> delete_time;  // from when a prune may delete what was removed
+  std::string removed_by;
+  bool held = false;
+  std::string held_by;
+  std::string hold_note;
+  std::optional<absl::Time> lock_until;
+
+  bool operator==(const RecoveryPointProtection&) const = default;
+};
+
 struct RecoveryPoint {
   RecoveryPointId id;
   VmKey vm;  // or file set; at backup time: the host may be gone
@@ -395,6 +429,7 @@ struct RecoveryPoint {
   int64_t read_bytes = 0;
   int64_t new_bytes = 0;  // of chunks that the repository didn't have, before compression
   int64_t stored_bytes = 0;
+  RecoveryPointProtection protection;
   std::string configuration;        // empty in lists
   std::vector<Document> documents;  // empty in lists
 };

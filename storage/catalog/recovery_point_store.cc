@@ -9,7 +9,7 @@ namespace {
 #define POINT_COLUMNS                                                                                            \
   "SELECT id, host_id, vm_uuid, vm_display_name, repository, job_id, point_time_us, create_time_us, mechanism, " \
   "mechanism_reason, freeze_duration_us, read_bytes, stored_bytes, downtime_us, state_bytes, state_data_bytes, "      \
-  "new_bytes "                                                                                                        \
+  "new_bytes, remove_time_us, delete_time_us, removed_by, held, held_by, hold_note, lock_until_us "                                                                                                      \
   "FROM recovery_point "
 
 constexpr char kInsert[] =
@@ -27,14 +27,17 @@ constexpr char kInsertObstacle[] =
     "INSERT INTO recovery_point_obstacle (recovery_point_id, position, reason, message) VALUES (?, ?, ?, ?)";
 constexpr char kInsertDocument[] =
     "INSERT INTO recovery_point_document (recovery_point_id, position, kind, content) VALUES (?, ?, ?, ?)";
+constexpr char kSetProtection[] =
+    "UPDATE recovery_point SET remove_time_us = ?, delete_time_us = ?, removed_by = ?, held = ?, held_by = ?, "
+    "hold_note = ?, lock_until_us = ? WHERE id = ?";
 constexpr char kDelete[] = "DELETE FROM recovery_point WHERE id = ?";
 constexpr char kGet[] = POINT_COLUMNS "WHERE id = ?";
 constexpr char kListAll[] = POINT_COLUMNS
-    "WHERE (point_time_us, id) < (?1, ?2) AND (?3 = '' OR repository = ?3) "
-    "ORDER BY point_time_us DESC, id DESC LIMIT ?4";
+    "WHERE (point_time_us, id) < (?1, ?2) AND (?3 = '' OR repository = ?3) AND (?4 OR remove_time_us IS NULL) "
+    "ORDER BY point_time_us DESC, id DESC LIMIT ?5";
 constexpr char kListOfVm[] = POINT_COLUMNS
-    "WHERE (point_time_us, id) < (?1, ?2) AND (?3 = '' OR repository = ?3) AND host_id = ?4 AND vm_uuid = ?5 "
-    "ORDER BY point_time_us DESC, id DESC LIMIT ?6";
+    "WHERE (point_time_us, id) < (?1, ?2) AND (?3 = '' OR repository = ?3) AND (?4 OR remove_time_us IS NULL) "
+    "AND host_id = ?5 AND vm_uuid = ?6 ORDER BY point_time_us DESC, id DESC LIMIT ?7";
 constexpr char kIds[] = "SELECT id FROM recovery_point WHERE repository = ? ORDER BY id";
 constexpr char kIdsOfJob[] = "SELECT id FROM recovery_point WHERE job_id = ? ORDER BY id";
 constexpr char kDisks[] =
@@ -64,7 +67,14 @@ RecoveryPoint ReadPoint(const sqlite::Row& row) {
           .state_data_bytes = row.Int(15),
           .read_bytes = row.Int(11),
           .new_bytes = row.Int(16),
-          .stored_bytes = row.Int(12)};
+          .stored_bytes = row.Int(12),
+          .protection = {.remove_time = row.OptionalTime(17),
+                         .delete_time = row.OptionalTime(18),
+                         .removed_by = row.Text(19),
+                         .held = row.Bool(20),
+                         .held_by = row.Text(21),
+                         .hold_note = row.Text(22),
+                         .lock_until = row.OptionalTime(23)}};
 }
 
 }  // namespace
@@ -76,6 +86,7 @@ absl::StatusOr<bool> RecoveryPointStore::Insert(const RecoveryPoint& p) {
                           p.new_bytes));
   if (db_.ChangedRows() == 0) return false;
   RETURN_IF_ERROR(InsertChildren(p));
+  if (p.protection != RecoveryPointProtection()) RETURN_IF_ERROR(SetProtection(p.id, p.protection));
   return true;
 }
 
@@ -98,6 +109,13 @@ absl::Status RecoveryPointStore::InsertChildren(const RecoveryPoint& p) {
     RETURN_IF_ERROR(db_.Run(kInsertDocument, p.id.value, position++, d.kind, d.content));
   }
   return absl::OkStatus();
+}
+
+absl::Status RecoveryPointStore::SetProtection(const RecoveryPointId& id, const RecoveryPointProtection& p) {
+  RETURN_IF_ERROR(db_.Run(kSetProtection, p.remove_time, p.delete_time, p.removed_by, p.held, p.held_by, p.hold_note,
+                          p.lock_until, id.value));
+  if (db_.ChangedRows() != 0) return absl::OkStatus();
+  return base::Error(absl::StatusCode::kNotFound, "RECOVERY_POINT_NOT_FOUND", "no recovery point {}", id);
 }
 
 absl::Status RecoveryPointStore::Delete(const RecoveryPointId& id) {
@@ -158,8 +176,9 @@ absl::StatusOr<Page<RecoveryPoint, RecoveryPointKey>> RecoveryPointStore::List(
   const std::string repository = filter.repository.value_or(RepositoryId()).value;
   RETURN_IF_ERROR(filter.vm.has_value()
                       ? db_.Query(kListOfVm, on_row, after.point_time, after.id.value, repository,
-                                  filter.vm->host.value, filter.vm->uuid, RowLimit(options))
-                      : db_.Query(kListAll, on_row, after.point_time, after.id.value, repository, RowLimit(options)));
+                                  filter.show_removed, filter.vm->host.value, filter.vm->uuid, RowLimit(options))
+                      : db_.Query(kListAll, on_row, after.point_time, after.id.value, repository,
+                                  filter.show_removed, RowLimit(options)));
   auto page = MakePage(std::move(points), options, [](const RecoveryPoint& p) {
     return RecoveryPointKey{p.point_time, p.id};
   });

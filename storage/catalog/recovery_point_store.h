@@ -17,6 +17,7 @@ class RecoveryPointStore {
   struct Filter {
     std::optional<VmKey> vm;
     std::optional<RepositoryId> repository;
+    bool show_removed = false;
   };
 
   explicit RecoveryPointStore(sqlite::Database& db) : db_(db) {}
@@ -24,10 +25,12 @@ class RecoveryPointStore {
   // True when it is new; false, and nothing changes, when its id is there already (a commit that is finished twice, a
   // rebuild from the repository).
   absl::StatusOr<bool> Insert(const RecoveryPoint& point);
+  // What the repository says now. NOT_FOUND / RECOVERY_POINT_NOT_FOUND.
+  absl::Status SetProtection(const RecoveryPointId& id, const RecoveryPointProtection& protection);
   // NOT_FOUND / RECOVERY_POINT_NOT_FOUND.
   absl::Status Delete(const RecoveryPointId& id);
 
-  // With configuration and documents. NOT_FOUND / RECOVERY_POINT_NOT_FOUND.
+  // With configuration and documents, also of one that is removed. NOT_FOUND / RECOVERY_POINT_NOT_FOUND.
   absl::StatusOr<RecoveryPoint> Get(const RecoveryPointId& id) const;
   // Newest point_time first; without configuration and documents.
   absl::StatusOr<Page<RecoveryPoint, RecoveryPointKey>> List(const Filter& filter,

@@ -9,7 +9,7 @@ namespace {
 #define VM_COLUMNS                                                                                               \
   "SELECT host_id, uuid, display_name, state, memory_bytes, guest_agent_state, guest_agent_version, mechanism, " \
   "mechanism_reason, mechanism_message, update_time_us, "                                                        \
-  "COALESCE((SELECT id FROM recovery_point AS p WHERE p.host_id = vm.host_id AND p.vm_uuid = vm.uuid "           \
+  "COALESCE((SELECT id FROM recovery_point AS p WHERE p.host_id = vm.host_id AND p.vm_uuid = vm.uuid AND p.remove_time_us IS NULL "           \
   "ORDER BY point_time_us DESC, id DESC LIMIT 1), ''), cluster_resource, cluster_state, cluster_node FROM vm "
 
 constexpr char kTouchHost[] = "UPDATE host SET revision = revision + 1 WHERE id = ? AND revoked = 0";

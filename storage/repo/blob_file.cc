@@ -102,8 +102,12 @@ absl::StatusOr<std::vector<std::string>> FileBlobStore::List(const std::string& 
 }
 
 absl::Status FileBlobStore::Delete(const std::string& name) {
-  RETURN_IF_ERROR(fs_.Remove(PathOf(name)));
-  return fs_.SyncDirectory(base::DirectoryOf(PathOf(name)));
+  const absl::Status removed = fs_.Remove(PathOf(name));
+  if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
+  const absl::Status synced = fs_.SyncDirectory(base::DirectoryOf(PathOf(name)));
+  // Without the folder there is no such object for sure.
+  if (removed.ok() || !absl::IsNotFound(synced)) RETURN_IF_ERROR(synced);
+  return removed;
 }
 
 absl::StatusOr<uint64_t> FileBlobStore::FreeSpace() { return fs_.FreeSpace(root_); }

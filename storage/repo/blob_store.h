@@ -51,7 +51,8 @@ class BlobStore {
   virtual absl::StatusOr<std::unique_ptr<BlobReader>> Open(const std::string& name) = 0;
   // Names that begin with `prefix`, which ends with '/', sorted. None is no error.
   virtual absl::StatusOr<std::vector<std::string>> List(const std::string& prefix) = 0;
-  // Durable when OK; NOT_FOUND / FILE_NOT_FOUND when there is none.
+  // Durable when OK; NOT_FOUND / FILE_NOT_FOUND when there is none: that is durable as well, also when an earlier deletion
+  // had an error.
   virtual absl::Status Delete(const std::string& name) = 0;
   // Bytes that can still be written; UINT64_MAX when there is no such limit.
   virtual absl::StatusOr<uint64_t> FreeSpace() = 0;

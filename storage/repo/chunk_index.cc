@@ -17,6 +17,10 @@ constexpr uint64_t kMergeRatio = 4;
 constexpr size_t kMergeRunsMin = 4;
 // Blocks read at a time from each run that is merged.
 constexpr uint64_t kMergeReadBlocks = 64;
+// A run with entries of swept packs is written again when it is this small (56 MB), or when one in kRewrittenShare of its packs
+// is swept: a lookup that meets such an entry costs a read for nothing, writing a large run costs more.
+constexpr uint64_t kAlwaysRewrittenMax = 1'000'000;
+constexpr uint64_t kRewrittenShare = 10;
 
 ChunkLocation LocationOf(const PackSlot& slot, uint32_t pack) {
   return {pack, slot.offset, slot.stored_length, slot.plain_length, slot.codec, CheckOf(slot.stored_hash)};
@@ -63,18 +67,19 @@ class PackTable {
 
 }  // namespace
 
-absl::Status ChunkIndex::Load() {
+absl::Status ChunkIndex::Load(const std::set<PackId>& swept) {
   RETURN_IF_ERROR(quarantine_.Load());
   ASSIGN_OR_RETURN(const auto run_names, store_.List(kIndexPrefix));
   ASSIGN_OR_RETURN(const auto pack_names, store_.List(kPackPrefix));
   std::vector<PackId> present;
   for (const std::string& name : pack_names) {
     PackId id;
-    if (ParsePackName(name, id)) present.push_back(id);
+    if (ParsePackName(name, id) && !swept.contains(id)) present.push_back(id);
   }
   {
     absl::MutexLock lock(&mu_);
-    for (const PackId& id : present) RegisterLocked({id, 0, 0}, true);
+    for (const PackId& id : present) RegisterLocked({id, 0, 0}, PackState::kPresent);
+    for (const PackId& id : swept) RegisterLocked({id, 0, 0}, PackState::kSwept);
   }
   for (const auto& [id, damage] : quarantine_.All()) {
     if (std::ranges::find(present, id) == present.end()) quarantine_.Forget(id);
@@ -96,8 +101,13 @@ absl::Status ChunkIndex::LoadRuns(const std::vector<std::string>& names) {
     }
     const bool damaged = run.status().code() == absl::StatusCode::kDataLoss;
     if (!run.ok() && !damaged) return run.status();
+    const auto is_swept = [this](const PackId& id) {
+      absl::ReaderMutexLock lock(&mu_);
+      const auto at = pack_numbers_.find(id);
+      return at != pack_numbers_.end() && packs_[at->second].state == PackState::kSwept;
+    };
     const bool superseded = run.ok() && !(*run)->packs().empty() && std::ranges::all_of((*run)->packs(), [&](const IndexPack& pack) {
-      return covered.contains(pack.id);
+      return covered.contains(pack.id) || is_swept(pack.id);
     });
     if (damaged || superseded) {
       base::Log("repo")->warn("index run dropped run={} reason={}", *name, damaged ? "damaged" : "superseded");
@@ -111,7 +121,7 @@ absl::Status ChunkIndex::LoadRuns(const std::vector<std::string>& names) {
     auto open = std::make_shared<OpenRun>();
     for (const IndexPack& pack : (*run)->packs()) {
       covered.insert(pack.id);
-      open->packs.push_back(RegisterLocked(pack, false));
+      open->packs.push_back(RegisterLocked(pack, PackState::kMissing));
     }
     open->run = *std::move(run);
     loaded.push_back(std::move(open));
@@ -159,7 +169,7 @@ absl::Status ChunkIndex::LoadUnindexedPacks(const std::vector<PackId>& ids) {
     base::Log("repo")->error("pack not readable pack={} error={}", base::ToHex(id), base::Describe(contents.status()));
     absl::MutexLock lock(&mu_);
     unreadable_packs_.push_back(fmt::format("{}: {}", PackName(id), base::MessageOf(contents.status())));
-    packs_[pack_numbers_.at(id)].present = false;
+    packs_[pack_numbers_.at(id)].state = PackState::kMissing;
   }
   if (missing.empty()) return absl::OkStatus();
   base::Log("repo")->info("packs indexed count={}", missing.size());
@@ -170,20 +180,25 @@ absl::Status ChunkIndex::LoadUnindexedPacks(const std::vector<PackId>& ids) {
   return absl::OkStatus();
 }
 
-uint32_t ChunkIndex::RegisterLocked(const IndexPack& pack, bool present) {
+uint32_t ChunkIndex::RegisterLocked(const IndexPack& pack, PackState state) {
   const auto [at, added] = pack_numbers_.try_emplace(pack.id, static_cast<uint32_t>(packs_.size()));
-  if (added) packs_.push_back({pack, present});
+  if (added) packs_.emplace_back();
   Pack& known = packs_[at->second];
   if (known.info.size_bytes == 0) known.info = pack;
-  known.present |= present;
+  if (known.state == PackState::kMissing) known.state = state;
   return at->second;
 }
 
-void ChunkIndex::AddPack(const IndexPack& pack, const std::vector<PackSlot>& slots) {
+void ChunkIndex::AddPack(const IndexPack& pack, const std::vector<PackSlot>& slots, PackLease* lease) {
   bool many = false;
   {
     absl::MutexLock lock(&mu_);
-    const uint32_t number = RegisterLocked(pack, true);
+    const uint32_t number = RegisterLocked(pack, PackState::kPresent);
+    packs_[number].used_epoch = epoch_;
+    if (lease != nullptr) {
+      absl::MutexLock leasing(&lease->mu_);
+      if (lease->packs_.insert(number).second) ++packs_[number].pins;
+    }
     recent_.packs.push_back(number);
     for (const PackSlot& slot : slots) RememberLocked(slot.id, LocationOf(slot, number));
     many = recent_.chunks.size() >= unindexed_chunks_max_;
@@ -220,7 +235,7 @@ std::shared_ptr<const ChunkIndex::Runs> ChunkIndex::runs() const {
 std::optional<ChunkLocation> ChunkIndex::Locate(const OpenRun& run, const IndexEntry& entry) const {
   const uint32_t number = run.packs[entry.pack];
   absl::ReaderMutexLock lock(&mu_);
-  if (!packs_[number].present) return std::nullopt;
+  if (!packs_[number].IsReadable()) return std::nullopt;
   return ChunkLocation{number, entry.offset, entry.stored_length, entry.plain_length, entry.codec, entry.check};
 }
 
@@ -240,6 +255,7 @@ class BestCopy {
     return trust_ == Quarantine::Trust::kSound;
   }
   const std::optional<ChunkLocation>& best() const { return best_; }
+  void Clear() { best_.reset(); }
 
  private:
   const ChunkIndex& index_;
@@ -250,14 +266,29 @@ class BestCopy {
 }  // namespace
 
 absl::StatusOr<std::optional<ChunkLocation>> ChunkIndex::Find(const ChunkId& id) const {
+  while (true) {
+    uint64_t sweeps = 0;
+    ASSIGN_OR_RETURN(const auto location, FindOnce(id, sweeps));
+    if (location.has_value()) return location;
+    // A pack that was swept since the runs were fetched may have had it; it was copied to another before, which the next
+    // look finds.
+    absl::ReaderMutexLock lock(&mu_);
+    if (sweeps == sweeps_) return location;
+  }
+}
+
+absl::StatusOr<std::optional<ChunkLocation>> ChunkIndex::FindOnce(const ChunkId& id, uint64_t& sweeps) const {
   std::optional<ChunkLocation> recent, flushing;
   std::shared_ptr<const Runs> runs;
   {
     absl::ReaderMutexLock lock(&mu_);
-    if (const auto at = recent_.chunks.find(id); at != recent_.chunks.end()) recent = at->second;
-    if (flushing_ != nullptr) {
-      if (const auto at = flushing_->chunks.find(id); at != flushing_->chunks.end()) flushing = at->second;
-    }
+    sweeps = sweeps_;
+    const auto look = [&](const Unindexed& table, std::optional<ChunkLocation>& found) ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+      const auto at = table.chunks.find(id);
+      if (at != table.chunks.end() && packs_[at->second.pack].IsReadable()) found = at->second;
+    };
+    look(recent_, recent);
+    if (flushing_ != nullptr) look(*flushing_, flushing);
     runs = runs_;
   }
   BestCopy copy(*this);
@@ -282,7 +313,15 @@ absl::StatusOr<std::optional<ChunkLocation>> ChunkIndex::FindHealthy(const Chunk
 bool ChunkIndex::KnowsOfDamage() const {
   absl::ReaderMutexLock lock(&mu_);
   return !quarantine_.empty() || !unreadable_packs_.empty() ||
-         std::ranges::any_of(packs_, [](const Pack& pack) { return !pack.present; });
+         std::ranges::any_of(packs_, [](const Pack& pack) { return pack.state == PackState::kMissing; });
+}
+
+absl::StatusOr<std::optional<ChunkLocation>> ChunkIndex::FindAndPin(const ChunkId& id, PackLease& lease) {
+  while (true) {
+    ASSIGN_OR_RETURN(const auto location, FindHealthy(id));
+    if (!location.has_value() || Pin(location->pack, lease)) return location;
+    // Swept between the two: it isn't found again.
+  }
 }
 
 void ChunkIndex::MarkDamaged(const ChunkId& id, const ChunkLocation& location) {
@@ -293,7 +332,7 @@ void ChunkIndex::MarkDamaged(const ChunkId& id, const ChunkLocation& location) {
 
 void ChunkIndex::MarkGone(uint32_t pack) {
   absl::MutexLock lock(&mu_);
-  packs_[pack].present = false;
+  if (packs_[pack].state != PackState::kSwept) packs_[pack].state = PackState::kMissing;
   // Look-ups in runs ask whether the pack is there; these don't.
   absl::erase_if(recent_.chunks, [pack](const auto& entry) { return entry.second.pack == pack; });
   std::erase(recent_.packs, pack);
@@ -344,7 +383,7 @@ absl::Status ChunkIndex::Install(const std::string& name, const Runs& replaced) 
   auto open = std::make_shared<OpenRun>();
   ASSIGN_OR_RETURN(open->run, IndexRun::Load(store_, name, repository_));
   absl::MutexLock lock(&mu_);
-  for (const IndexPack& pack : open->run->packs()) open->packs.push_back(RegisterLocked(pack, false));
+  for (const IndexPack& pack : open->run->packs()) open->packs.push_back(RegisterLocked(pack, PackState::kMissing));
   Runs next{std::move(open)};
   for (const auto& run : *runs_) {
     if (std::find(replaced.begin(), replaced.end(), run) == replaced.end()) next.push_back(run);
@@ -476,7 +515,7 @@ std::vector<uint32_t> ChunkIndex::PresentPacks() const {
   absl::ReaderMutexLock lock(&mu_);
   std::vector<uint32_t> numbers;
   for (uint32_t number = 0; number < packs_.size(); ++number) {
-    if (packs_[number].present) numbers.push_back(number);
+    if (packs_[number].IsReadable()) numbers.push_back(number);
   }
   return numbers;
 }
@@ -491,7 +530,7 @@ std::vector<std::string> ChunkIndex::unreadable_packs() const {
   std::vector<std::string> names = unreadable_packs_;
   for (const Pack& pack : packs_) {
     const bool listed = std::ranges::any_of(unreadable_packs_, [&](const auto& n) { return n.starts_with(PackName(pack.info.id)); });
-    if (!pack.present && !listed) names.push_back(PackName(pack.info.id) + ": the file is gone");
+    if (pack.state == PackState::kMissing && !listed) names.push_back(PackName(pack.info.id) + ": the file is gone");
   }
   return names;
 }
@@ -522,7 +561,7 @@ IndexStats ChunkIndex::Stats() const {
   absl::ReaderMutexLock lock(&mu_);
   IndexStats stats;
   for (const Pack& pack : packs_) {
-    if (!pack.present) continue;
+    if (!pack.IsReadable()) continue;
     ++stats.pack_count;
     stats.stored_bytes += pack.info.size_bytes;
   }
@@ -538,6 +577,202 @@ IndexStats ChunkIndex::Stats() const {
   count(recent_.chunks);
   if (flushing_ != nullptr) count(flushing_->chunks);
   return stats;
+}
+
+// --- what becomes of packs ---
+
+PackLease::~PackLease() { index_.Release(*this); }
+
+std::unique_ptr<PackLease> ChunkIndex::BeginLease() {
+  absl::MutexLock lock(&mu_);
+  leases_.insert(++epoch_);
+  return std::unique_ptr<PackLease>(new PackLease(*this, epoch_));
+}
+
+void ChunkIndex::Release(PackLease& lease) {
+  absl::MutexLock lock(&mu_);
+  absl::MutexLock leasing(&lease.mu_);
+  for (const uint32_t number : lease.packs_) {
+    --packs_[number].pins;
+    // What the session committed since a prune began may be unknown to that prune.
+    packs_[number].used_epoch = epoch_;
+  }
+  leases_.erase(lease.begin_);
+}
+
+bool ChunkIndex::Pin(uint32_t number, PackLease& lease) {
+  {
+    absl::MutexLock leasing(&lease.mu_);
+    if (lease.packs_.contains(number)) return true;
+  }
+  absl::MutexLock lock(&mu_);
+  Pack& pack = packs_[number];
+  if (!pack.IsReadable()) return false;
+  pack.state = PackState::kPresent;  // also one that was condemned
+  pack.used_epoch = epoch_;
+  absl::MutexLock leasing(&lease.mu_);
+  if (lease.packs_.insert(number).second) ++pack.pins;
+  return true;
+}
+
+PackState ChunkIndex::StateOf(uint32_t pack) const {
+  absl::ReaderMutexLock lock(&mu_);
+  return packs_[pack].state;
+}
+
+uint64_t ChunkIndex::BeginPrune() {
+  absl::MutexLock lock(&mu_);
+  return ++epoch_;
+}
+
+bool ChunkIndex::IsCondemnable(uint32_t pack, uint64_t epoch) const {
+  absl::ReaderMutexLock lock(&mu_);
+  return IsCondemnableLocked(packs_[pack], epoch);
+}
+
+bool ChunkIndex::Condemn(uint32_t number, uint64_t epoch, absl::Duration now) {
+  absl::MutexLock lock(&mu_);
+  Pack& pack = packs_[number];
+  if (!IsCondemnableLocked(pack, epoch)) return false;
+  pack.state = PackState::kCondemned;
+  pack.condemned_epoch = ++epoch_;
+  pack.condemned_at = now;
+  return true;
+}
+
+uint64_t ChunkIndex::CondemnedBytes() const {
+  absl::ReaderMutexLock lock(&mu_);
+  uint64_t bytes = 0;
+  for (const Pack& pack : packs_) bytes += pack.state == PackState::kCondemned ? pack.info.size_bytes : 0;
+  return bytes;
+}
+
+std::vector<uint32_t> ChunkIndex::TakeSweepable(absl::Duration now, absl::Duration grace) {
+  std::vector<uint32_t> taken;
+  absl::MutexLock lock(&mu_);
+  const uint64_t oldest_lease = leases_.empty() ? UINT64_MAX : *leases_.begin();
+  for (uint32_t number = 0; number < packs_.size(); ++number) {
+    Pack& pack = packs_[number];
+    if (pack.state != PackState::kCondemned || oldest_lease < pack.condemned_epoch || now - pack.condemned_at < grace) continue;
+    pack.state = PackState::kSwept;
+    taken.push_back(number);
+  }
+  sweeps_ += taken.empty() ? 0 : 1;
+  return taken;
+}
+
+void ChunkIndex::GiveBack(std::span<const uint32_t> packs) {
+  absl::MutexLock lock(&mu_);
+  for (const uint32_t number : packs) packs_[number].state = PackState::kCondemned;
+}
+
+std::set<PackId> ChunkIndex::NamedSweptPacks() const {
+  std::set<PackId> named;
+  absl::ReaderMutexLock lock(&mu_);
+  const auto add = [&](const std::vector<uint32_t>& numbers) ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    for (const uint32_t number : numbers) {
+      if (packs_[number].state == PackState::kSwept) named.insert(packs_[number].info.id);
+    }
+  };
+  add(recent_.packs);
+  if (flushing_ != nullptr) add(flushing_->packs);
+  for (const auto& run : *runs_) add(run->packs);
+  return named;
+}
+
+bool ChunkIndex::IsWorthRewriting(const OpenRun& run) const {
+  absl::ReaderMutexLock lock(&mu_);
+  uint64_t swept = 0;
+  for (const uint32_t number : run.packs) swept += packs_[number].state == PackState::kSwept ? 1 : 0;
+  return swept > 0 && (run.run->entry_count() <= kAlwaysRewrittenMax || swept * kRewrittenShare >= run.packs.size());
+}
+
+absl::Status ChunkIndex::DropSweptEntries() {
+  absl::MutexLock writing(&write_mu_);
+  const auto all = runs();
+  for (const auto& run : *all) {
+    if (IsWorthRewriting(*run)) RETURN_IF_ERROR(base::Annotate(Rewrite(run), "rewrite index run {}", run->run->name()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ChunkIndex::Rewrite(const std::shared_ptr<const OpenRun>& old) {
+  std::string name;
+  RETURN_IF_ERROR(WriteMerged({old}, old->run->sequence(), name));
+  auto open = std::make_shared<OpenRun>();
+  ASSIGN_OR_RETURN(open->run, IndexRun::Load(store_, name, repository_));
+  {
+    absl::MutexLock lock(&mu_);
+    for (const IndexPack& pack : open->run->packs()) open->packs.push_back(RegisterLocked(pack, PackState::kMissing));
+    Runs next = *runs_;
+    const auto at = std::ranges::find(next, old);
+    if (open->packs.empty()) {
+      next.erase(at);
+    } else {
+      *at = open;
+    }
+    runs_ = std::make_shared<const Runs>(std::move(next));
+  }
+  RETURN_IF_ERROR(store_.Delete(old->run->name()));
+  return open->packs.empty() ? store_.Delete(name) : absl::OkStatus();
+}
+
+IndexSnapshot::IndexSnapshot(const ChunkIndex& index) : index_(index) {
+  absl::ReaderMutexLock lock(&index.mu_);
+  for (const ChunkIndex::Pack& pack : index.packs_) states_.push_back(pack.state);
+  runs_ = index.runs_;
+  for (const auto* table : {&index.recent_, index.flushing_.get()}) {
+    if (table != nullptr) unindexed_.insert(unindexed_.end(), table->chunks.begin(), table->chunks.end());
+  }
+  // Stable: of two places the younger, from recent_, comes first.
+  std::stable_sort(unindexed_.begin(), unindexed_.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  chunk_count_max_ = unindexed_.size();
+  for (const auto& run : *runs_) chunk_count_max_ += run->run->entry_count();
+}
+
+absl::Status IndexSnapshot::ForEach(const std::function<absl::Status(const ChunkId&, const ChunkLocation&)>& visit) const {
+  // Newest first, as the index looks: of equal ids the first that can be read is the one.
+  struct Input {
+    const ChunkIndex::OpenRun* run;
+    RunCursor cursor;
+  };
+  std::vector<Input> inputs;
+  for (const auto& run : *runs_) {
+    Input input{run.get(), RunCursor(*run->run)};
+    ASSIGN_OR_RETURN(const bool more, input.cursor.Next());
+    if (more) inputs.push_back(std::move(input));
+  }
+  size_t next = 0;
+  // The copies of one chunk come one after another, the youngest first; of these, the one that readers would take.
+  std::optional<ChunkId> current;
+  BestCopy best(index_);
+  const auto show = [&]() -> absl::Status {
+    return current.has_value() ? visit(*current, *best.best()) : absl::OkStatus();
+  };
+  const auto offer = [&](const ChunkId& id, const ChunkLocation& at) -> absl::Status {
+    if (!IsReadable(at.pack)) return absl::OkStatus();
+    if (current != id) {
+      RETURN_IF_ERROR(show());
+      current = id;
+      best.Clear();
+    }
+    best.Offer(at);
+    return absl::OkStatus();
+  };
+  const auto by_id = [](const Input& a, const Input& b) { return a.cursor.entry().id < b.cursor.entry().id; };
+  while (next < unindexed_.size() || !inputs.empty()) {
+    const auto least = std::min_element(inputs.begin(), inputs.end(), by_id);
+    if (least == inputs.end() || (next < unindexed_.size() && unindexed_[next].first <= least->cursor.entry().id)) {
+      RETURN_IF_ERROR(offer(unindexed_[next].first, unindexed_[next].second));
+      ++next;
+      continue;
+    }
+    const IndexEntry& e = least->cursor.entry();
+    RETURN_IF_ERROR(offer(e.id, {least->run->packs[e.pack], e.offset, e.stored_length, e.plain_length, e.codec, e.check}));
+    ASSIGN_OR_RETURN(const bool more, least->cursor.Next());
+    if (!more) inputs.erase(least);
+  }
+  return show();
 }
 
 }  // namespace umbra::repo

@@ -89,11 +89,21 @@ absl::StatusOr<std::shared_ptr<const OpenPack>> PackCache::OpenKeyed(uint32_t pa
   const auto open = std::make_shared<const OpenPack>(OpenPack{std::move(blob), std::move(key)});
   if (!keep) return open;
   absl::MutexLock lock(&mu_);
+  if (index_.StateOf(pack) == PackState::kSwept) return open;  // Forget was here already
   if (entries_.size() == kOpenPacksMax) {
     entries_.erase(std::ranges::min_element(entries_, {}, &Entry::last_use));
   }
   entries_.push_back({pack, ++uses_, open});
   return open;
+}
+
+void PackCache::Forget(uint32_t pack) {
+  absl::MutexLock lock(&mu_);
+  std::erase_if(entries_, [&](const Entry& entry) { return entry.pack == pack; });
+}
+
+bool WasMoved(const ChunkIndex& index, const ChunkLocation& location, const absl::Status& status) {
+  return base::ReasonOf(status) == "CHUNK_MISSING" && index.StateOf(location.pack) == PackState::kSwept;
 }
 
 const std::vector<FetchedChunk>& ChunkReader::Fetch(std::span<const ChunkId> ids,
@@ -176,6 +186,7 @@ absl::StatusOr<base::Bytes> ChunkReader::FetchPlain(const ChunkId& id, uint32_t 
   ASSIGN_OR_RETURN(const auto location, index_.Find(id));
   if (!location.has_value()) return ChunkMissing(id);
   const FetchedChunk& fetched = Fetch({&id, 1}, {&*location, 1})[0];
+  if (WasMoved(index_, *location, fetched.status)) return FetchPlain(id, plain_length);
   base::Bytes plain;
   absl::Status status = fetched.status;
   if (status.ok()) status = OpenChunk(hasher_, id, location->codec, plain_length, fetched.stored, plain_, plain);

@@ -31,6 +31,8 @@ class PackCache {
   absl::StatusOr<std::shared_ptr<const OpenPack>> OpenKeyed(uint32_t pack);
   // Only its bytes, for which no key is needed.
   absl::StatusOr<std::shared_ptr<BlobReader>> Open(uint32_t pack);
+  // The pack's file was deleted: lets go of it, so that its space is free.
+  void Forget(uint32_t pack);
 
  private:
   struct Entry {
@@ -101,6 +103,10 @@ class ChunkReader {
 // Errors are those of Fetch, and of writing.
 absl::Status CopyChunk(ChunkReader& reader, const ChunkId& id, const ChunkLocation& from, const ChunkHasher* hasher,
                        PackWriter& to);
+
+// Whether `status`, of a fetch from `location`, only says that a prune took the pack away since the chunk was located there. It is
+// somewhere else now, or nobody needs it any more: locate it again.
+bool WasMoved(const ChunkIndex& index, const ChunkLocation& location, const absl::Status& status);
 
 // The error of a chunk that the index doesn't know.
 absl::Status ChunkMissing(const ChunkId& id);

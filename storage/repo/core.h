@@ -12,8 +12,12 @@
 #include "storage/repo/chunk_reader.h"
 #include "storage/repo/chunks_in_flight.h"
 #include "storage/repo/key_store.h"
+#include "storage/repo/pack_sweeper.h"
+#include "storage/repo/point_states.h"
 #include "storage/repo/point_store.h"
 #include "storage/repo/repository.h"
+#include "storage/repo/repository_time.h"
+#include "storage/repo/space_reserve.h"
 
 namespace umbra::repo {
 
@@ -33,7 +37,11 @@ struct Core {
         hasher(info.id_suite, base::AsBytes(info.id_key)),
         index(*store, random, uuid, options.unindexed_chunks_max),
         packs(*store, index, keys(), uuid),
-        points(*store, random, keys(), uuid) {}
+        points(*store, random, keys(), uuid),
+        time(*store, clock, hasher, info.uuid),
+        reserve(*store, random, options.reserve_bytes),
+        states(*store, points, base_holds, time, reserve, hasher, info.uuid),
+        sweeper(*store, clock, random, index, packs, reserve, hasher, info.uuid) {}
 
   const DataKeys& keys() const { return key_store->data_keys(); }
 
@@ -51,6 +59,10 @@ struct Core {
   PackCache packs;
   PointStore points;
   BaseHolds base_holds;
+  RepositoryTime time;
+  SpaceReserve reserve;
+  PointStates states;
+  PackSweeper sweeper;
 };
 
 }  // namespace umbra::repo

@@ -81,6 +81,13 @@ absl::StatusOr<std::vector<DiskChunk>> StoredDiskReader::Next(uint64_t limit_byt
   for (size_t i = 0; i < chunks.size(); ++i) {
     chunks[i].chunk.data = fetched[i].stored;
     if (fetched[i].status.ok()) continue;
+    if (WasMoved(index_, locations[i], fetched[i].status)) {
+      // What lies before goes out, and the rest is located again.
+      next_ = chunks[i].offset_bytes / map_.geometry().LengthOf(0);
+      if (i == 0) return Next(limit_bytes);
+      chunks.resize(i);
+      return chunks;
+    }
     const ChunkId id = chunks[i].chunk.id;
     if (base::ReasonOf(fetched[i].status) == "CHUNK_DAMAGED") index_.MarkDamaged(id, locations[i]);
     end = chunks[i].offset_bytes / map_.geometry().LengthOf(0);

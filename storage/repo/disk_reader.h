@@ -8,6 +8,7 @@
 
 #include "storage/repo/chunk_reader.h"
 #include "storage/repo/disk_map.h"
+#include "storage/repo/point_states.h"
 
 namespace umbra::repo {
 
@@ -24,6 +25,9 @@ class StoredDiskReader final : public DiskReader {
   uint64_t chunk_count() const override { return map_.geometry().chunk_count(); }
   absl::Status Seek(uint64_t chunk) override;
   absl::StatusOr<std::vector<DiskChunk>> Next(uint64_t limit_bytes) override;
+
+  // The reader's point isn't deleted as long as the reader lives.
+  void Keep(PointUse use) { use_ = std::move(use); }
 
   // The chunk at which the last error happened.
   const ChunkId& failed_chunk() const { return failed_; }
@@ -44,6 +48,7 @@ class StoredDiskReader final : public DiskReader {
   DiskMapCursor map_;
   uint64_t next_ = 0;
   ChunkId failed_;
+  PointUse use_;
 };
 
 }  // namespace umbra::repo

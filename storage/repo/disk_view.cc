@@ -217,10 +217,15 @@ absl::Status StoredDiskView::Load(std::vector<Piece>& pieces, Lane& lane) {
     ids.push_back(piece.id);
     locations.push_back(location);
   }
+  std::vector<Piece*> moved;
   const auto& fetched = lane.reader.Fetch(ids, locations);
   for (size_t i = 0; i < wanted.size(); ++i) {
     Piece& piece = *wanted[i];
     absl::Status status = fetched[i].status;
+    if (WasMoved(index_, locations[i], status)) {
+      moved.push_back(&piece);
+      continue;
+    }
     if (status.ok()) {
       status = OpenChunkInto(hasher_, piece.id, locations[i].codec, fetched[i].stored, piece.plain);
       if (!status.ok()) status = base::MakeError(absl::StatusCode::kDataLoss, "CHUNK_DAMAGED", base::MessageOf(status));
@@ -229,6 +234,15 @@ absl::Status StoredDiskView::Load(std::vector<Piece>& pieces, Lane& lane) {
     if (!status.ok()) status = AtPlace(status, piece.id, piece.chunk);
     first_error.Update(status);
     Settle(piece, status);
+  }
+  // A prune copied these to another pack since they were located.
+  for (Piece* const piece : moved) {
+    const auto plain = lane.reader.FetchPlain(piece->id, static_cast<uint32_t>(piece->plain.size()));
+    absl::Status status = plain.status();
+    if (status.ok()) std::memcpy(piece->plain.data(), plain->data(), plain->size());
+    if (!status.ok()) status = AtPlace(status, piece->id, piece->chunk);
+    first_error.Update(status);
+    Settle(*piece, status);
   }
   return first_error;
 }

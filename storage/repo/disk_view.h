@@ -21,6 +21,7 @@
 #include "storage/base/aligned_buffer.h"
 #include "storage/repo/chunk_reader.h"
 #include "storage/repo/disk_map.h"
+#include "storage/repo/point_states.h"
 
 namespace umbra::repo {
 
@@ -30,6 +31,9 @@ class StoredDiskView final : public DiskView {
   StoredDiskView(PackCache& packs, ChunkIndex& index, const ChunkHasher& hasher, const DiskGeometry& geometry,
                  std::vector<ChunkId> pages, std::string name, const DiskViewOptions& options);
   ~StoredDiskView() override;
+
+  // The view's point isn't deleted as long as the view lives.
+  void Keep(PointUse use) { use_ = std::move(use); }
 
   uint64_t capacity_bytes() const override { return geometry_.capacity_bytes(); }
   absl::Status ReadAt(uint64_t offset_bytes, base::MutableBytes out) override;
@@ -133,6 +137,7 @@ class StoredDiskView final : public DiskView {
   std::deque<Ahead> ahead_ ABSL_GUARDED_BY(ahead_mu_);
   bool stop_ ABSL_GUARDED_BY(ahead_mu_) = false;
   std::vector<std::jthread> threads_;
+  PointUse use_;
 };
 
 }  // namespace umbra::repo

@@ -52,6 +52,10 @@ absl::Status PointStore::Publish(const std::vector<Point>& points) {
   absl::Status status;
   if (encoded.size() > 1) {
     commit = fmt::format("{}{}.commit", kCommitPrefix, random_.Uuid());
+    {
+      absl::MutexLock lock(&mu_);
+      for (const EncodedPoint& point : encoded) open_commits_[commit].insert(point.id);
+    }
     status = store_.PutIfAbsent(commit, base::AsBytes(EncodeCommit(encoded)));
   }
   if (status.ok()) status = PutAll(encoded);
@@ -63,8 +67,15 @@ absl::Status PointStore::Publish(const std::vector<Point>& points) {
   // All points are there; a commit that stays is finished, without effect, at the next opening.
   if (const auto deleted = store_.Delete(commit); !deleted.ok()) {
     base::Log("repo")->warn("commit not deleted commit={} error={}", commit, base::Describe(deleted));
+  } else {
+    ForgetCommit(commit);
   }
   return absl::OkStatus();
+}
+
+void PointStore::ForgetCommit(const std::string& commit) {
+  absl::MutexLock lock(&mu_);
+  open_commits_.erase(commit);
 }
 
 void PointStore::TakeBack(const std::vector<EncodedPoint>& points, const std::string& commit) {
@@ -78,7 +89,7 @@ void PointStore::TakeBack(const std::vector<EncodedPoint>& points, const std::st
   bool all_gone = true;
   for (const EncodedPoint& point : points) all_gone &= gone(PointName(point.id));
   // While one of the points may be there, the commit stays: the next opening then shows all of them, not a part.
-  if (all_gone && !commit.empty()) gone(commit);
+  if (all_gone && !commit.empty() && gone(commit)) ForgetCommit(commit);
 }
 
 absl::StatusOr<std::vector<std::string>> PointStore::List() {
@@ -115,8 +126,41 @@ absl::StatusOr<uint64_t> PointStore::SizeOf(const std::string& id) {
 
 absl::Status PointStore::Remove(const std::string& id) {
   if (!IsUuidText(id)) return NoPoint(id);
+  {
+    absl::MutexLock lock(&mu_);
+    for (const auto& [commit, points] : open_commits_) {
+      if (!points.contains(id)) continue;
+      return base::Error(absl::StatusCode::kUnavailable, "RECOVERY_POINT_BUSY", "recovery point {} is in {}, which isn't over", id,
+                         commit);
+    }
+  }
   const absl::Status deleted = store_.Delete(PointName(id));
   return absl::IsNotFound(deleted) ? NoPoint(id) : base::Annotate(deleted, "remove recovery point {}", id);
+}
+
+absl::StatusOr<std::vector<Point>> PointStore::ReadCommits() {
+  std::vector<Point> points;
+  ASSIGN_OR_RETURN(const auto names, store_.List(kCommitPrefix));
+  for (const std::string& name : names) {
+    const auto bytes = store_.Get(name, kPointSizeMax);
+    if (absl::IsNotFound(bytes.status())) continue;
+    RETURN_IF_ERROR(bytes.status());
+    const auto encoded = DecodeCommit(*bytes);
+    if (!encoded.ok()) continue;  // rot: it can't be finished either
+    for (const EncodedPoint& point : *encoded) {
+      ASSIGN_OR_RETURN(points.emplace_back(), DecodePoint(repository_, point.bytes));
+    }
+  }
+  return points;
+}
+
+absl::Status PointStore::MakeDeletionsDurable() {
+  // Names that are never there: a NOT_FOUND is durable for its whole folder. A commit under way stays.
+  for (const char* prefix : {kCommitPrefix, kPointPrefix}) {
+    const absl::Status none = store_.Delete(fmt::format("{}none.none", prefix));
+    if (!absl::IsNotFound(none)) RETURN_IF_ERROR(none);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace umbra::repo

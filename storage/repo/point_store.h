@@ -2,10 +2,14 @@
 #ifndef UMBRA_STORAGE_REPO_POINT_STORE_H_
 #define UMBRA_STORAGE_REPO_POINT_STORE_H_
 
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "storage/base/random.h"
 #include "storage/repo/blob_store.h"
 #include "storage/repo/format.h"
@@ -30,16 +34,28 @@ class PointStore {
   absl::StatusOr<Point> Read(const std::string& id);
   // Bytes of the point's object; errors as Read.
   absl::StatusOr<uint64_t> SizeOf(const std::string& id);
+  // Durable. UNAVAILABLE / RECOVERY_POINT_BUSY while a commit that names the point isn't over.
   absl::Status Remove(const std::string& id);
+
+  // Points of commits that aren't finished: they are not visible yet, but will be at the next opening. Call it before List: a
+  // commit that disappears meanwhile has made its points visible.
+  absl::StatusOr<std::vector<Point>> ReadCommits();
+  // What was deleted before can't come back with a power cut.
+  absl::Status MakeDeletionsDurable();
 
  private:
   absl::Status PutAll(const std::vector<EncodedPoint>& points);
+  void ForgetCommit(const std::string& commit);
   void TakeBack(const std::vector<EncodedPoint>& points, const std::string& commit);
 
   BlobStore& store_;
   base::Random& random_;
   const DataKeys& keys_;
   const RawUuid repository_;
+
+  absl::Mutex mu_;
+  // Commits whose object may be there, with the points that they name.
+  std::map<std::string, std::set<std::string>> open_commits_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace umbra::repo

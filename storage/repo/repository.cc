@@ -1,15 +1,19 @@
 #include "storage/repo/repository.h"
 
 #include <algorithm>
+#include <atomic>
 #include <map>
+#include <set>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/cleanup/cleanup.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 #include "storage/repo/blob_file.h"
 #include "storage/repo/core.h"
 #include "storage/repo/disk_reader.h"
 #include "storage/repo/disk_view.h"
+#include "storage/repo/prune.h"
 #include "storage/repo/upload_session.h"
 #include "storage/repo/verify.h"
 
@@ -30,7 +34,14 @@ class StoredRepository final : public Repository {
   // Heals and loads.
   absl::Status Load() {
     RETURN_IF_ERROR(core_->points.FinishCommits());
-    return core_->index.Load();
+    RETURN_IF_ERROR(core_->time.Load(core_->info.create_time));
+    RETURN_IF_ERROR(core_->states.Load());
+    ASSIGN_OR_RETURN(const std::set<PackId> swept, core_->sweeper.Load());
+    RETURN_IF_ERROR(core_->index.Load(swept));
+    // A full disk must not keep anybody from restoring.
+    const absl::Status kept = KeepTimeAndReserve();
+    if (!kept.ok()) base::Log("repo")->warn("time or reserve not kept, tried again later error={}", base::Describe(kept));
+    return absl::OkStatus();
   }
 
   const RepositoryInfo& info() const override { return core_->info; }
@@ -49,7 +60,26 @@ class StoredRepository final : public Repository {
   absl::StatusOr<std::unique_ptr<DiskReader>> OpenDisk(const std::string& recovery_point_id, const std::string& disk) override;
   absl::StatusOr<std::unique_ptr<DiskView>> OpenDiskView(const std::string& recovery_point_id, const std::string& disk,
                                                          const DiskViewOptions& options) override;
-  absl::Status RemoveRecoveryPoint(const std::string& recovery_point_id) override;
+  absl::StatusOr<PointProtection> RemoveRecoveryPoint(const std::string& id, const RemovalOptions& options) override {
+    return core_->states.Remove(id, options);
+  }
+  absl::StatusOr<PointProtection> UndeleteRecoveryPoint(const std::string& id) override { return core_->states.Undelete(id); }
+  absl::StatusOr<PointProtection> HoldRecoveryPoint(const std::string& id, const std::string& who,
+                                                    const std::string& note) override {
+    return core_->states.Hold(id, who, note);
+  }
+  absl::StatusOr<PointProtection> ReleaseRecoveryPoint(const std::string& id) override { return core_->states.Release(id); }
+  absl::StatusOr<PointProtection> LockRecoveryPoint(const std::string& id, absl::Time until, const std::string& who) override {
+    return core_->states.Lock(id, until, who);
+  }
+  absl::StatusOr<PruneReport> Prune(const PruneOptions& options, std::function<void(const PruneProgress&)> progress,
+                                    std::stop_token stop) override;
+  absl::Status Maintain(const PruneOptions& options) override;
+  absl::Duration ClockAhead() override {
+    const RepositoryNow now = core_->time.Now();
+    return now.jumped ? now.ahead : absl::ZeroDuration();
+  }
+  absl::Status ConfirmClock(const std::string& who) override { return core_->time.Confirm(who); }
   absl::StatusOr<VerifyReport> Verify(const VerifyScope& scope, std::function<void(const VerifyProgress&)> progress,
                                       std::stop_token stop) override;
   std::vector<PackInfo> ListPacks() override;
@@ -65,8 +95,11 @@ class StoredRepository final : public Repository {
   absl::StatusOr<PointFigures> FiguresOf(const std::string& id);
   // A disk's map as its recovery point has it, with as many pages as its size needs.
   absl::StatusOr<DiskRoot> FindDisk(const std::string& recovery_point_id, const std::string& disk);
+  absl::Status KeepTimeAndReserve();
+  absl::Status RequireVisible(const std::string& id) const;
 
   const std::unique_ptr<Core> core_;
+  std::atomic<bool> pruning_{false};
   absl::Mutex figures_mu_;
   // A point never changes, so its figures are read once.
   std::map<std::string, PointFigures> figures_ ABSL_GUARDED_BY(figures_mu_);
@@ -76,28 +109,36 @@ absl::StatusOr<RecoveryPointList> StoredRepository::ListRecoveryPoints() {
   ASSIGN_OR_RETURN(const auto ids, core_->points.List());
   RecoveryPointList list;
   for (const std::string& id : ids) {
+    const PointProtection protection = core_->states.Of(id);
+    if (protection != PointProtection()) list.protections[id] = protection;
     auto point = core_->points.Read(id);
     if (point.ok()) {
-      list.points.push_back(std::move(point->manifest));
+      (protection.removed ? list.removed : list.points).push_back(std::move(point->manifest));
     } else if (point.status().code() != absl::StatusCode::kNotFound) {
       list.problems.push_back(base::MessageOf(point.status()));
     }
   }
-  std::sort(list.points.begin(), list.points.end(), [](const Manifest& a, const Manifest& b) {
-    const auto key = [](const Manifest& m) {
+  for (auto* manifests : {&list.points, &list.removed}) {
+    std::ranges::sort(*manifests, {}, [](const Manifest& m) {
       return std::tuple(m.create_time().seconds(), m.create_time().nanos(), std::string_view(m.recovery_point_id()));
-    };
-    return key(a) < key(b);
-  });
+    });
+  }
   return list;
 }
 
+absl::Status StoredRepository::RequireVisible(const std::string& id) const {
+  if (!core_->states.IsRemoved(id)) return absl::OkStatus();
+  return base::Error(absl::StatusCode::kNotFound, "RECOVERY_POINT_NOT_FOUND", "recovery point {} is removed", id);
+}
+
 absl::StatusOr<Manifest> StoredRepository::ReadManifest(const std::string& recovery_point_id) {
+  RETURN_IF_ERROR(RequireVisible(recovery_point_id));
   ASSIGN_OR_RETURN(Point point, core_->points.Read(recovery_point_id));
   return std::move(point.manifest);
 }
 
 absl::StatusOr<DiskRoot> StoredRepository::FindDisk(const std::string& recovery_point_id, const std::string& disk) {
+  RETURN_IF_ERROR(RequireVisible(recovery_point_id));
   ASSIGN_OR_RETURN(Point point, core_->points.Read(recovery_point_id));
   const auto root = std::ranges::find(point.disks, disk, &DiskRoot::name);
   if (root == point.disks.end()) {
@@ -114,24 +155,54 @@ absl::StatusOr<DiskRoot> StoredRepository::FindDisk(const std::string& recovery_
 
 absl::StatusOr<std::unique_ptr<DiskReader>> StoredRepository::OpenDisk(const std::string& recovery_point_id,
                                                                        const std::string& disk) {
+  ASSIGN_OR_RETURN(PointUse use, core_->states.Use(recovery_point_id));
   ASSIGN_OR_RETURN(DiskRoot root, FindDisk(recovery_point_id, disk));
   const DiskGeometry geometry(core_->info, root.capacity_bytes);
   const std::string name = fmt::format("disk {} of recovery point {}", disk, recovery_point_id);
-  return std::make_unique<StoredDiskReader>(core_->packs, core_->index, core_->hasher, geometry, std::move(root.pages), name);
+  auto reader =
+      std::make_unique<StoredDiskReader>(core_->packs, core_->index, core_->hasher, geometry, std::move(root.pages), name);
+  reader->Keep(std::move(use));
+  return reader;
 }
 
 absl::StatusOr<std::unique_ptr<DiskView>> StoredRepository::OpenDiskView(const std::string& recovery_point_id,
                                                                          const std::string& disk,
                                                                          const DiskViewOptions& options) {
+  ASSIGN_OR_RETURN(PointUse use, core_->states.Use(recovery_point_id));
   ASSIGN_OR_RETURN(DiskRoot root, FindDisk(recovery_point_id, disk));
   const DiskGeometry geometry(core_->info, root.capacity_bytes);
   const std::string name = fmt::format("disk {} of recovery point {}", disk, recovery_point_id);
-  return std::make_unique<StoredDiskView>(core_->packs, core_->index, core_->hasher, geometry, std::move(root.pages), name,
-                                          options);
+  auto view = std::make_unique<StoredDiskView>(core_->packs, core_->index, core_->hasher, geometry, std::move(root.pages),
+                                               name, options);
+  view->Keep(std::move(use));
+  return view;
 }
 
-absl::Status StoredRepository::RemoveRecoveryPoint(const std::string& recovery_point_id) {
-  return core_->points.Remove(recovery_point_id);
+absl::StatusOr<PruneReport> StoredRepository::Prune(const PruneOptions& options,
+                                                    std::function<void(const PruneProgress&)> progress, std::stop_token stop) {
+  if (pruning_.exchange(true)) {
+    return base::Error(absl::StatusCode::kFailedPrecondition, "PRUNE_RUNNING", "the repository is just being pruned");
+  }
+  const absl::Cleanup done = [this] { pruning_ = false; };
+  auto report = Pruner(*core_, options, std::move(progress), std::move(stop)).Run();
+  if (!options.dry_run) {
+    if (const absl::Status kept = KeepTimeAndReserve(); !kept.ok()) {
+      base::Log("repo")->warn("time or reserve not kept, tried again later error={}", base::Describe(kept));
+    }
+  }
+  return report;
+}
+
+absl::Status StoredRepository::KeepTimeAndReserve() {
+  absl::Status kept = core_->time.Keep();
+  kept.Update(core_->reserve.Make());
+  return kept;
+}
+
+absl::Status StoredRepository::Maintain(const PruneOptions& options) {
+  absl::Status maintained = core_->sweeper.Sweep(options.condemned_grace).status();
+  maintained.Update(KeepTimeAndReserve());
+  return maintained;
 }
 
 absl::StatusOr<VerifyReport> StoredRepository::Verify(const VerifyScope& scope,
@@ -191,10 +262,11 @@ absl::StatusOr<RepositoryStats> StoredRepository::Stats() {
   ASSIGN_OR_RETURN(const auto ids, core_->points.List());
   for (const std::string& id : ids) {
     const auto figures = FiguresOf(id);
-    if (figures.status().code() == absl::StatusCode::kNotFound) continue;  // removed meanwhile
-    ++stats.recovery_point_count;
+    if (figures.status().code() == absl::StatusCode::kNotFound) continue;  // deleted meanwhile
+    const bool visible = !core_->states.IsRemoved(id);
+    stats.recovery_point_count += visible ? 1 : 0;
     if (!figures.ok()) continue;  // damaged: ListRecoveryPoints and Verify say so
-    stats.logical_bytes += figures->logical_bytes;
+    stats.logical_bytes += visible ? figures->logical_bytes : 0;
     stats.stored_bytes += figures->size_bytes;
   }
   return stats;

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <stop_token>
@@ -40,6 +41,8 @@ struct RepositoryOptions {
 
   // A pack is sealed at this size. Smaller: more files and syncs. Larger: more is sent again after a cut.
   uint64_t pack_size_bytes = 32 * base::kMiB;
+  // Set aside for deletions on a full disk (a few hundred KiB are enough for one; more survives more of them). 0: none.
+  uint64_t reserve_bytes = 0;
   // Chunks in sealed packs that are held in memory (about 100 bytes each) before they get an index run of their own.
   uint64_t unindexed_chunks_max = 256 * 1024;
 };
@@ -196,8 +199,31 @@ class DiskView {
   virtual absl::StatusOr<DiskStretch> StretchAt(uint64_t offset_bytes) = 0;
 };
 
+// What may be done with a recovery point.
+struct PointProtection {
+  bool removed = false;  // hidden; deleted by a prune after delete_time
+  absl::Time remove_time = absl::InfinitePast();
+  absl::Time delete_time = absl::InfinitePast();
+  std::string removed_by;
+  bool held = false;  // can't be removed until released
+  std::string held_by;
+  std::string hold_note;
+  absl::Time lock_until = absl::InfinitePast();  // can't be removed before, by anybody
+
+  bool operator==(const PointProtection&) const = default;
+};
+
+inline constexpr absl::Duration kUndeleteWindowDefault = absl::Hours(24 * 7);
+
+struct RemovalOptions {
+  std::string who;
+  absl::Duration undelete_window = kUndeleteWindowDefault;
+};
+
 struct RecoveryPointList {
   std::vector<Manifest> points;       // ordered by create time, then id
+  std::vector<Manifest> removed;      // the same for those that are removed, but not deleted yet
+  std::map<std::string, PointProtection> protections;  // by point id; points without an entry have none
   std::vector<std::string> problems;  // one per point that can't be read, with its file and the reason
 };
 
@@ -273,6 +299,41 @@ struct VerifyReport {
 // A dead disk would fill memory with the same message.
 inline constexpr size_t kVerifyDamageMax = 1000;
 
+struct PruneOptions {
+  bool dry_run = false;  // changes nothing, and says what would be done
+  // Copying from packs with little in them, read and written bytes together; 0: as fast as it goes.
+  uint64_t io_bytes_per_second = 0;
+  // A pack is copied when less than this part of it is needed.
+  int compact_below_percent = 60;
+  // Packs younger than this stay: an upload that was cut finds its chunks there when it is made again.
+  absl::Duration young_pack_grace = absl::Hours(24);
+  // From "nothing needs this pack" to its deletion. What makes that safe are leases (docs/locking.md); this is for what nobody
+  // thought of.
+  absl::Duration condemned_grace = absl::Hours(1);
+};
+
+struct PruneProgress {
+  uint64_t done_bytes = 0;  // of packs that are to be deleted or copied
+  uint64_t total_bytes = 0;
+};
+
+// Of a dry run: what would happen, without waiting for grace periods and readers.
+struct PruneReport {
+  std::vector<std::string> deleted_points;
+  uint64_t deleted_packs = 0;
+  uint64_t freed_bytes = 0;    // of the deleted packs; what was copied is stored again and counted in copied_bytes
+  uint64_t copied_packs = 0;
+  uint64_t copied_bytes = 0;
+  uint64_t waiting_bytes = 0;  // condemned, but not deleted: grace period, or sessions from before
+  uint64_t needed_bytes = 0;   // stored bytes that recovery points need
+  uint64_t needed_chunks = 0;
+  uint64_t reference_count = 0;  // entries of all maps, those of shared pages as often as they are shared
+  uint64_t read_reference_count = 0;
+  absl::Duration mark_duration;
+  bool clock_jumped = false;  // the wall clock is ahead of the repository's time: points wait longer than it says
+  std::vector<std::string> problems;  // what was left alone, and why
+};
+
 struct PackInfo {
   std::string id;  // 32 hexadecimal digits
   uint64_t size_bytes = 0;
@@ -343,8 +404,37 @@ class Repository {
                                                                const std::string& disk) = 0;
   virtual absl::StatusOr<std::unique_ptr<DiskView>> OpenDiskView(const std::string& recovery_point_id, const std::string& disk,
                                                                  const DiskViewOptions& options = {}) = 0;
-  // The point is invisible, durably. Space is not given back yet. Readers that are open go on.
-  virtual absl::Status RemoveRecoveryPoint(const std::string& recovery_point_id) = 0;
+  // The point is invisible, durably, and can be undeleted for a while. Its space is given back by a prune after that. Readers that
+  // are open go on. Works on a full disk when there is a reserve.
+  // NOT_FOUND / RECOVERY_POINT_NOT_FOUND            also when it is removed already.
+  // FAILED_PRECONDITION / RECOVERY_POINT_HELD, RECOVERY_POINT_LOCKED
+  virtual absl::StatusOr<PointProtection> RemoveRecoveryPoint(const std::string& recovery_point_id,
+                                                              const RemovalOptions& options) = 0;
+  // Visible again, durably. NOT_FOUND / RECOVERY_POINT_NOT_FOUND when it isn't removed, or is deleted already.
+  virtual absl::StatusOr<PointProtection> UndeleteRecoveryPoint(const std::string& recovery_point_id) = 0;
+  // The point can't be removed until it is released. A second hold takes the place of the first.
+  virtual absl::StatusOr<PointProtection> HoldRecoveryPoint(const std::string& recovery_point_id, const std::string& who,
+                                                            const std::string& note) = 0;
+  virtual absl::StatusOr<PointProtection> ReleaseRecoveryPoint(const std::string& recovery_point_id) = 0;
+  // The point can't be removed before `until` by the repository's own time (repository_time.h). A lock is only ever extended:
+  // INVALID_ARGUMENT / INVALID_REQUEST for a time that isn't after the present one.
+  virtual absl::StatusOr<PointProtection> LockRecoveryPoint(const std::string& recovery_point_id, absl::Time until,
+                                                            const std::string& who) = 0;
+
+  // Deletes removed points whose window is over, and gives back the space of what no point needs. Everything else may run
+  // meanwhile; one prune at a time (FAILED_PRECONDITION / PRUNE_RUNNING). It can be cut at any moment, and made again.
+  // DATA_LOSS / MANIFEST_DAMAGED, CHUNK_DAMAGED, CHUNK_MISSING  a point or one of its map pages can't be read, so it isn't known
+  // what it needs: nothing is given back until the point is removed or healed.
+  // CANCELLED / CANCELLED when `stop` was asked. `progress` (may be empty) as for Verify.
+  virtual absl::StatusOr<PruneReport> Prune(const PruneOptions& options, std::function<void(const PruneProgress&)> progress,
+                                            std::stop_token stop) = 0;
+  // Small work that is to be done now and then (every hour or so): deletes packs that an earlier prune condemned, makes the
+  // reserve, keeps the time. Errors are for the log.
+  virtual absl::Status Maintain(const PruneOptions& options) = 0;
+  // How far the wall clock is ahead of the repository's time; zero when it isn't by more than an hour.
+  virtual absl::Duration ClockAhead() = 0;
+  // A person says that the wall clock is right, after it jumped or nobody was running. Locks go on by time that really passed.
+  virtual absl::Status ConfirmClock(const std::string& who) = 0;
 
   // Reads everything in scope and checks it. Damage is in the report; an error means that checking itself failed.
   // CANCELLED / CANCELLED when `stop` was asked. `progress` (may be empty) is called after each pack, or each few MiB of a

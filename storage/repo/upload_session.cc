@@ -151,6 +151,7 @@ PackingSession::Call::~Call() {
 PackingSession::PackingSession(Core& core)
     : core_(core),
       owner_id_(core.in_flight.Register(*this)),
+      lease_(core.index.BeginLease()),
       sealer_([this](std::stop_token stop) { SealLoop(stop); }) {}
 
 PackingSession::~PackingSession() {
@@ -161,7 +162,7 @@ PackingSession::~PackingSession() {
 absl::StatusOr<uint32_t> PackingSession::KnownLength(const ChunkId& id) {
   // In this order: a chunk is in the index before it stops being in flight.
   if (const auto in_flight = core_.in_flight.Find(id)) return in_flight->plain_length;
-  ASSIGN_OR_RETURN(const auto location, core_.index.FindHealthy(id));
+  ASSIGN_OR_RETURN(const auto location, core_.index.FindAndPin(id, *lease_));
   return location.has_value() ? location->plain_length : 0;
 }
 
@@ -169,7 +170,7 @@ absl::StatusOr<uint32_t> PackingSession::SafeLength(const ChunkId& id) {
   core_.in_flight.AwaitSettled(id, owner_id_);
   const auto in_flight = core_.in_flight.Find(id);
   if (in_flight.has_value() && in_flight->owner == owner_id_) return in_flight->plain_length;
-  ASSIGN_OR_RETURN(const auto location, core_.index.FindHealthy(id));
+  ASSIGN_OR_RETURN(const auto location, core_.index.FindAndPin(id, *lease_));
   return location.has_value() ? location->plain_length : 0;
 }
 
@@ -219,7 +220,7 @@ absl::StatusOr<uint64_t> PackingSession::Store(const ChunkId& id, Codec codec, u
   // Claimed only now, when the chunk is checked and goes into a pack: others rely on what is in flight.
   if (!core_.in_flight.Claim(id, plain_length, owner_id_)) return 0;
   // Whoever had it in flight since the last look has sealed it meanwhile.
-  const auto location = core_.index.FindHealthy(id);
+  const auto location = core_.index.FindAndPin(id, *lease_);
   const bool known = location.ok() && location->has_value();
   if (!location.ok() || known) core_.in_flight.Release(id, owner_id_);
   RETURN_IF_ERROR(location.status());
@@ -301,7 +302,7 @@ absl::Status PackingSession::Seal(PackWriter& pack) {
   ASSIGN_OR_RETURN(const IndexPack sealed, pack.Seal());
   base::CrashPoint("repo.pack.sealed");
   stored_bytes_ += sealed.size_bytes;
-  core_.index.AddPack(sealed, pack.slots());
+  core_.index.AddPack(sealed, pack.slots(), lease_.get());
   return absl::OkStatus();
 }
 
@@ -478,6 +479,7 @@ absl::StatusOr<std::vector<Manifest>> PackingSession::Commit(std::vector<Manifes
     return committed;
   }
   StopSealing();
+  lease_.reset();
   return committed;
 }
 
@@ -491,6 +493,7 @@ void PackingSession::Abort() {
   // An I/O error is in the log, and whoever relied on the chunks is told that they are missing.
   (void)SealEverything();
   StopSealing();
+  lease_.reset();
   absl::MutexLock lock(&mu_);
   open_pack_.reset();
 }

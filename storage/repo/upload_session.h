@@ -92,6 +92,8 @@ class PackingSession final : public UploadSession, private ChunksInFlight::Owner
 
   Core& core_;
   const ChunksInFlight::OwnerId owner_id_;  // under which this session's chunks are in core_.in_flight
+  // Everything that the session was told is known, and what it sealed. Until the session ends: its points are visible by then.
+  std::unique_ptr<PackLease> lease_;
   std::atomic<uint64_t> stored_bytes_{0};
   std::atomic<uint64_t> new_bytes_{0};  // of chunks that were stored, before compression
 

@@ -7,6 +7,7 @@
 
 #include "storage/base/status.h"
 #include "storage/repo/pack.h"
+#include "storage/repo/sealed_record.h"
 
 namespace umbra::repo {
 namespace {
@@ -130,6 +131,7 @@ absl::Status Verifier::VerifyPacks() {
     done_.total_bytes = std::min(done_.total_bytes, scope_.byte_budget);
   }
   RETURN_IF_ERROR(VerifyRuns());
+  RETURN_IF_ERROR(VerifyRecords());
   PackScan(*this).Run(packs);
   RETURN_IF_ERROR(Stopped());
   RETURN_IF_ERROR(VerifyMaps());
@@ -191,7 +193,8 @@ std::shared_ptr<ScannedPack> Verifier::Open(uint32_t number) {
   if (status.ok()) return pack;
   if (StoreIsGone(status)) return nullptr;
   if (absl::IsNotFound(status)) {
-    PackIsGone(number);
+    // Unless a prune was here.
+    if (core_.index.StateOf(number) != PackState::kSwept) PackIsGone(number);
     return nullptr;
   }
   // The chunks themselves may be whole: the index still knows where they are.
@@ -318,6 +321,20 @@ absl::Status Verifier::SumUpPacks() {
   return absl::OkStatus();
 }
 
+absl::Status Verifier::VerifyRecords() {
+  for (const RecordKind& kind : kRecordKinds) {
+    ASSIGN_OR_RETURN(const auto names, core_.store->List(kind.prefix));
+    for (const std::string& name : names) {
+      const auto text = core_.store->Get(name, kRecordSizeMax);
+      if (absl::IsNotFound(text.status())) continue;  // it was taken back, or a younger one took its place
+      absl::Status status = text.status();
+      if (status.ok()) status = SealedRecord::Decode(core_.hasher, kind.kind, core_.info.uuid, *text).status();
+      if (!status.ok()) AddProblem(fmt::format("{}: {}", name, base::MessageOf(status)));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // ---- Maps ----
 
 absl::Status Verifier::VerifyMaps() {
@@ -330,6 +347,8 @@ absl::Status Verifier::VerifyMaps() {
   walk = walk || !core_.index.quarantine().empty() || !core_.index.unreadable_packs().empty();
   for (const std::string& id : points) {
     RETURN_IF_ERROR(Stopped());
+    const auto use = core_.states.Use(id);  // its chunks stay
+    if (!use.ok()) continue;
     const auto point = core_.points.Read(id);
     if (!point.ok()) {
       // Removed since the list was made: nothing to check.
@@ -428,10 +447,14 @@ absl::StatusOr<std::vector<std::string>> Verifier::PointsInScope() {
 
 absl::Status Verifier::VerifyDisks(const std::vector<std::string>& ids) {
   std::vector<Point> points;
+  std::vector<PointUse> uses;  // their chunks stay
   for (const std::string& id : ids) {
+    auto use = core_.states.Use(id);
+    if (!use.ok()) continue;
     auto point = core_.points.Read(id);
     if (point.ok()) {
       points.push_back(*std::move(point));
+      uses.push_back(*std::move(use));
     } else if (!absl::IsNotFound(point.status())) {
       if (!IsIoError(point.status()) && base::ReasonOf(point.status()) != "MANIFEST_DAMAGED") return point.status();
       AddProblem(base::MessageOf(point.status()));

@@ -11,6 +11,7 @@
 #include "storage/repo/key_format.h"
 #include "storage/repo/pack.h"
 #include "storage/repo/pack_scan.h"
+#include "storage/repo/sealed_record.h"
 
 namespace umbra::repo {
 namespace {
@@ -154,6 +155,8 @@ absl::StatusOr<StoredReport> StoredVerifier::Run() {
   RETURN_IF_ERROR(CheckObjects(kKeyPrefix, kRingSizeMax, own_hash, nullptr));
   RETURN_IF_ERROR(CheckObjects(kCommitPrefix, kPointSizeMax, own_hash, nullptr));
   RETURN_IF_ERROR(CheckObjects(kQuarantinePrefix, kMarkSizeMax, own_hash, nullptr));
+  const auto record = [](const std::string&, base::Bytes bytes) { return SealedRecord::CheckStored(base::AsText(bytes)); };
+  for (const RecordKind& kind : kRecordKinds) RETURN_IF_ERROR(CheckObjects(kind.prefix, kRecordSizeMax, record, nullptr));
   absl::MutexLock lock(&mu_);
   report_.repository_id = id;
   report_.point_count = points;

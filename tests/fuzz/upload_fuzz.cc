@@ -188,7 +188,7 @@ void TestCommit(std::string_view input) {
     const auto read = daemon.repository->ReadManifest(manifest.recovery_point_id());
     Require(read.ok() && read->SerializeAsString() == manifest.SerializeAsString(),
             "a manifest reads back as it was stored");
-    Require(daemon.repository->RemoveRecoveryPoint(manifest.recovery_point_id()).ok(), "a point can be removed");
+    Require(daemon.repository->RemoveRecoveryPoint(manifest.recovery_point_id(), {}).ok(), "a point can be removed");
   }
   daemon.Begin();
 }

@@ -251,7 +251,9 @@ absl::Status StoreService::Enter(const dispatch::Assignment& assignment, const s
 // The job ended meanwhile, or the catalog can't be written: nothing of it may stay visible.
 void StoreService::TakeBack(OpenUpload& session, const std::vector<repo::Manifest>& manifests) {
   for (const repo::Manifest& manifest : manifests) {
-    const absl::Status s = session.repository.RemoveRecoveryPoint(manifest.recovery_point_id());
+    // Nobody saw it, so there is nothing to undelete.
+    const repo::RemovalOptions removal{.who = "umbrad", .undelete_window = absl::ZeroDuration()};
+    const absl::Status s = session.repository.RemoveRecoveryPoint(manifest.recovery_point_id(), removal).status();
     Logger()->log(s.ok() ? spdlog::level::warn : spdlog::level::err,
                   "recovery point taken back job={} point={} status={}", session.assignment.key.job,
                   manifest.recovery_point_id(), base::Describe(s));

@@ -69,22 +69,15 @@ absl::StatusOr<store::v1::OpenSessionResponse> LocalStore::OpenSession(const sto
   return response;
 }
 
-namespace {
-
-absl::Status NoBase() {
-  return base::Error(absl::StatusCode::kFailedPrecondition, "CBT_BASE_UNUSABLE", "the benchmark reads every disk whole");
-}
-
-}  // namespace
-
-absl::StatusOr<store::v1::CheckBaseResponse> LocalStore::CheckBase(const store::v1::CheckBaseRequest&) {
-  return NoBase();
-}
-
-absl::StatusOr<store::v1::PutDiskMapResponse> LocalStore::PutChangedMap(const transfer::DiskMapTarget&,
-                                                                        const std::string&,
-                                                                        std::span<const transfer::ChangedIds>) {
-  return NoBase();
+absl::StatusOr<store::v1::CheckBaseResponse> LocalStore::CheckBase(const store::v1::CheckBaseRequest& request) {
+  const repo::BaseDisk base{request.recovery_point_id(), request.vm_uuid(), request.disk(),
+                            static_cast<uint64_t>(request.capacity_bytes())};
+  const std::vector<uint64_t> chunks(request.chunks().begin(), request.chunks().end());
+  ASSIGN_OR_RETURN(const std::vector<size_t> different,
+                   session_->CompareWithBase(base, chunks, IdsOf(base::AsBytes(request.chunk_ids()))));
+  store::v1::CheckBaseResponse response;
+  for (const size_t i : different) response.add_different(request.chunks(static_cast<int>(i)));
+  return response;
 }
 
 absl::StatusOr<store::v1::NegotiateResponse> LocalStore::Negotiate(const store::v1::NegotiateRequest& request) {

@@ -25,11 +25,7 @@ class LocalStore final : public transfer::ChunkStoreClient {
       : repository_(repository), options_(options) {}
 
   absl::StatusOr<store::v1::OpenSessionResponse> OpenSession(const store::v1::OpenSessionRequest& request) override;
-  // Every disk is read whole: FAILED_PRECONDITION / CBT_BASE_UNUSABLE.
   absl::StatusOr<store::v1::CheckBaseResponse> CheckBase(const store::v1::CheckBaseRequest& request) override;
-  absl::StatusOr<store::v1::PutDiskMapResponse> PutChangedMap(const transfer::DiskMapTarget& target,
-                                                              const std::string& base_recovery_point_id,
-                                                              std::span<const transfer::ChangedIds> changes) override;
   absl::StatusOr<store::v1::NegotiateResponse> Negotiate(const store::v1::NegotiateRequest& request) override;
   absl::StatusOr<store::v1::UploadResponse> Upload(const store::v1::UploadRequest& batch) override;
   absl::StatusOr<store::v1::PutDiskMapResponse> PutDiskMap(const transfer::DiskMapTarget& target,

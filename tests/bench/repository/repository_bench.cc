@@ -34,7 +34,6 @@
 #include "agent/hypervisor/hypervisor.h"
 #include "agent/hypervisor/image/image_writer.h"
 #include "agent/transfer/backup_pipeline.h"
-#include "agent/transfer/read_planner.h"
 #include "agent/transfer/disk_restorer.h"
 #include "agent/transfer/read_planner.h"
 #include "storage/base/clock.h"
@@ -44,7 +43,6 @@
 #include "storage/base/tuning.h"
 #include "tests/bench/repository/bench.h"
 #include "tests/bench/repository/local_store.h"
-#include "tests/support/repository_key.h"
 
 namespace umbra::bench {
 
@@ -80,7 +78,9 @@ void DropPageCache() {
 }
 
 std::unique_ptr<repo::Repository> Open(System& system, const std::string& path) {
-  return Require(repo::Repository::OpenOrCreate(system.files, system.clock, system.random, path, testing::WithTestKey()));
+  repo::RepositoryOptions options;
+  options.key = {repo::KeyKind::kKeyFile, std::string(repo::kKeyFileSecretSize, 'k')};
+  return Require(repo::Repository::OpenOrCreate(system.files, system.clock, system.random, path, options));
 }
 
 repo::Manifest NewestPoint(repo::Repository& repository) {
@@ -132,9 +132,17 @@ void BackUp(System& system, const std::string& folder, const std::string& image,
   const transfer::DiskMapTarget target{session.session_id(), kVm, kDisk, reader->capacity_bytes()};
   {
     const auto pipeline = Require(transfer::BackupPipeline::Create(store, session, meter, cancellation, {}));
-    const uint64_t capacity = reader->capacity_bytes();
-    const transfer::DiskReadPlan plan = Require(transfer::PlanWholeDisk(*reader, capacity, pipeline->chunk_size()));
-    Require(pipeline->BackUpDisk(*reader, {session.session_id(), kVm, kDisk, capacity}, plan, disk));
+    transfer::DiskReadPlan plan;
+    if (changes.empty()) {
+      plan = Require(transfer::PlanWholeDisk(*reader, target.capacity_bytes, pipeline->chunk_size()));
+    } else {
+      transfer::ReadPlanner planner(store, pipeline->hasher(), pipeline->chunk_size(), system.random, meter);
+      const std::string base = NewestPoint(*repository).recovery_point_id();
+      plan = Require(planner.Plan(*reader, target, base, absl::OkStatus()));
+      if (plan.base_recovery_point_id != base)
+        Require(absl::InternalError("the disk was read whole: " + plan.read.full_message));
+    }
+    Require(pipeline->BackUpDisk(*reader, target, plan, disk));
   }
   store::v1::CommitRequest commit;
   commit.set_session_id(session.session_id());

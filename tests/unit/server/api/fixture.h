@@ -189,7 +189,8 @@ class ApiTest : public ::testing::Test {
     services_.push_back(std::make_unique<WriterService>(executor_, *catalog_));
     services_.push_back(std::make_unique<FileSetService>(executor_, *catalog_));
     services_.push_back(std::make_unique<JobService>(executor_, *catalog_, *engine_, *repositories_, streams_));
-    services_.push_back(std::make_unique<RecoveryPointService>(executor_, *catalog_, *repositories_));
+    services_.push_back(std::make_unique<RecoveryPointService>(executor_, *catalog_, *events_, *repositories_,
+                                                               absl::Hours(48)));
     services_.push_back(std::make_unique<RepositoryService>(executor_, *catalog_, clock_, *repositories_));
     services_.push_back(std::make_unique<RepositoryKeyService>(executor_, random_, *repositories_));
     services_.push_back(std::make_unique<EventService>(executor_, *catalog_, *events_, streams_));

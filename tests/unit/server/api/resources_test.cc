@@ -1,5 +1,6 @@
 // Proves the services that show what there is (hosts, machines, writers, recovery points, repositories, events): what
 // they tell, their pages, and their errors, through a real socket from a real catalog.
+#include "server/maintenance/rebuild.h"
 #include "tests/unit/server/api/fixture.h"
 
 namespace umbra::api {
@@ -314,6 +315,104 @@ TEST_F(ResourcesTest, EventsInPagesAndByResource) {
   ASSERT_EQ(second.events_size(), 1);
   EXPECT_EQ(second.events(0).sequence(), 5);
   EXPECT_EQ(second.next_page_token(), "");
+}
+
+// The repository, the catalog's copy and the answer agree, whatever is done with a point.
+TEST_F(ResourcesTest, RecoveryPointsAreRemovedUndeletedHeldAndLocked) {
+  repo::Repository& repository = *repositories_->Default().repository;
+  const std::string content(65536, 'x');
+  const repo::ChunkId id = repository.hasher().Id(base::AsBytes(content));
+  auto session = repository.BeginSession();
+  ASSERT_TRUE(session->Put({id, 65536, repo::Codec::kRaw, base::AsBytes(content)}).ok());
+  auto map = session->AddDiskMap("u1", "vda", 65536);
+  ASSERT_TRUE(map.ok() && (*map)->Append({&id, 1}).ok() && (*map)->Finish().ok());
+  repo::Manifest manifest;
+  manifest.set_vm_uuid("u1");
+  manifest.set_host_id("h1");
+  manifest.add_disks()->set_name("vda");
+  manifest.mutable_disks(0)->set_capacity_bytes(65536);
+  const auto stored = session->Commit({manifest});
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  ASSERT_TRUE(maintenance::RebuildCatalog(*catalog_, repositories_->Default(), clock_, maintenance::RebuildMode::kFull).ok());
+  const std::string name = "recoveryPoints/" + stored->at(0).recovery_point_id();
+  using Stub = v1::RecoveryPointService::Stub;
+  v1::RecoveryPoint point;
+  const auto listed = [&](bool deleted) {
+    v1::ListRecoveryPointsRequest request;
+    request.set_show_deleted(deleted);
+    v1::ListRecoveryPointsResponse response;
+    EXPECT_EQ(Outcome(Call(points_, &Stub::ListRecoveryPoints, request, &response)), "OK");
+    return response.recovery_points_size();
+  };
+
+  v1::HoldRecoveryPointRequest hold;
+  hold.set_name(name);
+  hold.set_requester("anna");
+  hold.set_note("case 17");
+  ASSERT_EQ(Outcome(Call(points_, &Stub::HoldRecoveryPoint, hold, &point)), "OK");
+  EXPECT_TRUE(point.held());
+  EXPECT_EQ(point.hold_note(), "case 17");
+  v1::DeleteRecoveryPointRequest remove;
+  remove.set_name(name);
+  remove.set_requester("bert");
+  EXPECT_EQ(Outcome(Call(points_, &Stub::DeleteRecoveryPoint, remove, &point)), "FAILED_PRECONDITION RECOVERY_POINT_HELD");
+  v1::ReleaseRecoveryPointRequest release;
+  release.set_name(name);
+  ASSERT_EQ(Outcome(Call(points_, &Stub::ReleaseRecoveryPoint, release, &point)), "OK");
+  EXPECT_FALSE(point.held());
+
+  ASSERT_EQ(Outcome(Call(points_, &Stub::DeleteRecoveryPoint, remove, &point)), "OK");
+  EXPECT_EQ(point.deleted_by(), "bert");
+  EXPECT_EQ(point.purge_time().seconds() - point.delete_time().seconds(), 48 * 3600);
+  EXPECT_EQ(listed(false), 0);
+  EXPECT_EQ(listed(true), 1);
+  v1::CreateJobRequest restore;
+  restore.mutable_job()->mutable_verify()->set_recovery_point(name);
+  v1::Job job;
+  EXPECT_EQ(Outcome(Call(jobs_, &v1::JobService::Stub::CreateJob, restore, &job)), "NOT_FOUND RECOVERY_POINT_NOT_FOUND");
+  v1::UndeleteRecoveryPointRequest undelete;
+  undelete.set_name(name);
+  ASSERT_EQ(Outcome(Call(points_, &Stub::UndeleteRecoveryPoint, undelete, &point)), "OK");
+  EXPECT_FALSE(point.has_delete_time());
+  EXPECT_EQ(listed(false), 1);
+
+  v1::LockRecoveryPointRequest lock;
+  lock.set_name(name);
+  EXPECT_EQ(Outcome(Call(points_, &Stub::LockRecoveryPoint, lock, &point)), "INVALID_ARGUMENT INVALID_REQUEST");
+  lock.mutable_until_time()->set_seconds(absl::ToUnixSeconds(clock_.Now()) + 3600);
+  ASSERT_EQ(Outcome(Call(points_, &Stub::LockRecoveryPoint, lock, &point)), "OK");
+  EXPECT_EQ(point.lock_until_time().seconds(), lock.until_time().seconds());
+  EXPECT_EQ(Outcome(Call(points_, &Stub::DeleteRecoveryPoint, remove, &point)),
+            "FAILED_PRECONDITION RECOVERY_POINT_LOCKED");
+  EXPECT_EQ(Outcome(Call(points_, &Stub::LockRecoveryPoint, lock, &point)), "INVALID_ARGUMENT INVALID_REQUEST");
+
+  remove.set_name("recoveryPoints/none");
+  EXPECT_EQ(Outcome(Call(points_, &Stub::DeleteRecoveryPoint, remove, &point)), "NOT_FOUND RECOVERY_POINT_NOT_FOUND");
+  v1::ConfirmClockRequest confirm;
+  confirm.set_name("repositories/main");
+  v1::Repository answer;
+  EXPECT_EQ(Outcome(Call(repos_, &v1::RepositoryService::Stub::ConfirmClock, confirm, &answer)), "OK");
+  EXPECT_FALSE(answer.has_clock_ahead());
+}
+
+TEST_F(ResourcesTest, PrunesAreJobs) {
+  v1::CreateJobRequest request;
+  request.mutable_job()->mutable_prune()->set_dry_run(true);
+  v1::Job job;
+  ASSERT_EQ(Outcome(Call(jobs_, &v1::JobService::Stub::CreateJob, request, &job)), "OK");
+  EXPECT_EQ(job.prune().repository(), "repositories/main");
+  EXPECT_TRUE(job.prune().dry_run());
+  v1::ListJobsRequest list;
+  list.set_kind("prune");
+  v1::ListJobsResponse jobs;
+  ASSERT_EQ(Outcome(Call(jobs_, &v1::JobService::Stub::ListJobs, list, &jobs)), "OK");
+  ASSERT_EQ(jobs.jobs_size(), 1);
+  list.set_kind("verify");
+  jobs.Clear();
+  ASSERT_EQ(Outcome(Call(jobs_, &v1::JobService::Stub::ListJobs, list, &jobs)), "OK");
+  EXPECT_EQ(jobs.jobs_size(), 0);
+  request.mutable_job()->mutable_prune()->set_repository("repositories/none");
+  EXPECT_EQ(Outcome(Call(jobs_, &v1::JobService::Stub::CreateJob, request, &job)), "NOT_FOUND REPOSITORY_NOT_FOUND");
 }
 
 }  // namespace

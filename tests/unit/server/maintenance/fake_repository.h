@@ -3,6 +3,7 @@
 #ifndef UMBRA_TESTS_UNIT_SERVER_MAINTENANCE_FAKE_REPOSITORY_H_
 #define UMBRA_TESTS_UNIT_SERVER_MAINTENANCE_FAKE_REPOSITORY_H_
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -56,13 +57,14 @@ class FakeRepository final : public repo::Repository {
       if (damaged.contains(id)) {
         list.problems.push_back("points/" + id + ": damaged");
       } else {
-        list.points.push_back(manifest);
+        (protections[id].removed ? list.removed : list.points).push_back(manifest);
       }
     }
+    list.protections = protections;
     return list;
   }
   absl::StatusOr<repo::Manifest> ReadManifest(const std::string& id) override {
-    if (!points.contains(id)) {
+    if (!points.contains(id) || protections[id].removed) {
       return base::Error(absl::StatusCode::kNotFound, "RECOVERY_POINT_NOT_FOUND", "no point {}", id);
     }
     if (damaged.contains(id)) return base::Error(absl::StatusCode::kDataLoss, "MANIFEST_DAMAGED", "{} is damaged", id);
@@ -75,10 +77,40 @@ class FakeRepository final : public repo::Repository {
                                                                const repo::DiskViewOptions&) override {
     return absl::UnimplementedError("a fake has no disks");
   }
-  absl::Status RemoveRecoveryPoint(const std::string& id) override {
-    points.erase(id);
+  absl::StatusOr<repo::PointProtection> RemoveRecoveryPoint(const std::string& id, const repo::RemovalOptions& options) override {
+    return Change(id, [&](repo::PointProtection& p) {
+      p.removed = true;
+      p.removed_by = options.who;
+    });
+  }
+  absl::StatusOr<repo::PointProtection> UndeleteRecoveryPoint(const std::string& id) override {
+    return Change(id, [](repo::PointProtection& p) { p = {}; });
+  }
+  absl::StatusOr<repo::PointProtection> HoldRecoveryPoint(const std::string& id, const std::string& who,
+                                                          const std::string& note) override {
+    return Change(id, [&](repo::PointProtection& p) {
+      p.held = true;
+      p.held_by = who;
+      p.hold_note = note;
+    });
+  }
+  absl::StatusOr<repo::PointProtection> ReleaseRecoveryPoint(const std::string& id) override {
+    return Change(id, [](repo::PointProtection& p) { p.held = false; });
+  }
+  absl::StatusOr<repo::PointProtection> LockRecoveryPoint(const std::string& id, absl::Time until, const std::string&) override {
+    return Change(id, [&](repo::PointProtection& p) { p.lock_until = until; });
+  }
+  absl::StatusOr<repo::PruneReport> Prune(const repo::PruneOptions& options,
+                                          std::function<void(const repo::PruneProgress&)> progress,
+                                          std::stop_token stop) override {
+    return pruner(options, progress, std::move(stop));
+  }
+  absl::Status Maintain(const repo::PruneOptions&) override {
+    ++maintained;
     return absl::OkStatus();
   }
+  absl::Duration ClockAhead() override { return clock_ahead; }
+  absl::Status ConfirmClock(const std::string&) override { return absl::OkStatus(); }
   absl::StatusOr<repo::VerifyReport> Verify(const repo::VerifyScope& scope,
                                             std::function<void(const repo::VerifyProgress&)> progress,
                                             std::stop_token stop) override {
@@ -99,9 +131,25 @@ class FakeRepository final : public repo::Repository {
   std::vector<repo::QuarantinedPack> quarantine;
   std::set<std::string> unsound;  // chunk ids, hexadecimal
   repo::RepositoryStats stats;
+  std::map<std::string, repo::PointProtection> protections;
+  std::atomic<uint64_t> maintained{0};
+  absl::Duration clock_ahead;
+  void SetCreateTime(absl::Time time) { info_.create_time = time; }
   Verifier verifier;
+  std::function<absl::StatusOr<repo::PruneReport>(const repo::PruneOptions&,
+                                                  const std::function<void(const repo::PruneProgress&)>&, std::stop_token)>
+      pruner;
 
  private:
+  template <typename Modify>
+  absl::StatusOr<repo::PointProtection> Change(const std::string& id, Modify modify) {
+    if (!points.contains(id)) {
+      return base::Error(absl::StatusCode::kNotFound, "RECOVERY_POINT_NOT_FOUND", "no point {}", id);
+    }
+    modify(protections[id]);
+    return protections[id];
+  }
+
   repo::RepositoryInfo info_;
   std::string key_ = std::string(repo::kIdKeySize, 'k');
   repo::ChunkHasher hasher_{repo::IdSuite::kBlake3Keyed, base::AsBytes(key_)};

@@ -29,7 +29,9 @@ class MaintenanceTest : public ::testing::Test {
     repository_ = fake.get();
     std::vector<OpenRepository> all;
     all.push_back({catalog::RepositoryId("main"), "/r", std::move(fake)});
-    all.push_back({catalog::RepositoryId("archive"), "/a", std::make_unique<FakeRepository>()});
+    auto archive = std::make_unique<FakeRepository>();
+    archive_ = archive.get();
+    all.push_back({catalog::RepositoryId("archive"), "/a", std::move(archive)});
     repositories_ = std::make_unique<RepositorySet>(std::move(all));
   }
 
@@ -59,6 +61,7 @@ class MaintenanceTest : public ::testing::Test {
   std::unique_ptr<jobs::JobEngine> engine_;
   std::unique_ptr<RepositorySet> repositories_;
   FakeRepository* repository_;  // "main", owned by repositories_
+  FakeRepository* archive_;     // "archive"
 };
 
 }  // namespace umbra::maintenance

@@ -70,6 +70,37 @@ TEST_F(RebuildTest, DamagedManifestKeepsItsRow) {
   EXPECT_EQ(EventsOf("CATALOG_REBUILT").back().severity, catalog::Severity::kWarning);
 }
 
+TEST_F(RebuildTest, RemovalHoldsAndLocksComeBackFromTheRepositoryToo) {
+  const auto protection_of = [&](const std::string& id) {
+    return catalog_
+        ->Read([&](const catalog::Stores& s) { return s.recovery_points.Get(catalog::RecoveryPointId(id)); })
+        ->protection;
+  };
+  repository_->Add("p1");
+  repository_->Add("p2");
+  repository_->Add("p3");
+  Rebuild(RebuildMode::kFull);
+  const absl::Time until = absl::FromUnixSeconds(1'900'000'000);
+  ASSERT_TRUE(repository_->RemoveRecoveryPoint("p1", {.who = "anna"}).ok());
+  ASSERT_TRUE(repository_->HoldRecoveryPoint("p2", "bert", "why").ok());
+  ASSERT_TRUE(repository_->LockRecoveryPoint("p3", until, "anna").ok());
+  const RebuildReport report = Rebuild(RebuildMode::kAddOnly);
+  EXPECT_EQ(report.found_count, 3);
+  EXPECT_EQ(report.changed_count, 3);
+  EXPECT_EQ(report.removed_count, 0);
+  EXPECT_TRUE(protection_of("p1").remove_time.has_value());
+  EXPECT_EQ(protection_of("p1").removed_by, "anna");
+  EXPECT_TRUE(protection_of("p2").held);
+  EXPECT_EQ(protection_of("p2").hold_note, "why");
+  EXPECT_EQ(protection_of("p3").lock_until, until);
+  EXPECT_EQ(Rebuild(RebuildMode::kFull).changed_count, 0);
+  // A prune deleted it, and the daemon died before the row went: also the careful mode knows that it is gone.
+  repository_->points.erase("p1");
+  repository_->protections.erase("p1");
+  EXPECT_EQ(Rebuild(RebuildMode::kAddOnly).removed_count, 1);
+  EXPECT_THAT(Rows(), ElementsAre("p2", "p3"));
+}
+
 TEST_F(RebuildTest, PointsOfAJobAtWorkAreLeftToIt) {
   const auto job = engine_->Submit(
       catalog::BackupSpec{{{catalog::HostId("h1"), "u1"}}, catalog::RepositoryId("main"), false, absl::Seconds(10)});

@@ -53,7 +53,8 @@ class JobStoreTest : public CatalogTest {
 
 TEST_F(JobStoreTest, EveryKindOfSpecRoundTrips) {
   int64_t number = 0;
-  for (const JobSpec& spec : {JobSpec(kBackup), JobSpec(kInPlace), JobSpec(kNew), JobSpec(kVerify)}) {
+  for (const JobSpec& spec : {JobSpec(kBackup), JobSpec(kInPlace), JobSpec(kNew), JobSpec(kVerify),
+                             JobSpec(PruneSpec{RepositoryId("main"), false}), JobSpec(PruneSpec{RepositoryId("main"), true})}) {
     const std::string id = fmt::format("j{}", ++number);
     EXPECT_EQ(Insert(id, spec), number);
     const Job job = Get(id);
@@ -64,6 +65,22 @@ TEST_F(JobStoreTest, EveryKindOfSpecRoundTrips) {
     EXPECT_EQ(job.revision, 5);
     EXPECT_EQ(job.attempt, 0);
   }
+}
+
+TEST_F(JobStoreTest, PrunesAreAKindOfTheirOwnWithAResult) {
+  Insert("v", kVerify);
+  Insert("p", PruneSpec{.repository = RepositoryId("main")});
+  EXPECT_EQ(List({.kind = JobKind::kVerify}), (std::vector<int64_t>{1}));
+  EXPECT_EQ(List({.kind = JobKind::kPrune}), (std::vector<int64_t>{2}));
+  EXPECT_EQ(List({.active_only = true, .kind = JobKind::kPrune}), (std::vector<int64_t>{2}));
+  const auto active = catalog_->Read([](const Stores& s) { return s.jobs.Active(); });
+  ASSERT_EQ(active->size(), 2u);
+  EXPECT_EQ(active->at(0).kind, JobKind::kVerify);
+  EXPECT_EQ(active->at(1).kind, JobKind::kPrune);
+  EXPECT_FALSE(Get("p").prune_result.has_value());
+  const PruneResult result{1, 2, 3, 4, 5, 6};
+  ASSERT_TRUE(catalog_->Write([&](Stores& s) { return s.jobs.SetPruneResult(JobId("p"), result); }).ok());
+  EXPECT_EQ(Get("p").prune_result, result);
 }
 
 TEST_F(JobStoreTest, WhatChangesRoundTrips) {

@@ -96,7 +96,7 @@ TEST_F(BaseMapTest, AnIncrementIsTheMapOfAFullUploadAndSharesWhatDidNotChange) {
   EXPECT_EQ(full.disks(0).data_bytes(), second->disks(0).data_bytes());
   EXPECT_EQ(PagesOf(full), PagesOf(*second));
 
-  ASSERT_TRUE(repository_->RemoveRecoveryPoint(first.recovery_point_id()).ok());
+  ASSERT_TRUE(repository_->RemoveRecoveryPoint(first.recovery_point_id(), {}).ok());
   Reopen();
   EXPECT_EQ(CompareVm(*repository_, second->recovery_point_id(), {{kDisk, disk}}), absl::OkStatus())
       << "it doesn't need its base";

@@ -206,7 +206,8 @@ TEST_F(Damage, NoFlippedBitAnywhereGoesUnnoticed) {
   repository_.reset();
   const std::vector<std::string> files = fs_.AllFiles("/repository");
   for (const std::string& path : files) {
-    if (path.ends_with("/lock")) continue;
+    // The kept time is written anew, and the old one deleted, at every opening: point_states_test damages that.
+    if (path.ends_with("/lock") || path.ends_with(".time")) continue;
     const uint64_t bits = fs_.ReadFile(path)->size() * 8;
     // Ends are where the structure is; the middle is sampled.
     std::vector<uint64_t> chosen;

@@ -136,7 +136,7 @@ class Workload {
     for (const Attempt& attempt : outcome.attempts) {
       const std::string& id = attempt.points.begin()->first;
       if (!attempt.committed || outcome.removed.contains(id)) continue;
-      const absl::Status removed = repository.RemoveRecoveryPoint(id);
+      const absl::Status removed = repository.RemoveRecoveryPoint(id, {}).status();
       (removed.ok() ? outcome.removed : outcome.perhaps_removed).insert(id);
       return;
     }
@@ -166,7 +166,7 @@ class Judge {
     const ModelVm vm = {{"vda", ModelDisk::OfChunks({1, 2, 17})}};
     ASSIGN_OR_RETURN(const Manifest next, Backup(*repository_, "vm9", vm));
     RETURN_IF_ERROR(base::Annotate(CompareVm(*repository_, next.recovery_point_id(), vm), "the next backup"));
-    RETURN_IF_ERROR(repository_->RemoveRecoveryPoint(next.recovery_point_id()));
+    RETURN_IF_ERROR(repository_->RemoveRecoveryPoint(next.recovery_point_id(), {}).status());
     RETURN_IF_ERROR(Open());
     return base::Annotate(EverythingIsWhole(), "after opening again");
   }

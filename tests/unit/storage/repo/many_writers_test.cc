@@ -167,7 +167,7 @@ TEST(ManyWritersThreads, TheSameChunksAreStoredOnceWhileEverybodyReads) {
           ASSERT_TRUE(point.ok()) << point.status();
           EXPECT_EQ(CompareVm(*repository, point->recovery_point_id(), vm), absl::OkStatus());
           if (writer != 1) continue;
-          EXPECT_TRUE(repository->RemoveRecoveryPoint(point->recovery_point_id()).ok());
+          EXPECT_TRUE(repository->RemoveRecoveryPoint(point->recovery_point_id(), {}).ok());
         }
         --writing;
       });

@@ -89,6 +89,7 @@ class Model {
         {"cut map", 2'000, &Model::CutMap},
         {"list", 1'000, &Model::ExpectSamePoints},
         {"verify a point", 800, &Model::VerifyOne},
+        {"prune", 500, &Model::Prune},
         {"reopen", 100, &Model::Reopen},
         {"power cut", 200, &Model::CutPower},
         {"flip a bit", 100, &Model::FlipBit},
@@ -274,7 +275,7 @@ class Model {
   void RemoveOne() {
     if (points_.empty()) return;
     const auto victim = AnyPoint();
-    ASSERT_TRUE(repository_->RemoveRecoveryPoint(victim->first).ok());
+    ASSERT_TRUE(repository_->RemoveRecoveryPoint(victim->first, {"", absl::ZeroDuration()}).ok());
     EXPECT_EQ(base::ReasonOf(repository_->ReadManifest(victim->first).status()), "RECOVERY_POINT_NOT_FOUND");
     points_.erase(victim);
   }
@@ -352,6 +353,22 @@ class Model {
     if (::testing::Test::HasFailure()) return;
     ExpectSamePoints();
     // What was in packs that weren't sealed may be gone, but nothing that a point needs.
+    LearnWhatIsKnown();
+  }
+
+  // Gives back what no point needs; sessions that are open would keep it.
+  void Prune() {
+    for (OpenSession& open : sessions_) End(open);
+    PruneOptions options;
+    options.young_pack_grace = options.condemned_grace = absl::ZeroDuration();
+    options.compact_below_percent = static_cast<int>(Below(100));
+    const auto report = repository_->Prune(options, {}, {});
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_TRUE(report->problems.empty());
+    LearnWhatIsKnown();
+  }
+
+  void LearnWhatIsKnown() {
     std::set<int> needed;
     for (const auto& [id, disks] : points_) {
       for (const auto& [name, disk] : disks) needed.insert(disk.begin(), disk.end());

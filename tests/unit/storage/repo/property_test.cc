@@ -50,7 +50,7 @@ class History : public ::testing::TestWithParam<uint32_t> {
   void RemoveOne() {
     if (points_.empty()) return;
     auto victim = std::next(points_.begin(), Below(static_cast<uint32_t>(points_.size())));
-    ASSERT_TRUE(repository_->RemoveRecoveryPoint(victim->first).ok());
+    ASSERT_TRUE(repository_->RemoveRecoveryPoint(victim->first, {}).ok());
     points_.erase(victim);
   }
 

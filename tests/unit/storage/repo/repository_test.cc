@@ -236,8 +236,8 @@ TEST_F(Everyday, RemovedPointsAreGoneAndOthersStay) {
   const ModelVm vm = {{"vda", ModelDisk::OfChunks({1, 2, 3})}};
   const std::string first = Backup(*repository_, "vm1", vm)->recovery_point_id();
   const std::string second = Backup(*repository_, "vm1", vm)->recovery_point_id();
-  ASSERT_TRUE(repository_->RemoveRecoveryPoint(first).ok());
-  EXPECT_EQ(ReasonOf(repository_->RemoveRecoveryPoint(first)), "RECOVERY_POINT_NOT_FOUND");
+  ASSERT_TRUE(repository_->RemoveRecoveryPoint(first, {}).ok());
+  EXPECT_EQ(ReasonOf(repository_->RemoveRecoveryPoint(first, {}).status()), "RECOVERY_POINT_NOT_FOUND");
   EXPECT_EQ(ReasonOf(repository_->ReadManifest(first).status()), "RECOVERY_POINT_NOT_FOUND");
   Reopen();
   EXPECT_EQ(repository_->ListRecoveryPoints()->points.size(), 1u);
@@ -247,7 +247,7 @@ TEST_F(Everyday, RemovedPointsAreGoneAndOthersStay) {
 TEST_F(Everyday, UnknownPointsAndDisksHaveReasons) {
   for (const char* id : {"01234567-89ab-4def-8123-456789abcdef", "../umbra-repository", ""}) {
     EXPECT_EQ(ReasonOf(repository_->ReadManifest(id).status()), "RECOVERY_POINT_NOT_FOUND") << id;
-    EXPECT_EQ(ReasonOf(repository_->RemoveRecoveryPoint(id)), "RECOVERY_POINT_NOT_FOUND") << id;
+    EXPECT_EQ(ReasonOf(repository_->RemoveRecoveryPoint(id, {}).status()), "RECOVERY_POINT_NOT_FOUND") << id;
     EXPECT_EQ(ReasonOf(repository_->OpenDisk(id, "vda").status()), "RECOVERY_POINT_NOT_FOUND") << id;
     EXPECT_EQ(ReasonOf(repository_->Verify({id}, {}, {}).status()), *id == 0 ? "" : "RECOVERY_POINT_NOT_FOUND") << id;
   }

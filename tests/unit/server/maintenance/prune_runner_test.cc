@@ -1,0 +1,163 @@
+// Proves that a PRUNE job is done by the daemon itself: result, catalog rows, warnings, failure, dry run, cancel; that
+// the schedule makes such jobs when they are due and no others; and that a clock that jumped is told of once.
+#include "server/maintenance/prune_runner.h"
+
+#include <atomic>
+#include <thread>
+
+#include "server/maintenance/rebuild.h"
+#include "tests/support/manual_clock.h"
+#include "tests/unit/server/maintenance/fixture.h"
+
+namespace umbra::maintenance {
+namespace {
+
+using catalog::JobState;
+using ::testing::ElementsAre;
+
+constexpr absl::Duration kPatience = absl::Seconds(20);
+
+class PruneRunnerTest : public MaintenanceTest {
+ protected:
+  PruneRunnerTest() { engine_ = std::make_unique<jobs::JobEngine>(*catalog_, manual_, random_); }
+
+  catalog::JobId Submit(bool dry_run = false) {
+    const auto job = engine_->Submit(catalog::PruneSpec{catalog::RepositoryId("main"), dry_run});
+    EXPECT_TRUE(job.ok());
+    return job->id;
+  }
+  void Start(absl::Duration every = absl::ZeroDuration()) {
+    PruneSchedule schedule;
+    schedule.every = every;
+    schedule.options.io_bytes_per_second = 77;
+    runner_ = std::make_unique<PruneRunner>(*catalog_, *engine_, *events_, *repositories_, manual_, schedule);
+  }
+  catalog::Job Await(const catalog::JobId& id, JobState state) {
+    const absl::Duration start = clock_.Monotonic();
+    catalog::Job job = *engine_->Get(id);
+    while (job.state != state && clock_.Monotonic() - start < kPatience) {
+      job = *engine_->WaitForChange(id, job.revision, absl::Seconds(1));
+    }
+    EXPECT_EQ(job.state, state);
+    return job;
+  }
+  size_t PruneJobs() { return engine_->List({.kind = catalog::JobKind::kPrune}, {})->items.size(); }
+  bool Eventually(const std::function<bool()>& condition) {
+    const absl::Duration start = clock_.Monotonic();
+    while (!condition() && clock_.Monotonic() - start < kPatience) clock_.Sleep(absl::Milliseconds(5));
+    return condition();
+  }
+
+  testing::ManualClock manual_;
+  std::unique_ptr<PruneRunner> runner_;
+};
+
+TEST_F(PruneRunnerTest, WhatWasDeletedLeavesTheCatalogAndTheResultIsInTheJob) {
+  repository_->Add("p1");
+  repository_->Add("p2");
+  ASSERT_TRUE(RebuildCatalog(*catalog_, repositories_->Default(), clock_, RebuildMode::kFull).ok());
+  repo::PruneOptions asked;
+  repository_->pruner = [&](const repo::PruneOptions& options, const auto& progress,
+                            std::stop_token) -> absl::StatusOr<repo::PruneReport> {
+    asked = options;
+    progress({.done_bytes = 5, .total_bytes = 10});
+    repo::PruneReport report;
+    report.deleted_points = {"p1", "never-in-the-catalog"};
+    report.deleted_packs = 3;
+    report.freed_bytes = 100;
+    report.copied_bytes = 20;
+    report.waiting_bytes = 7;
+    report.needed_bytes = 900;
+    report.problems = {"packs/x is left alone"};
+    report.clock_jumped = true;
+    return report;
+  };
+  Start();
+  const catalog::Job job = Await(Submit(), JobState::kSucceeded);
+  EXPECT_EQ(asked.io_bytes_per_second, 77u);
+  EXPECT_FALSE(asked.dry_run);
+  ASSERT_TRUE(job.prune_result.has_value());
+  EXPECT_EQ(*job.prune_result, (catalog::PruneResult{2, 3, 100, 20, 7, 900}));
+  EXPECT_EQ(job.progress.total_bytes, 10);
+  ASSERT_EQ(job.warnings.size(), 2u);
+  EXPECT_EQ(job.warnings[0].reason, "CLOCK_JUMPED");
+  EXPECT_EQ(job.warnings[1].message, "packs/x is left alone");
+  EXPECT_THAT(Rows(), ElementsAre("p2"));
+}
+
+TEST_F(PruneRunnerTest, ADryRunTouchesNoRow) {
+  repository_->Add("p1");
+  ASSERT_TRUE(RebuildCatalog(*catalog_, repositories_->Default(), clock_, RebuildMode::kFull).ok());
+  repository_->pruner = [](const repo::PruneOptions& options, const auto&,
+                           std::stop_token) -> absl::StatusOr<repo::PruneReport> {
+    EXPECT_TRUE(options.dry_run);
+    repo::PruneReport report;
+    report.deleted_points = {"p1"};
+    return report;
+  };
+  Start();
+  const catalog::Job job = Await(Submit(true), JobState::kSucceeded);
+  EXPECT_EQ(job.prune_result->deleted_points, 1);
+  EXPECT_TRUE(std::get<catalog::PruneSpec>(job.spec).dry_run);
+  EXPECT_THAT(Rows(), ElementsAre("p1"));
+}
+
+TEST_F(PruneRunnerTest, FailuresAndCancellationsEndTheJob) {
+  std::atomic<bool> running = false;
+  repository_->pruner = [&](const repo::PruneOptions&, const auto&,
+                            std::stop_token stop) -> absl::StatusOr<repo::PruneReport> {
+    running = true;
+    while (!stop.stop_requested()) clock_.Sleep(absl::Milliseconds(1));
+    return base::MakeError(absl::StatusCode::kCancelled, "CANCELLED", "stopped");
+  };
+  Start();
+  const catalog::JobId cancelled = Submit();
+  ASSERT_TRUE(Eventually([&] { return running.load(); }));
+  ASSERT_TRUE(engine_->Cancel(cancelled).ok());
+  Await(cancelled, JobState::kCancelled);
+  repository_->pruner = [](const repo::PruneOptions&, const auto&,
+                           std::stop_token) -> absl::StatusOr<repo::PruneReport> {
+    return base::MakeError(absl::StatusCode::kDataLoss, "MANIFEST_DAMAGED", "what p7 needs isn't known");
+  };
+  const catalog::Job failed = Await(Submit(), JobState::kFailed);
+  EXPECT_EQ(failed.error.reason, "MANIFEST_DAMAGED");
+  EXPECT_FALSE(failed.prune_result.has_value());
+}
+
+TEST_F(PruneRunnerTest, TheScheduleMakesAJobWhenItIsDueAndNotBefore) {
+  const auto done = [](const repo::PruneOptions&, const auto&, std::stop_token) -> absl::StatusOr<repo::PruneReport> {
+    return repo::PruneReport();
+  };
+  repository_->pruner = done;
+  archive_->pruner = done;
+  repository_->SetCreateTime(manual_.Now());
+  archive_->SetCreateTime(manual_.Now());
+  Start(absl::Hours(24));
+  clock_.Sleep(absl::Milliseconds(50));
+  EXPECT_EQ(PruneJobs(), 0u) << "both repositories are new";
+  manual_.Advance(absl::Hours(24));
+  ASSERT_TRUE(Eventually([&] { return PruneJobs() == 2; }));
+  const auto made = engine_->List({.kind = catalog::JobKind::kPrune}, {});
+  for (const catalog::Job& job : made->items) {
+    Await(job.id, JobState::kSucceeded);
+  }
+  manual_.Advance(absl::Hours(1));
+  clock_.Sleep(absl::Milliseconds(50));
+  EXPECT_EQ(PruneJobs(), 2u);
+  Await(Submit(true), JobState::kSucceeded);  // a dry run is no prune
+}
+
+TEST_F(PruneRunnerTest, AClockThatJumpedIsToldOfOnce) {
+  repository_->clock_ahead = absl::Hours(30);
+  Start();
+  ASSERT_TRUE(Eventually([&] { return EventsOf("CLOCK_JUMPED").size() == 1; }));
+  const uint64_t before = repository_->maintained;
+  manual_.Advance(absl::Hours(1));
+  ASSERT_TRUE(Eventually([&] { return repository_->maintained > before; }));
+  runner_.reset();
+  EXPECT_EQ(EventsOf("CLOCK_JUMPED").size(), 1u);
+  EXPECT_EQ(EventsOf("CLOCK_JUMPED")[0].resource, "repositories/main");
+}
+
+}  // namespace
+}  // namespace umbra::maintenance
