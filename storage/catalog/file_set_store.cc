@@ -10,7 +10,7 @@ namespace {
 #define FILE_SET_COLUMNS                                                                                    \
   "SELECT host_id, name, display_name, has_freeze_hook, update_time_us, "                                   \
   "COALESCE((SELECT id FROM recovery_point AS p WHERE p.host_id = file_set.host_id "                        \
-  "AND p.vm_uuid = 'fileset:' || file_set.name ORDER BY point_time_us DESC, id DESC LIMIT 1), '') FROM file_set "
+  "AND p.vm_uuid = 'fileset:' || file_set.name AND p.remove_time_us IS NULL ORDER BY point_time_us DESC, id DESC LIMIT 1), '') FROM file_set "
 
 constexpr char kDelete[] = "DELETE FROM file_set WHERE host_id = ?";
 constexpr char kInsert[] =

@@ -129,7 +129,7 @@ TEST_F(FileSetTest, JoinsTheSetOfAMachineAndComesBack) {
   const std::string target = folder_.File("back");
   result = Run(RestoreTo(target + "/"));
   ASSERT_EQ(result.outcome(), AssignmentResult::OUTCOME_SUCCEEDED) << result.error().ShortDebugString();
-  EXPECT_THAT(hooks_, ElementsAre("pre " + target, "post " + target + " yes"));
+  EXPECT_THAT(hooks_, ElementsAre("pre " + target, "post yes " + target));
   EXPECT_EQ(Read(target + data_ + "/db/rows"), std::string(3 * kChunk + 5, 'r'));
   EXPECT_EQ(Read(target + data_ + "/conf"), "port = 1") << "as it was when the service stood still";
   EXPECT_EQ(fs::read_symlink(target + data_ + "/link"), "db/rows");
@@ -212,7 +212,7 @@ TEST_F(FileSetTest, AFailedRestoreLeavesTheOldFolderAndNothingElse) {
   EXPECT_EQ(result.error().reason(), "CHUNK_DAMAGED");
   EXPECT_THAT(result.error().message(), HasSubstr("was not touched"));
   EXPECT_TRUE(fs::is_empty(target));
-  EXPECT_THAT(hooks_, ElementsAre("pre " + target, "post " + target + " no"));
+  EXPECT_THAT(hooks_, ElementsAre("pre " + target, "post no " + target));
   ExpectNoFilesLeft();
 }
 

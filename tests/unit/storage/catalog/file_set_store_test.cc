@@ -45,6 +45,24 @@ TEST_F(FileSetStoreTest, ComeBackAndAreReplacedAsAWhole) {
   EXPECT_FALSE(Get("h2", "fileset:shop").ok());
 }
 
+TEST_F(FileSetStoreTest, TheLastPointIsOneThatIsNotRemoved) {
+  AddHost("h1");
+  Replace("h1", {MakeSet("h1", "shop")});
+  for (int i = 1; i <= 3; ++i) {
+    RecoveryPoint point;
+    point.id = RecoveryPointId("p" + std::to_string(i));
+    point.vm = {HostId("h1"), i == 3 ? "fileset:other" : "fileset:shop"};
+    point.repository = RepositoryId("main");
+    point.point_time = point.create_time = At(i);
+    ASSERT_TRUE(catalog_->Write([&](Stores& s) { return s.recovery_points.Insert(point).status(); }).ok());
+  }
+  EXPECT_EQ(Get("h1", "fileset:shop")->last_recovery_point.value, "p2");
+  RecoveryPointProtection removed;
+  removed.remove_time = removed.delete_time = At(9);
+  ASSERT_TRUE(catalog_->Write([&](Stores& s) { return s.recovery_points.SetProtection(RecoveryPointId("p2"), removed); }).ok());
+  EXPECT_EQ(Get("h1", "fileset:shop")->last_recovery_point.value, "p1");
+}
+
 TEST_F(FileSetStoreTest, PagesGoByHostAndName) {
   AddHost("h1");
   AddHost("h2");
