@@ -168,6 +168,7 @@ class RandomWorkload(IncrementTest):
                     self.one_round(INCREMENT)
                 else:
                     self.one_round(INCREMENT)
+                print(f"increment {done}: the same bytes", flush=True)
 
 
 class Losses(IncrementTest):
