@@ -148,7 +148,7 @@ absl::StatusOr<std::vector<Point>> PointStore::ReadCommits() {
     const auto encoded = DecodeCommit(*bytes);
     if (!encoded.ok()) continue;  // rot: it can't be finished either
     for (const EncodedPoint& point : *encoded) {
-      ASSIGN_OR_RETURN(points.emplace_back(), DecodePoint(repository_, point.bytes));
+      ASSIGN_OR_RETURN(points.emplace_back(), DecodePoint(keys_, repository_, point.bytes));
     }
   }
   return points;
