@@ -63,7 +63,9 @@ class Tamper : public RepositoryTest {
       const auto report = (*opened)->Verify({}, {}, {});
       EXPECT_TRUE(report.ok()) << report.status();
       // Verification may see more than one point needs, never less.
-      if (report.ok() && !status.ok()) EXPECT_FALSE(report->ok());
+      if (report.ok() && !status.ok()) {
+        EXPECT_FALSE(report->ok());
+      }
     }
     opened = absl::CancelledError();
     EXPECT_TRUE(fs_.WriteFileAtomic(path, original_.at(path)).ok());
