@@ -503,7 +503,8 @@ class SickStoreTest : public ::testing::Test {
   base::SystemClock clock_;
   base::SeededRandom random_{1};
   std::unique_ptr<Repository> repository_;
-  const ModelVm vm_ = {{"vda", ModelDisk::OfChunks({1, 2, 3, 4, 5, 6, 7})}};
+  // Noise, so that they fill more than one pack.
+  const ModelVm vm_ = {{"vda", ModelDisk::OfChunks({1, 3, 5, 7, 9, 11, 13})}};
 };
 
 TEST_F(SickStoreTest, APackThatCantBeReadCostsThatPackAlone) {
