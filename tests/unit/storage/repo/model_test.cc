@@ -396,7 +396,8 @@ class Model {
     copy->FlipBit(victim, Below(8 * copy->ReadFile(victim)->size()));
     const auto report = (*opened)->Verify({}, {}, {});
     ASSERT_TRUE(report.ok()) << report.status();
-    EXPECT_FALSE(report->ok()) << "a flipped bit of " << victim << " was not seen";
+    // What nothing needs, or has another copy, does no harm.
+    EXPECT_FALSE(report->ok() && report->healed.empty()) << "a flipped bit of " << victim << " was not seen";
     for (const auto& [id, disks] : points_) {
       OpenSession again{(*opened)->BeginSession(), {}, false};
       for (const auto& [name, disk] : disks) {
