@@ -142,7 +142,7 @@ void Pruner::Choose(const IndexSnapshot& snapshot) {
     const Candidate candidate{pack, info.size_bytes, uses_[pack]};
     if (candidate.use.needed_chunks == 0) {
       dead_.push_back(candidate);
-    } else if (candidate.use.needed_bytes * 100 <
+    } else if (candidate.use.KeptBytes() * 100 <
                info.size_bytes * static_cast<uint64_t>(options_.compact_below_percent)) {
       sparse_.push_back(candidate);
     }

@@ -55,6 +55,11 @@ class Pruner {
   struct PackUse {
     uint64_t needed_bytes = 0;
     uint32_t needed_chunks = 0;
+
+    // A pack of nothing else: a small one is mostly header and footer, and copying it would give nothing back.
+    uint64_t KeptBytes() const {
+      return needed_bytes + needed_chunks * kPackSlotSize + 2 * kPackHeaderSize + kPackTrailerSize;
+    }
   };
   struct Needed {
     ChunkId id;

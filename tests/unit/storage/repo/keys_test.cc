@@ -289,10 +289,12 @@ TEST_F(Keys, AnExchangedHeaderIsNoticed) {
 }
 
 TEST_F(Keys, WhatACutShortCreateLeavesIsInNobodysWay) {
-  repository_.reset();
-  ASSERT_TRUE(fs_.Remove(std::string(kPath) + "/" + kHeaderName).ok());
-  Reopen();
-  EXPECT_EQ(Files("keys").size(), 3u) << "one slot, two copies of a ring";
+  ASSERT_TRUE(fs_.MakeDirectories("/cut/keys").ok());
+  for (const std::string& path : Files("keys")) {
+    ASSERT_TRUE(fs_.WriteFileAtomic("/cut" + path.substr(std::string(kPath).size()), *fs_.ReadFile(path)).ok());
+  }
+  repository_ = *Repository::Create(fs_, clock_, random_, "/cut", SmallOptions());
+  EXPECT_EQ(fs_.AllFiles("/cut/keys").size(), 3u) << "one slot, two copies of a ring";
   const std::string point = Backup(*repository_, "vm1", vm_)->recovery_point_id();
   EXPECT_EQ(CompareVm(*repository_, point, vm_), absl::OkStatus());
   // But a stranger's folder of that name is not deleted.

@@ -543,6 +543,7 @@ TEST_P(PruneEveryCall, LosesNothingAndLeftoversAreCollectedLater) {
       (void)repository->Prune(kAtOnce, {}, {});
       struck = fs.struck();
       if (!fault.for_good) {
+        fs.FailAt(0, fault.fault, false);  // not in what follows
         // The process lives on, and what it was told holds.
         EXPECT_EQ(CompareVm(*repository, kept_id, kept), absl::OkStatus());
         if (undeleted) {
