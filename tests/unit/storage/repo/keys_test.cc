@@ -290,11 +290,17 @@ TEST_F(Keys, AnExchangedHeaderIsNoticed) {
 
 TEST_F(Keys, WhatACutShortCreateLeavesIsInNobodysWay) {
   repository_.reset();
-  ASSERT_TRUE(fs_.Remove(std::string(kPath) + "/" + kHeaderName).ok());
-  Reopen();
-  EXPECT_EQ(Files("keys").size(), 3u) << "one slot, two copies of a ring";
-  const std::string point = Backup(*repository_, "vm1", vm_)->recovery_point_id();
-  EXPECT_EQ(CompareVm(*repository_, point, vm_), absl::OkStatus());
+  // Keys are written before the header, and everything else after it.
+  for (const std::string& file : fs_.AllFiles(std::string(kPath) + "/keys")) {
+    const std::string copy = "/cut" + file.substr(std::string(kPath).size());
+    ASSERT_TRUE(fs_.MakeDirectories(base::DirectoryOf(copy)).ok());
+    ASSERT_TRUE(fs_.WriteFileAtomic(copy, *fs_.ReadFile(file)).ok());
+  }
+  const auto made = Repository::OpenOrCreate(fs_, clock_, random_, "/cut", SmallOptions());
+  ASSERT_TRUE(made.ok()) << made.status();
+  EXPECT_EQ(fs_.AllFiles("/cut/keys").size(), 3u) << "one slot, two copies of a ring";
+  const std::string point = Backup(**made, "vm1", vm_)->recovery_point_id();
+  EXPECT_EQ(CompareVm(**made, point, vm_), absl::OkStatus());
   // But a stranger's folder of that name is not deleted.
   ASSERT_TRUE(fs_.MakeDirectories("/home/keys").ok());
   ASSERT_TRUE(fs_.WriteFileAtomic("/home/keys/house.txt", "door").ok());
