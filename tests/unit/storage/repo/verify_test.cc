@@ -503,8 +503,8 @@ class SickStoreTest : public ::testing::Test {
   base::SystemClock clock_;
   base::SeededRandom random_{1};
   std::unique_ptr<Repository> repository_;
-  // Noise, so that they fill more than one pack.
-  const ModelVm vm_ = {{"vda", ModelDisk::OfChunks({1, 3, 5, 7, 9, 11, 13})}};
+  // Noise, which doesn't compress: two packs of chunks, and one that has the map page.
+  const ModelVm vm_ = {{"vda", ModelDisk::OfChunks({1, 3, 5, 7, 9, 11, 13, 15})}};
 };
 
 TEST_F(SickStoreTest, APackThatCantBeReadCostsThatPackAlone) {
@@ -515,7 +515,7 @@ TEST_F(SickStoreTest, APackThatCantBeReadCostsThatPackAlone) {
   const auto report = repository_->Verify({}, {}, {});
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_FALSE(report->ok());
-  EXPECT_LT(report->damaged_count, 7u) << "the other packs are whole";
+  EXPECT_LT(report->damaged_count, 8u) << "the other packs are whole";
   for (const ChunkDamage& damage : report->damaged) EXPECT_EQ(damage.reason, "CHUNK_DAMAGED");
   Reopen();
   ASSERT_TRUE(Backup(*repository_, "vm1", vm_).ok());
