@@ -46,13 +46,15 @@ class Daemon {
     };
   }
 
-  std::unique_ptr<repo::Repository> repository;
-  api::UploadSessions::Handle session;
-
  private:
   testing::MemoryFilesystem files_;
   base::SystemClock clock_;
   base::SeededRandom random_{1};
+
+ public:
+  // Go first: a session that ends still seals what it has.
+  std::unique_ptr<repo::Repository> repository;
+  api::UploadSessions::Handle session;
 };
 
 std::unique_ptr<Daemon>& TheDaemon() {
