@@ -245,7 +245,9 @@ absl::Status DiskRestorer::ClearGap(uint64_t begin_bytes, uint64_t end_bytes, Wr
     const uint64_t end = std::min(end_bytes, data->offset_bytes + data->length_bytes);
     for (uint64_t at = std::max(begin_bytes, data->offset_bytes); at < end;) {
       RETURN_IF_ERROR(cancellation_.Check());
-      const base::MutableBytes seen(run.seen.data(), std::min<uint64_t>(end - at, layout_->chunk_size_bytes));
+      // Not across the end of a chunk: a neighbour that is zero already stays as it is.
+      const uint64_t chunk_size = layout_->chunk_size_bytes;
+      const base::MutableBytes seen(run.seen.data(), std::min<uint64_t>(end - at, chunk_size - at % chunk_size));
       RETURN_IF_ERROR(ReadSeed(at, seen));
       if (!base::IsZero(seen)) {
         std::memset(seen.data(), 0, seen.size());
