@@ -136,15 +136,15 @@ class LibvirtUnderTest final : public HypervisorUnderTest {
         "cd {}/*/kernel/drivers/scsi && tar cf {} scsi_common.ko scsi_mod.ko sd_mod.ko scsi_debug.ko && truncate -s %1M {}", tree,
         archive, archive);
     if (std::system(pack.c_str()) != 0) return "";
-    Must(fmt::format("virsh attach-disk {} {} vdc --live --subdriver raw", name_, archive));
-    const char* load = "cd /run; for i in 1 2 3 4 5 6 7 8 9; do [ -e /dev/vdc ] || sleep 1; done; tar xf /dev/vdc || exit 1; "
+    Must(fmt::format("virsh attach-disk {} {} vdd --live --subdriver raw", name_, archive));
+    const char* load = "cd /run; for i in 1 2 3 4 5 6 7 8 9; do [ -e /dev/vdd ] || sleep 1; done; tar xf /dev/vdd || exit 1; "
         "for m in scsi_common scsi_mod sd_mod scsi_debug; do insmod $m.ko || exit 1; done; sleep 1; [ -e /sys/block/sda ]";
     UMBRA_CHECK(Guest(load) == 0);
     return "/dev/sda";
   }
   void DetachInGuest() override {
     UMBRA_CHECK(Guest("rmmod scsi_debug sd_mod scsi_mod scsi_common") == 0);
-    Must(fmt::format("virsh detach-disk {} vdc --live", name_));
+    Must(fmt::format("virsh detach-disk {} vdd --live", name_));
   }
   void DelayFreeze(absl::Duration delay) override {
     dirty_ = true;
