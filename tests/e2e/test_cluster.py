@@ -123,6 +123,7 @@ class ClusteredGuest(EndToEndTest):
         wait_for(lambda: self.cluster.failures() > self.failures_before, 30, "the cluster should see the failure")
         wait_for(lambda: self.lab.state(VM) == "running", 60, "the cluster should start the guest again")
         self.cluster.tool("crm_resource", "--cleanup", "--resource", RESOURCE)
+        self.cluster.tool("crm_resource", "--wait", "--timeout", "60")  # a cleanup looks at the resource again
 
     def test_3_a_backup_by_saved_state_is_announced(self):
         point = self.backup()
