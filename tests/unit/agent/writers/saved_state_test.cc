@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/synchronization/mutex.h"
 #include "agent/journal/crash_points.h"
 #include "agent/vss/backup_components.h"
 #include "agent/writers/component_options.h"
@@ -246,9 +247,11 @@ TEST_F(SavedStateTest, RestartedAgentPutsEverythingBackWhereverTheOldOneDied) {
     // The second time is that of the second virtual machine.
     for (int times = 1; times <= 2; ++times) {
       SCOPED_TRACE(::testing::Message() << point << " passed " << times << " times");
+      absl::Mutex mu;  // machines are saved at the same time
       int countdown = times;
       bool died = false;
       base::ObserveCrashPoints([&](std::string_view passed) {
+        absl::MutexLock lock(&mu);
         if (died || passed != point || --countdown > 0) return;
         died = true;
         agent_files_->FailAt(1, umbra::testing::Fault::kIoError, /*for_good=*/true);
