@@ -135,6 +135,7 @@ TEST_F(PruneTest, OpenReadersFindChunksWhereTheyWereCopied) {
   }
   EXPECT_EQ(read, 4u);
   EXPECT_EQ(CompareVm(*repository_, b, kept), absl::OkStatus());
+  reader->reset();
   Reopen();
   EXPECT_EQ(CompareVm(*repository_, b, kept), absl::OkStatus());
 }
