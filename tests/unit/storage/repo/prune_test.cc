@@ -193,6 +193,7 @@ TEST_F(PruneTest, WhatASessionWasToldIsKnownStaysUntilItEnds) {
   const auto committed = session->Commit({ManifestOf("vm1", vm)});
   ASSERT_TRUE(committed.ok()) << committed.status();
   EXPECT_EQ(CompareVm(*repository_, committed->at(0).recovery_point_id(), vm), absl::OkStatus());
+  session.reset();
   Prune();
   Reopen();
   EXPECT_EQ(CompareVm(*repository_, committed->at(0).recovery_point_id(), vm), absl::OkStatus());
