@@ -156,7 +156,6 @@ PackingSession::PackingSession(Core& core)
 
 PackingSession::~PackingSession() {
   Abort();
-  core_.in_flight.Unregister(owner_id_);
 }
 
 absl::StatusOr<uint32_t> PackingSession::KnownLength(const ChunkId& id) {
@@ -486,6 +485,7 @@ absl::StatusOr<std::vector<Manifest>> PackingSession::Commit(std::vector<Manifes
 void PackingSession::StopSealing() {
   sealer_.request_stop();
   if (sealer_.joinable()) sealer_.join();
+  core_.in_flight.Unregister(owner_id_);
 }
 
 void PackingSession::Abort() {
