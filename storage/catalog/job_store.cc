@@ -43,8 +43,8 @@ constexpr char kActive[] =
     "ORDER BY number, job_vm.position";
 constexpr char kCountQueued[] = "SELECT COUNT(*) FROM job WHERE state NOT IN (5, 6, 7) AND state = 1";
 
-constexpr char kLastVerification[] =
-    "SELECT create_time_us, state FROM job WHERE kind = 3 AND repository = ? AND recovery_point = '' AND verify_level <> 1 "
+constexpr char kLastOfRepository[] =
+    "SELECT create_time_us, state FROM job WHERE kind = 3 AND prune = ? AND repository = ? AND recovery_point = '' AND verify_level <> 1 "
     "ORDER BY number DESC LIMIT 1";
 
 constexpr char kInsertVm[] = "INSERT INTO job_vm (job_id, position, host_id, vm_uuid) VALUES (?, ?, ?, ?)";
@@ -338,12 +338,17 @@ absl::StatusOr<std::vector<ActiveJob>> JobStore::Active() const {
 }
 
 absl::StatusOr<std::optional<JobStore::Submitted>> JobStore::LastVerification(const RepositoryId& repository) const {
+  return LastOf(repository, ToColumns(VerifySpec{}).prune);
+}
+
+absl::StatusOr<std::optional<JobStore::Submitted>> JobStore::LastPrune(const RepositoryId& repository) const {
+  return LastOf(repository, ToColumns(PruneSpec{}).prune);
+}
+
+absl::StatusOr<std::optional<JobStore::Submitted>> JobStore::LastOf(const RepositoryId& repository, int prune) const {
   std::optional<Submitted> last;
   RETURN_IF_ERROR(db_.Query(
-      kLastVerification,
-      [&](const sqlite::Row& row) {
-        last = Submitted{row.Time(0), row.Enum<JobState>(1)};
-      },
+      kLastOfRepository, [&](const sqlite::Row& row) { last = Submitted{row.Time(0), row.Enum<JobState>(1)}; }, prune,
       repository.value));
   return last;
 }

@@ -49,8 +49,11 @@ class JobStore {
     JobState state = JobState::kQueued;
   };
   absl::StatusOr<std::optional<Submitted>> LastVerification(const RepositoryId& repository) const;
+  // The newest prune of a repository that was no dry run.
+  absl::StatusOr<std::optional<Submitted>> LastPrune(const RepositoryId& repository) const;
 
  private:
+  absl::StatusOr<std::optional<Submitted>> LastOf(const RepositoryId& repository, int prune) const;
   absl::Status WriteDisks(const Job& job);
   absl::Status ReadChildren(Job& job) const;
 

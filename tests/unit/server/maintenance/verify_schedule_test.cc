@@ -18,7 +18,6 @@ namespace {
 using catalog::JobState;
 
 constexpr absl::Duration kDay = absl::Hours(24);
-constexpr absl::Duration kPatience = absl::Seconds(20);
 
 std::string PackId(int i) {
   return fmt::format("{:032x}", i);
@@ -129,6 +128,14 @@ TEST_F(VerifyScheduleTest, ARunIsStartedAtTheIntervalUnlessOneIsUnderWay) {
   manual_.Advance(absl::Hours(2));
   ASSERT_TRUE(Schedule().Tick().ok());
   EXPECT_EQ(Jobs().size(), 3u);
+}
+
+TEST_F(VerifyScheduleTest, APruneIsNoVerification) {
+  HavePacks(30);
+  ASSERT_TRUE(manual_engine_.Submit(catalog::PruneSpec{.repository = main_}).ok());
+  ASSERT_TRUE(Schedule().Tick().ok());
+  const auto verifications = manual_engine_.List({.kind = catalog::JobKind::kVerify}, {});
+  EXPECT_EQ(verifications->items.size(), 1u) << "neither does one that waits hold it up, nor one of today put it off";
 }
 
 TEST_F(VerifyScheduleTest, NothingIsStartedWhenItIsTurnedOffOrThereIsNothingToRead) {
