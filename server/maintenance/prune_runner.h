@@ -3,16 +3,12 @@
 #ifndef UMBRA_SERVER_MAINTENANCE_PRUNE_RUNNER_H_
 #define UMBRA_SERVER_MAINTENANCE_PRUNE_RUNNER_H_
 
-#include <optional>
 #include <set>
-#include <stop_token>
-#include <thread>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "server/jobs/event_hub.h"
 #include "server/jobs/job_engine.h"
+#include "server/maintenance/job_worker.h"
 #include "server/maintenance/repository_set.h"
 #include "storage/base/clock.h"
 #include "storage/catalog/catalog.h"
@@ -34,21 +30,15 @@ class PruneRunner {
   // What it is given outlives it. Starts to work at once; construct it after RecoverJobs.
   PruneRunner(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events,
               const RepositorySet& repositories, base::Clock& clock, const PruneSchedule& schedule);
-  // Stops a running prune; nothing is lost by that. Its job stays RUNNING; the next start ends it (DAEMON_RESTARTED).
-  ~PruneRunner();
-  PruneRunner(const PruneRunner&) = delete;
-  PruneRunner& operator=(const PruneRunner&) = delete;
+  // Destroying it stops a running prune; nothing is lost by that. Its job stays RUNNING; the next start ends it
+  // (DAEMON_RESTARTED).
 
  private:
-  void Wake() ABSL_LOCKS_EXCLUDED(mu_);
-  void Loop(std::stop_token stop) ABSL_LOCKS_EXCLUDED(mu_);
-  bool WaitForWork(const std::stop_token& stop) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::StatusOr<std::optional<catalog::JobId>> NextQueued();
-  absl::Status Run(const catalog::JobId& id, const std::stop_token& stop);
-  absl::StatusOr<repo::PruneReport> Prune(const catalog::Job& job, const std::stop_token& stop);
-  absl::Status Finish(const catalog::Job& job, const absl::StatusOr<repo::PruneReport>& report);
+  absl::Status Run(RunningJob& running);
+  absl::StatusOr<repo::PruneReport> Prune(RunningJob& running);
+  absl::Status ForgetDeleted(const repo::PruneReport& report);
 
-  void Maintain();
+  void MaintainWhenDue();
   void TellOfClock(const OpenRepository& repository);
   absl::Status SubmitDue();
   absl::StatusOr<bool> IsDue(const OpenRepository& repository);
@@ -61,12 +51,7 @@ class PruneRunner {
   const PruneSchedule schedule_;
   absl::Duration maintained_at_ = -absl::InfiniteDuration();  // monotonic
   std::set<catalog::RepositoryId> clock_told_;                // whose jumped clock was told of
-
-  absl::Mutex mu_;  // a wake-up that comes while the thread works isn't lost
-  bool woken_ ABSL_GUARDED_BY(mu_) = true;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  jobs::Subscription subscription_;
-  std::jthread thread_;
+  JobWorker worker_;  // the last: it works with the others from its construction on
 };
 
 }  // namespace umbra::maintenance

@@ -12,27 +12,11 @@
 namespace umbra::maintenance {
 namespace {
 
-using catalog::JobState;
 using jobs::EventFacts;
 using jobs::JobEvent;
 
-// The catalog couldn't be asked (disk full, ...): look again then.
-constexpr absl::Duration kRetryInterval = absl::Seconds(10);
 // A job's damage list tells of every chunk; the event log only has to make somebody look.
 constexpr size_t kDamageEventsMax = 20;
-
-EventFacts ProgressFacts(const repo::VerifyProgress& progress, absl::Duration elapsed) {
-  catalog::JobProgress figures;
-  figures.done_bytes = static_cast<int64_t>(progress.done_bytes);
-  figures.total_bytes = static_cast<int64_t>(progress.total_bytes);
-  figures.read_bytes = figures.done_bytes;
-  if (elapsed > absl::ZeroDuration() && progress.done_bytes > 0) {
-    const double rate = static_cast<double>(progress.done_bytes) / absl::ToDoubleSeconds(elapsed);
-    figures.rate_bytes_per_second = static_cast<int64_t>(rate);
-    figures.eta = absl::Seconds(static_cast<double>(progress.total_bytes - progress.done_bytes) / rate);
-  }
-  return {.phase = catalog::JobPhase::kTransferring, .progress = std::move(figures)};
-}
 
 EventFacts FailureFacts(const repo::VerifyReport& report) {
   EventFacts facts;
@@ -56,94 +40,45 @@ EventFacts FailureFacts(const repo::VerifyReport& report) {
 VerifyRunner::VerifyRunner(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events,
                            const RepositorySet& repositories, base::Clock& clock, absl::Duration verify_within)
     : catalog_(catalog),
-      engine_(engine),
       events_(events),
       repositories_(repositories),
       clock_(clock),
       verify_within_(verify_within),
       book_(catalog, events, clock),
-      subscription_(engine.SubscribeStates([this] { Wake(); })),
-      thread_([this](std::stop_token stop) { Loop(std::move(stop)); }) {}
+      worker_(engine, clock,
+              {.kind = catalog::JobKind::kVerify,
+               .look_around = [this] { CloseHealed(); },
+               .run = [this](RunningJob& running) { return Run(running); }}) {}
 
-VerifyRunner::~VerifyRunner() {
-  subscription_.Cancel();
-  {
-    absl::MutexLock lock(&mu_);
-    stopping_ = true;
+absl::Status VerifyRunner::Run(RunningJob& running) {
+  const auto report = Verify(running);
+  if (running.daemon_stops()) return absl::OkStatus();
+  if (!report.ok()) return running.EndWithError(report.status());
+  const catalog::Job& job = running.job();
+  if (const absl::Status recorded = Record(running, *report); !recorded.ok()) {
+    base::Log("maintenance")->error("findings not recorded job={} error={}", job.id, base::Describe(recorded));
   }
-  thread_.request_stop();
-}
-
-void VerifyRunner::Wake() {
-  absl::MutexLock lock(&mu_);
-  woken_ = true;
-}
-
-bool VerifyRunner::WaitForWork(const std::stop_token& stop) {
-  const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return woken_ || stopping_; };
-  absl::MutexLock lock(&mu_);
-  clock_.AwaitFor(mu_, absl::Condition(&ready), kRetryInterval);
-  woken_ = false;
-  return !stopping_ && !stop.stop_requested();
-}
-
-void VerifyRunner::Loop(std::stop_token stop) {
-  while (WaitForWork(stop)) {
-    CloseHealed();
-    for (auto next = NextQueued(); next.ok() && next->has_value() && !stop.stop_requested(); next = NextQueued()) {
-      const catalog::JobId id = **next;
-      if (const absl::Status ran = Run(id, stop); !ran.ok()) {
-        base::Log("maintenance")->error("verification not recorded job={} error={}", id, base::Describe(ran));
-        break;  // the catalog is in trouble: try again later
-      }
-    }
+  if (report->ok()) return running.End(JobEvent::kAgentDone);
+  for (const std::string& problem : report->problems) {
+    RETURN_IF_ERROR(running.Warn({"MANIFEST_DAMAGED", problem}));
   }
+  RETURN_IF_ERROR(running.End(JobEvent::kAgentFailed, FailureFacts(*report)));
+  TellDamage(job, *report);
+  return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<catalog::JobId>> VerifyRunner::NextQueued() {
-  ASSIGN_OR_RETURN(const auto active, engine_.Active());
-  for (const catalog::ActiveJob& job : active) {
-    if (job.kind == catalog::JobKind::kVerify && job.state == JobState::kQueued) return job.id;
-  }
-  return std::nullopt;
-}
-
-absl::Status VerifyRunner::Run(const catalog::JobId& id, const std::stop_token& stop) {
-  const auto assigned = engine_.Apply(id, jobs::kCurrentAttempt, JobEvent::kAssign);
-  if (absl::IsFailedPrecondition(assigned.status())) return absl::OkStatus();  // cancelled meanwhile
-  RETURN_IF_ERROR(assigned.status());
-  const catalog::Job& job = assigned->job;
-  RETURN_IF_ERROR(engine_.Apply(id, job.attempt, JobEvent::kAccept).status());
-  const absl::StatusOr<repo::VerifyReport> report = Verify(job, stop);
-  if (stop.stop_requested()) return absl::OkStatus();
-  return Finish(job, report);
-}
-
-absl::StatusOr<repo::VerifyReport> VerifyRunner::Verify(const catalog::Job& job, const std::stop_token& stop) {
+absl::StatusOr<repo::VerifyReport> VerifyRunner::Verify(RunningJob& running) {
+  const catalog::Job& job = running.job();
   const auto& spec = std::get<catalog::VerifySpec>(job.spec);
   ASSIGN_OR_RETURN(const OpenRepository* target, repositories_.Find(spec.repository));
-
-  std::stop_source cancel;  // asked by a stopping daemon, or by a person who cancels the job
-  const std::stop_callback on_stop(stop, [&cancel] { cancel.request_stop(); });
-  const auto look = [&] {
-    const auto now = engine_.Get(job.id);
-    if (now.ok() && now->state != JobState::kRunning) cancel.request_stop();
-  };
-  const jobs::Subscription subscription = engine_.Subscribe(job.id, look);
-  look();
-
-  const absl::Duration start = clock_.Monotonic();
   const auto progress = [&](const repo::VerifyProgress& done) {
-    const auto applied =
-        engine_.Apply(job.id, job.attempt, JobEvent::kProgress, ProgressFacts(done, clock_.Monotonic() - start));
-    if (!applied.ok())
-      base::Log("maintenance")->warn("progress not recorded job={} error={}", job.id, base::Describe(applied.status()));
+    running.Progress(done.done_bytes, done.total_bytes, done.done_bytes);
   };
   CheckRecorder recorder(catalog_, clock_, target->id);
   ASSIGN_OR_RETURN(repo::VerifyScope scope, ScopeOf(spec, *target));
   scope.on_pack = [&](const repo::PackCheck& check) { recorder.Add(check); };
   scope.on_point = [&](const repo::PointCheck& check) { recorder.Add(check); };
-  auto report = target->repository->Verify(scope, progress, cancel.get_token());
+  auto report = target->repository->Verify(scope, progress, running.stop_token());
   if (const absl::Status flushed = recorder.Flush(); !flushed.ok()) {
     base::Log("maintenance")->error("results not recorded job={} error={}", job.id, base::Describe(flushed));
   }
@@ -187,51 +122,29 @@ void VerifyRunner::CloseHealed() {
   }
 }
 
-absl::Status VerifyRunner::Record(const catalog::Job& job, const repo::VerifyReport& report) {
-  const auto& spec = std::get<catalog::VerifySpec>(job.spec);
+absl::Status VerifyRunner::Record(RunningJob& running, const repo::VerifyReport& report) {
+  const auto& spec = std::get<catalog::VerifySpec>(running.job().spec);
   ASSIGN_OR_RETURN(const OpenRepository* repository, repositories_.Find(spec.repository));
   RETURN_IF_ERROR(book_.Enter(repository->id, report));
   RETURN_IF_ERROR(book_.CloseHealed(*repository));
   RETURN_IF_ERROR(ForgetGonePacks(catalog_, *repository));
   for (const std::string& harmless : report.healed) {
-    RETURN_IF_ERROR(engine_.AddWarning(job.id, job.attempt, {"DAMAGE_HARMLESS", harmless}));
+    RETURN_IF_ERROR(running.Warn({"DAMAGE_HARMLESS", harmless}));
   }
-  return report.complete ? absl::OkStatus() : WarnWhenBehind(job, *repository);
+  return report.complete ? absl::OkStatus() : WarnWhenBehind(running, *repository);
 }
 
-absl::Status VerifyRunner::WarnWhenBehind(const catalog::Job& job, const OpenRepository& repository) {
-  const auto& spec = std::get<catalog::VerifySpec>(job.spec);
+absl::Status VerifyRunner::WarnWhenBehind(RunningJob& running, const OpenRepository& repository) {
+  const auto& spec = std::get<catalog::VerifySpec>(running.job().spec);
   if (spec.level == catalog::VerifyLevel::kDisks || !spec.recovery_point.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto packs, PacksByAge(catalog_, repository, spec.level));
   const absl::Time oldest = clock_.Now() - verify_within_;
   const auto late = std::ranges::count_if(packs, [&](const PackAge& pack) { return pack.since < oldest; });
   if (late == 0) return absl::OkStatus();
-  return engine_.AddWarning(
-      job.id, job.attempt,
+  return running.Warn(
       {"VERIFY_BEHIND", fmt::format("{} of {} packs were last read more than {} ago; give the verification "
                                     "a larger budget",
                                     late, packs.size(), absl::FormatDuration(verify_within_))});
-}
-
-absl::Status VerifyRunner::Finish(const catalog::Job& job, const absl::StatusOr<repo::VerifyReport>& report) {
-  const auto apply = [&](JobEvent event, const EventFacts& facts) {
-    return engine_.Apply(job.id, job.attempt, event, facts).status();
-  };
-  if (absl::IsCancelled(report.status())) return apply(JobEvent::kAgentCancelled, {});
-  if (!report.ok()) {
-    return apply(JobEvent::kAgentFailed,
-                 {.error = {base::ReasonOf(report.status()), base::MessageOf(report.status())}});
-  }
-  if (const absl::Status recorded = Record(job, *report); !recorded.ok()) {
-    base::Log("maintenance")->error("findings not recorded job={} error={}", job.id, base::Describe(recorded));
-  }
-  if (report->ok()) return apply(JobEvent::kAgentDone, {});
-  for (const std::string& problem : report->problems) {
-    RETURN_IF_ERROR(engine_.AddWarning(job.id, job.attempt, {"MANIFEST_DAMAGED", problem}));
-  }
-  RETURN_IF_ERROR(apply(JobEvent::kAgentFailed, FailureFacts(*report)));
-  TellDamage(job, *report);
-  return absl::OkStatus();
 }
 
 void VerifyRunner::TellDamage(const catalog::Job& job, const repo::VerifyReport& report) {

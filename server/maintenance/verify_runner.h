@@ -2,16 +2,11 @@
 #ifndef UMBRA_SERVER_MAINTENANCE_VERIFY_RUNNER_H_
 #define UMBRA_SERVER_MAINTENANCE_VERIFY_RUNNER_H_
 
-#include <optional>
-#include <stop_token>
-#include <thread>
-
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "server/jobs/event_hub.h"
 #include "server/jobs/job_engine.h"
 #include "server/maintenance/damage_book.h"
+#include "server/maintenance/job_worker.h"
 #include "server/maintenance/repository_set.h"
 #include "storage/base/clock.h"
 
@@ -30,40 +25,27 @@ class VerifyRunner {
   VerifyRunner(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events,
                const RepositorySet& repositories, base::Clock& clock,
                absl::Duration verify_within = absl::Hours(24 * 30));
-  // Stops a running verification between two packs. Its job stays RUNNING; the next start ends it (DAEMON_RESTARTED).
-  ~VerifyRunner();
-  VerifyRunner(const VerifyRunner&) = delete;
-  VerifyRunner& operator=(const VerifyRunner&) = delete;
+  // Destroying it stops a running verification between two packs. Its job stays RUNNING; the next start ends it
+  // (DAEMON_RESTARTED).
 
  private:
-  void Wake() ABSL_LOCKS_EXCLUDED(mu_);
-  void Loop(std::stop_token stop) ABSL_LOCKS_EXCLUDED(mu_);
-  bool WaitForWork(const std::stop_token& stop) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::StatusOr<std::optional<catalog::JobId>> NextQueued();
-  absl::Status Run(const catalog::JobId& id, const std::stop_token& stop);
-  absl::StatusOr<repo::VerifyReport> Verify(const catalog::Job& job, const std::stop_token& stop);
+  absl::Status Run(RunningJob& running);
+  absl::StatusOr<repo::VerifyReport> Verify(RunningJob& running);
   // What to read, and in which order.
   absl::StatusOr<repo::VerifyScope> ScopeOf(const catalog::VerifySpec& spec, const OpenRepository& repository);
-  absl::Status Finish(const catalog::Job& job, const absl::StatusOr<repo::VerifyReport>& report);
-  absl::Status Record(const catalog::Job& job, const repo::VerifyReport& report);
+  absl::Status Record(RunningJob& running, const repo::VerifyReport& report);
   // Old packs that the budget didn't reach.
-  absl::Status WarnWhenBehind(const catalog::Job& job, const OpenRepository& repository);
+  absl::Status WarnWhenBehind(RunningJob& running, const OpenRepository& repository);
   void CloseHealed();
   void TellDamage(const catalog::Job& job, const repo::VerifyReport& report);
 
   catalog::Catalog& catalog_;
-  jobs::JobEngine& engine_;
   jobs::EventHub& events_;
   const RepositorySet& repositories_;
   base::Clock& clock_;
   const absl::Duration verify_within_;
   DamageBook book_;
-
-  absl::Mutex mu_;  // a wake-up that comes while the thread works isn't lost
-  bool woken_ ABSL_GUARDED_BY(mu_) = true;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  jobs::Subscription subscription_;
-  std::jthread thread_;
+  JobWorker worker_;  // the last: it works with the others from its construction on
 };
 
 }  // namespace umbra::maintenance

@@ -19,6 +19,9 @@
 
 namespace umbra::maintenance {
 
+// How long a thread is waited for before a test gives up.
+inline constexpr absl::Duration kPatience = absl::Seconds(20);
+
 class MaintenanceTest : public ::testing::Test {
  protected:
   MaintenanceTest() {
@@ -41,6 +44,17 @@ class MaintenanceTest : public ::testing::Test {
         catalog_->Read([](const catalog::Stores& s) { return s.recovery_points.Ids(catalog::RepositoryId("main")); });
     for (const auto& id : *rows) ids.push_back(id.value);
     return ids;
+  }
+
+  // Of a worker's job; expects that it gets to `state`.
+  catalog::Job Await(const catalog::JobId& id, catalog::JobState state) {
+    const absl::Duration start = clock_.Monotonic();
+    catalog::Job job = *engine_->Get(id);
+    while (job.state != state && clock_.Monotonic() - start < kPatience) {
+      job = *engine_->WaitForChange(id, job.revision, absl::Seconds(1));
+    }
+    EXPECT_EQ(job.state, state);
+    return job;
   }
 
   std::vector<catalog::Event> EventsOf(const std::string& type) {

@@ -15,8 +15,6 @@ namespace {
 using catalog::JobState;
 using ::testing::ElementsAre;
 
-constexpr absl::Duration kPatience = absl::Seconds(20);
-
 class PruneRunnerTest : public MaintenanceTest {
  protected:
   PruneRunnerTest() { engine_ = std::make_unique<jobs::JobEngine>(*catalog_, manual_, random_); }
@@ -31,15 +29,6 @@ class PruneRunnerTest : public MaintenanceTest {
     schedule.every = every;
     schedule.options.io_bytes_per_second = 77;
     runner_ = std::make_unique<PruneRunner>(*catalog_, *engine_, *events_, *repositories_, manual_, schedule);
-  }
-  catalog::Job Await(const catalog::JobId& id, JobState state) {
-    const absl::Duration start = clock_.Monotonic();
-    catalog::Job job = *engine_->Get(id);
-    while (job.state != state && clock_.Monotonic() - start < kPatience) {
-      job = *engine_->WaitForChange(id, job.revision, absl::Seconds(1));
-    }
-    EXPECT_EQ(job.state, state);
-    return job;
   }
   size_t PruneJobs() { return engine_->List({.kind = catalog::JobKind::kPrune}, {})->items.size(); }
   bool Eventually(const std::function<bool()>& condition) {

@@ -15,8 +15,6 @@ namespace {
 
 using catalog::JobState;
 
-constexpr absl::Duration kPatience = absl::Seconds(20);
-
 class VerifyRunnerTest : public MaintenanceTest {
  protected:
   catalog::JobId Submit(const std::string& point = "") {
@@ -27,16 +25,6 @@ class VerifyRunnerTest : public MaintenanceTest {
   }
 
   void Start() { runner_ = std::make_unique<VerifyRunner>(*catalog_, *engine_, *events_, *repositories_, clock_); }
-
-  catalog::Job Await(const catalog::JobId& id, JobState state) {
-    const absl::Duration start = clock_.Monotonic();
-    catalog::Job job = *engine_->Get(id);
-    while (job.state != state && clock_.Monotonic() - start < kPatience) {
-      job = *engine_->WaitForChange(id, job.revision, absl::Seconds(1));
-    }
-    EXPECT_EQ(job.state, state);
-    return job;
-  }
 
   std::unique_ptr<VerifyRunner> runner_;
 };
