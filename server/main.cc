@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +21,7 @@
 #include "storage/base/log.h"
 #include "storage/base/random.h"
 #include "storage/base/status.h"
+#include "storage/base/terminal.h"
 #include "storage/base/tuning.h"
 #include "storage/repo/verify_stored.h"
 
@@ -74,26 +74,6 @@ int CheckFolder(const std::string& folder) {
   return report->ok() ? 0 : kExitDamaged;
 }
 
-// One line of standard input; a terminal doesn't show it.
-std::string ReadSecret(const char* prompt) {
-  termios shown{};
-  const bool terminal = isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &shown) == 0;
-  if (terminal) {
-    fmt::print(stderr, "{}", prompt);
-    termios hidden = shown;
-    hidden.c_lflag &= ~static_cast<tcflag_t>(ECHO);
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
-  }
-  char line[2048] = {};
-  const std::string secret = fgets(line, sizeof line, stdin) == nullptr ? "" : line;
-  explicit_bzero(line, sizeof line);
-  if (terminal) {
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
-    fmt::print(stderr, "\n");
-  }
-  return secret;
-}
-
 int RecoverKey(const CommandLine& line) {
   const auto& repositories = line.config.repositories;
   const auto found = std::find_if(repositories.begin(), repositories.end(),
@@ -105,7 +85,7 @@ int RecoverKey(const CommandLine& line) {
   umbra::base::PosixFilesystem filesystem;
   umbra::base::SystemClock clock;
   umbra::base::SystemRandom random;
-  const std::string typed = ReadSecret("Recovery key or passphrase: ");
+  const std::string typed = umbra::base::ReadHiddenLine("Recovery key or passphrase: ");
   const absl::Status done = umbra::server::RecoverKeyFile(*found, typed, filesystem, clock, random);
   if (!done.ok()) return Complain(done, kExitFailed);
   fmt::print(stderr, "umbrad: {} is written; start umbrad as usual, then: umbra repository rebuild-catalog {}\n",

@@ -2,7 +2,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <string.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 
 #include "server/cli/context.h"
 #include "server/cli/resolve.h"
+#include "storage/base/terminal.h"
 
 namespace umbra::cli {
 namespace {
@@ -44,30 +44,9 @@ void ListKeys(Context& context, const std::string& repository) {
   if (!context.json) table.Print();
 }
 
-// A line from standard input; a terminal doesn't show it.
-std::string ReadHidden(const std::string& prompt) {
-  termios shown{};
-  const bool terminal = isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &shown) == 0;
-  if (terminal) {
-    fmt::print(stderr, "{}", prompt);
-    termios hidden = shown;
-    hidden.c_lflag &= ~static_cast<tcflag_t>(ECHO);
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
-  }
-  char line[2048] = {};
-  std::string text = fgets(line, sizeof line, stdin) == nullptr ? "" : line;
-  explicit_bzero(line, sizeof line);
-  if (terminal) {
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
-    fmt::print(stderr, "\n");
-  }
-  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
-  return text;
-}
-
 std::string ReadPassphrase() {
-  const std::string passphrase = ReadHidden("New passphrase: ");
-  if (isatty(STDIN_FILENO) == 1 && ReadHidden("Once more: ") != passphrase) {
+  const std::string passphrase = base::ReadHiddenLine("New passphrase: ");
+  if (isatty(STDIN_FILENO) == 1 && base::ReadHiddenLine("Once more: ") != passphrase) {
     throw ExitError{kExitUsage, "the two passphrases differ", "KEY_INVALID"};
   }
   return passphrase;

@@ -14,6 +14,7 @@
 #include <map>
 #include <optional>
 
+#include "storage/base/descriptor.h"
 #include "storage/base/status.h"
 
 namespace umbra::base {
@@ -22,29 +23,6 @@ namespace {
 constexpr size_t kMessageCharactersMax = 300;
 // How often the clock is looked at while nothing happens: the injected clock doesn't wake poll.
 constexpr int kPollMilliseconds = 20;
-
-class Descriptor {
- public:
-  Descriptor() = default;
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() { Close(); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-
-  int get() const { return fd_; }
-  bool open() const { return fd_ >= 0; }
-  void Set(int fd) {
-    Close();
-    fd_ = fd;
-  }
-  void Close() {
-    if (fd_ >= 0) close(fd_);
-    fd_ = -1;
-  }
-
- private:
-  int fd_ = -1;
-};
 
 struct Pipe {
   Descriptor read, write;
@@ -201,7 +179,7 @@ class Child {
   void Drain(Descriptor& from, std::string& to) {
     std::array<char, 16 * kKiB> piece;
     // Bounded, so that a child that never stops printing doesn't keep us from looking at the clock.
-    for (int i = 0; i < 64 && from.open(); ++i) {
+    for (int i = 0; i < 64 && from.ok(); ++i) {
       const ssize_t length = read(from.get(), piece.data(), piece.size());
       if (length < 0 && errno == EINTR) continue;
       if (length < 0 && errno == EAGAIN) return;

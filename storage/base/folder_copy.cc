@@ -1,6 +1,5 @@
 #include "storage/base/folder_copy.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <linux/fs.h>
@@ -17,6 +16,7 @@
 #include <system_error>
 #include <utility>
 
+#include "storage/base/descriptor.h"
 #include "storage/base/folder_tree.h"
 #include "storage/base/status.h"
 
@@ -28,21 +28,6 @@ constexpr size_t kPieceBytes = 8 * kMiB;
 constexpr int kDepthMax = 200;
 // Linux's own limits are 64 KiB for all names and for a value.
 constexpr size_t kAttributeBytesMax = 64 * kKiB;
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-  bool ok() const { return fd_ >= 0; }
-
- private:
-  const int fd_;
-};
 
 absl::Status TooLarge(std::string what) {
   return MakeError(absl::StatusCode::kResourceExhausted, "FILE_SET_TOO_LARGE", std::move(what));
@@ -87,7 +72,7 @@ class Walk {
     if (depth > kDepthMax) return TooLarge(fmt::format("{}: folders are nested too deeply", selection_.folder));
     RETURN_IF_ERROR(Count());
     RETURN_IF_ERROR(EnterFolder(path));
-    ASSIGN_OR_RETURN(const std::vector<std::string> names, Names(fd));
+    ASSIGN_OR_RETURN(const std::vector<std::string> names, NamesIn(fd, selection_.folder));
     for (const std::string& name : names)
       RETURN_IF_ERROR(Entry(fd, name, path.empty() ? name : path + "/" + name, depth));
     return LeaveFolder(fd, path, info);
@@ -114,27 +99,6 @@ class Walk {
   absl::Status Count() {
     if (++entry_count_ <= limits_.entries_max) return absl::OkStatus();
     return TooLarge(fmt::format("{} holds more than {} files", selection_.folder, limits_.entries_max));
-  }
-
-  absl::StatusOr<std::vector<std::string>> Names(int fd) {
-    const int own = dup(fd);  // closedir closes it
-    if (own < 0) return ErrnoError(errno, selection_.folder);
-    DIR* folder = fdopendir(own);
-    if (folder == nullptr) {
-      close(own);
-      return ErrnoError(errno, selection_.folder);
-    }
-    std::vector<std::string> names;
-    errno = 0;
-    while (const dirent* entry = readdir(folder)) {
-      const std::string name = entry->d_name;
-      if (name != "." && name != "..") names.push_back(name);
-    }
-    const int error = errno;
-    closedir(folder);
-    if (error != 0) return ErrnoError(error, selection_.folder);
-    std::sort(names.begin(), names.end());
-    return names;
   }
 
  protected:

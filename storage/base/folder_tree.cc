@@ -16,6 +16,7 @@
 #include <system_error>
 #include <utility>
 
+#include "storage/base/descriptor.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/status.h"
 
@@ -29,21 +30,6 @@ constexpr int kDepthMax = 200;
 constexpr size_t kAttributeBytesMax = 64 * kKiB;
 constexpr size_t kAttributeNamesMax = 64 * kKiB;
 constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&&) = delete;
-  int get() const { return fd_; }
-  bool ok() const { return fd_ >= 0; }
-
- private:
-  int fd_;
-};
 
 absl::Status TooLarge(std::string what) {
   return MakeError(absl::StatusCode::kResourceExhausted, "FILE_SET_TOO_LARGE", std::move(what));
@@ -70,28 +56,6 @@ TreeMetadata MetadataOf(const struct stat& info) {
   metadata.gid = info.st_gid;
   metadata.modify_time_ns = info.st_mtim.tv_sec * kNanosecondsPerSecond + info.st_mtim.tv_nsec;
   return metadata;
-}
-
-absl::StatusOr<std::vector<std::string>> NamesIn(int fd, const std::string& shown) {
-  const int own = dup(fd);  // closedir closes it
-  if (own < 0) return ErrnoError(errno, shown);
-  DIR* folder = fdopendir(own);
-  if (folder == nullptr) {
-    const int error = errno;
-    close(own);
-    return ErrnoError(error, shown);
-  }
-  std::vector<std::string> names;
-  errno = 0;
-  while (const dirent* entry = readdir(folder)) {
-    const std::string name = entry->d_name;
-    if (name != "." && name != "..") names.push_back(name);
-  }
-  const int error = errno;
-  closedir(folder);
-  if (error != 0) return ErrnoError(error, shown);
-  std::sort(names.begin(), names.end());
-  return names;
 }
 
 class Scan {
@@ -250,6 +214,28 @@ void ToTimes(int64_t ns, struct timespec (&times)[2]) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::vector<std::string>> NamesIn(int fd, const std::string& shown) {
+  const int own = dup(fd);  // closedir closes it
+  if (own < 0) return ErrnoError(errno, shown);
+  DIR* folder = fdopendir(own);
+  if (folder == nullptr) {
+    const int error = errno;
+    close(own);
+    return ErrnoError(error, shown);
+  }
+  std::vector<std::string> names;
+  errno = 0;
+  while (const dirent* entry = readdir(folder)) {
+    const std::string name = entry->d_name;
+    if (name != "." && name != "..") names.push_back(name);
+  }
+  const int error = errno;
+  closedir(folder);
+  if (error != 0) return ErrnoError(error, shown);
+  std::sort(names.begin(), names.end());
+  return names;
+}
 
 bool IsTreePath(std::string_view path) {
   if (path.empty() || path.size() > kPathMax || path.find('\0') != std::string_view::npos) return false;

@@ -27,6 +27,9 @@ bool IsAtOrBelow(std::string_view path, std::string_view folder);
 // The path of the folder that holds it; "" for one without '/'.
 std::string_view TreeParentOf(std::string_view path);
 
+// What an open folder holds, sorted, without "." and "..". `shown` names it in errors.
+absl::StatusOr<std::vector<std::string>> NamesIn(int fd, const std::string& shown);
+
 // An extended attribute; access control lists are some of them.
 struct TreeAttribute {
   std::string name;  // with its namespace, such as "user.comment"
