@@ -43,12 +43,7 @@ class FilesWorld(SimulatedWorld):
 
 def setUpModule():  # noqa: N802 (unittest's name)
     global WORLD
-    WORLD = FilesWorld()
-    try:
-        WORLD.start()
-    except Exception:
-        WORLD.stop(True)
-        raise
+    WORLD = walk.started(FilesWorld())
 
 
 def tearDownModule():  # noqa: N802

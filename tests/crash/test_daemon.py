@@ -17,12 +17,7 @@ WORLD = None
 
 def setUpModule():  # noqa: N802 (unittest's name)
     global WORLD
-    WORLD = SimulatedWorld()
-    try:
-        WORLD.start()
-    except Exception:
-        WORLD.stop(True)
-        raise
+    WORLD = walk.started(SimulatedWorld())
 
 
 def tearDownModule():  # noqa: N802

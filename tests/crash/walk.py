@@ -104,16 +104,20 @@ class LibvirtWorld(World):
 _SHARED = []
 
 
+def started(world):
+    """`world`, started; when that fails, stopped again, with what it left kept."""
+    try:
+        world.start()
+    except Exception:
+        world.stop(True)
+        raise
+    return world
+
+
 def shared_lab():
     """The one libvirt world of a run, started when it is first asked for. run.py ends it."""
     if not _SHARED:
-        lab = LibvirtWorld()
-        try:
-            lab.start()
-        except Exception:
-            lab.stop(True)
-            raise
-        _SHARED.append(lab)
+        _SHARED.append(started(LibvirtWorld()))
     return _SHARED[0]
 
 

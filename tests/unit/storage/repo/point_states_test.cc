@@ -4,7 +4,7 @@
 
 #include "storage/repo/repository_time.h"
 #include "storage/repo/sealed_record.h"
-#include "tests/support/jumping_clock.h"
+#include "tests/support/stepping_clock.h"
 #include "tests/support/quota_filesystem.h"
 #include "tests/unit/storage/repo/model.h"
 
@@ -40,7 +40,7 @@ class PointStatesTest : public ::testing::Test {
   bool Readable() { return CompareVm(*repository_, id_, vm_).ok(); }
 
   testing::MemoryFilesystem fs_;
-  testing::JumpingClock clock_;
+  testing::SteppingClock clock_;
   base::SeededRandom random_{5};
   std::unique_ptr<Repository> repository_;
   ModelVm vm_;
@@ -255,7 +255,7 @@ TEST(SealedRecord, SaysWhatWasSaidAndNothingForged) {
 TEST(SpaceReserve, RemovingAndPruningWorkOnAFullDisk) {
   testing::MemoryFilesystem real;
   testing::QuotaFilesystem fs(real, 64 * base::kMiB);
-  testing::JumpingClock clock;
+  testing::SteppingClock clock;
   base::SeededRandom random(1);
   for (const uint64_t reserve : {uint64_t{0}, 256 * base::kKiB}) {
     RepositoryOptions options = SmallOptions();

@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "tests/support/fault_filesystem.h"
-#include "tests/support/jumping_clock.h"
+#include "tests/support/stepping_clock.h"
 #include "tests/support/memory_blob_store.h"
 #include "tests/unit/storage/repo/model.h"
 
@@ -20,7 +20,7 @@ namespace {
 using base::ReasonOf;
 using testing::Fault;
 using testing::FaultFilesystem;
-using testing::JumpingClock;
+using testing::SteppingClock;
 using testing::MemoryFilesystem;
 
 const PruneOptions kAtOnce{.young_pack_grace = absl::ZeroDuration(), .condemned_grace = absl::ZeroDuration()};
@@ -61,7 +61,7 @@ class PruneTest : public ::testing::Test {
   bool Wants(UploadSession& session, uint32_t seed) { return session.Wanted(std::vector{IdOf(seed)})->at(0) == 1; }
 
   MemoryFilesystem fs_;
-  JumpingClock clock_;
+  SteppingClock clock_;
   base::SeededRandom random_{9};
   std::unique_ptr<Repository> repository_;
 };
@@ -525,7 +525,7 @@ TEST_P(PruneEveryCall, LosesNothingAndLeftoversAreCollectedLater) {
     SCOPED_TRACE(fmt::format("{} at call {}", fault.name, call));
     MemoryFilesystem real;
     FaultFilesystem fs(real);
-    JumpingClock clock;
+    SteppingClock clock;
     base::SeededRandom random(call);
     const ModelVm kept = VmOf({1, 5, 9, 13, 2}), other = VmOf({41, 43, 45, 47, 49});
     std::string kept_id, other_id, undeleted_id;
