@@ -109,15 +109,6 @@ bool WasMoved(const ChunkIndex& index, const ChunkLocation& location, const absl
 const std::vector<FetchedChunk>& ChunkReader::Fetch(std::span<const ChunkId> ids,
                                                     std::span<const ChunkLocation> locations) {
   UMBRA_CHECK(ids.size() == locations.size());
-  return FetchAll(ids, locations);
-}
-
-const std::vector<FetchedChunk>& ChunkReader::FetchStored(std::span<const ChunkLocation> locations) {
-  return FetchAll({}, locations);
-}
-
-const std::vector<FetchedChunk>& ChunkReader::FetchAll(std::span<const ChunkId> ids,
-                                                       std::span<const ChunkLocation> locations) {
   results_.assign(locations.size(), {});
   order_.resize(locations.size());
   std::iota(order_.begin(), order_.end(), 0);
@@ -151,7 +142,7 @@ void ChunkReader::FetchRange(std::span<const ChunkId> ids, std::span<const Chunk
   const auto pack = packs_.OpenKeyed(start.pack);
   BlobReader* const blob = pack.ok() ? (*pack)->blob.get() : nullptr;
   const bool whole = blob != nullptr && blob->ReadAt(start.offset, {buffer, range.length}).ok();
-  const bool keyed = !ids.empty() && pack.ok() && (*pack)->key.ok();
+  const bool keyed = pack.ok() && (*pack)->key.ok();
   if (keyed) opener_.SetKey(*(*pack)->key);
   uint64_t end = 0;  // of what was decrypted, in place, so far
   for (size_t i = range.first; i < range.last; ++i) {
@@ -168,11 +159,9 @@ void ChunkReader::FetchRange(std::span<const ChunkId> ids, std::span<const Chunk
     // A read that failed as a whole is tried again chunk by chunk, so that one bad sector costs one chunk.
     absl::Status read = pack.status();
     if (blob != nullptr && !whole) read = blob->ReadAt(at.offset, bytes);
-    if (read.ok() && !ids.empty() && !keyed) read = (*pack)->key.status();
+    if (read.ok() && !keyed) read = (*pack)->key.status();
     if (!read.ok()) {
       result.status = ReadFailure(read, at.pack, index_);
-    } else if (!keyed) {
-      result.stored = bytes;
     } else if (opener_.Open(at.offset, AadOf(ids[order_[i]], at.plain_length, at.codec), bytes, bytes.data())) {
       result.stored = bytes.first(bytes.size() - kTagSize);
     } else {

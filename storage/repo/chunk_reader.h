@@ -69,8 +69,6 @@ class ChunkReader {
   // codec are proven to be what the pack's writer meant. One result per location, valid until the next call. Errors:
   // DATA_LOSS / CHUNK_DAMAGED, CHUNK_MISSING (pack gone), I/O.
   const std::vector<FetchedChunk>& Fetch(std::span<const ChunkId> ids, std::span<const ChunkLocation> locations);
-  // The same without decrypting: `stored` is what lies in the pack. Nothing is checked; needs no keys.
-  const std::vector<FetchedChunk>& FetchStored(std::span<const ChunkLocation> locations);
 
   // The plain bytes of one chunk, found, fetched and with its id computed; valid until the next call.
   // DATA_LOSS / CHUNK_MISSING, CHUNK_DAMAGED: the message says what is wrong with `id`.
@@ -83,10 +81,9 @@ class ChunkReader {
     size_t last;
     uint64_t length;
   };
-  // Reads them to `buffer`; decrypts, in place, when there are `ids`.
+  // Reads them to `buffer` and decrypts, in place.
   void FetchRange(std::span<const ChunkId> ids, std::span<const ChunkLocation> locations, const Range& range,
                   std::byte* buffer);
-  const std::vector<FetchedChunk>& FetchAll(std::span<const ChunkId> ids, std::span<const ChunkLocation> locations);
 
   PackCache& packs_;
   ChunkIndex& index_;
