@@ -108,7 +108,7 @@ TEST_F(VerifyScheduleTest, ARunIsStartedAtTheIntervalUnlessOneIsUnderWay) {
   VerifySchedule schedule = Schedule();
   ASSERT_TRUE(schedule.Tick().ok());
   ASSERT_EQ(Jobs().size(), 1u) << "the repository is older than a day, and was never verified";
-  const auto& spec = std::get<catalog::VerifySpec>(Jobs()[0].spec);
+  const auto spec = std::get<catalog::VerifySpec>(Jobs()[0].spec);
   EXPECT_EQ(spec.repository, main_);
   EXPECT_EQ(spec.level, catalog::VerifyLevel::kFull);
   EXPECT_EQ(spec.time_budget, absl::Hours(1));
