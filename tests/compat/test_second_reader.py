@@ -66,7 +66,7 @@ def main(maker):
         # What was changed is refused, by the tags alone.
         for pattern, at, why in (("packs/*/*.pack", 50, "not made with these keys"), ("packs/*/*.pack", 100, "not made with these keys"),
                                  ("points/*.point", 20, "another repository"), ("points/*.point", 40, "not made with these keys"),
-                                 ("points/*.point", 120, "the tag is wrong"), ("keys/*.slot", 120, "the slot was changed"), ("keys/*.ring", 60, "key ring: the tag is wrong")):
+                                 ("points/*.point", 120, "the tag is wrong"), ("keys/*.slot", 120, "the slot was changed"), ("keys/*.ring", 36, "key ring: the tag is wrong")):
             broken = folder / "broken"
             shutil.copytree(folder / "blake3", broken)
             for path in broken.glob(pattern):

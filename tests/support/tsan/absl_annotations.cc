@@ -1,9 +1,14 @@
-// Tells ThreadSanitizer what absl::Mutex does. Debian's libabsl is not compiled with it, so without this every access guarded by
-// such a mutex would count as a race. The linker puts these functions in the place of Mutex's own (-Wl,--wrap).
+// Tells ThreadSanitizer what absl::Mutex and absl::Status do. Debian's libabsl is not compiled with it, so without this every
+// access guarded by such a mutex would count as a race. The linker puts these functions in the place of its own (-Wl,--wrap).
 //
 // Between "pre" and "post" the sanitizer ignores what the thread does. That matters, because a mutex evaluates the conditions of
 // waiting threads inside Unlock and Await of another one, after the sanitizer takes the mutex for released.
+//
+// Copies of a status share its text by a count of references. The last of them frees it, in whatever thread that is, and the
+// sanitizer doesn't see the count that makes it the last one.
 #include <sanitizer/tsan_interface.h>
+
+#include <cstdint>
 
 #include "absl/time/time.h"
 
@@ -32,6 +37,10 @@ bool LockWhen(void* mutex, LockIt lock) {
 }
 
 }  // namespace
+
+// From the sanitizer's dynamic annotations; no header of its own declares them.
+extern "C" void AnnotateIgnoreWritesBegin(const char* file, int line);
+extern "C" void AnnotateIgnoreWritesEnd(const char* file, int line);
 
 #define MUTEX(method) _ZN4absl7debian35Mutex##method
 #define PASTE(a, b) a##b
@@ -110,6 +119,14 @@ bool WRAP(20LockWhenWithDeadlineERKNS0_9ConditionENS0_4TimeE)(void* mutex, const
 void WRAP(D1Ev)(void* mutex) {
   REAL(D1Ev)(mutex);
   __tsan_mutex_destroy(mutex, 0);
+}
+
+void NAME(__real_, _ZN4absl7debian36Status15UnrefNonInlinedEm)(uintptr_t status);
+
+void NAME(__wrap_, _ZN4absl7debian36Status15UnrefNonInlinedEm)(uintptr_t status) {
+  AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+  NAME(__real_, _ZN4absl7debian36Status15UnrefNonInlinedEm)(status);
+  AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
 }
 
 }  // extern "C"
