@@ -192,6 +192,10 @@ absl::Duration FromProto(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
 }
 
+absl::Time FromProto(const google::protobuf::Timestamp& time) {
+  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
+
 void ToProto(const catalog::Host& host, bool online, v1::Host* out) {
   out->set_name(NameOf(host.id));
   out->set_display_name(host.display_name);
@@ -203,6 +207,8 @@ void ToProto(const catalog::Host& host, bool online, v1::Host* out) {
   out->set_virtual_machine_count(host.vm_count);
   out->set_etag(std::to_string(host.revision));
   out->set_hypervisor_error(host.hypervisor_error);
+  out->set_drained(host.drained);
+  out->set_drain_note(host.drain_note);
 }
 
 void ToProto(const catalog::Vm& vm, v1::VirtualMachine* out) {
@@ -355,6 +361,22 @@ void ToProto(const catalog::JobSpec& spec, v1::Job* out) {
   if (const catalog::HostId host = catalog::HostOf(spec); !host.empty()) out->set_host(NameOf(host));
 }
 
+void ToProto(const catalog::JobTerms& terms, v1::Job* out) {
+  if (!terms.policy.empty()) out->set_policy(NameOf(terms.policy));
+  out->set_priority(terms.priority);
+  if (terms.due_time) ToProto(*terms.due_time, out->mutable_due_time());
+  if (terms.not_after) ToProto(*terms.not_after, out->mutable_not_after());
+  if (terms.retries_max > 0) {
+    out->mutable_retry()->set_max_retries(terms.retries_max);
+    ToProto(terms.retry_backoff, out->mutable_retry()->mutable_backoff());
+  }
+  out->set_upload_bytes_per_second(terms.upload_bytes_per_second);
+  if (terms.policy_jobs_max > 0 || terms.policy_host_jobs_max > 0) {
+    out->mutable_policy_concurrency()->set_jobs(terms.policy_jobs_max);
+    out->mutable_policy_concurrency()->set_jobs_per_host(terms.policy_host_jobs_max);
+  }
+}
+
 void ToProto(const catalog::Job& job, v1::Job* out) {
   out->set_name(NameOf(job.id));
   ToProto(job.spec, out);
@@ -362,7 +384,11 @@ void ToProto(const catalog::Job& job, v1::Job* out) {
   out->set_phase(As<v1::Job::Phase>(job.phase));
   out->set_wait_reason(job.wait_reason);
   ToProto(job.progress, out->mutable_progress());
+  ToProto(job.terms, out);
   out->set_attempt(job.attempt);
+  out->set_failed_attempts(job.failed_attempts);
+  if (!job.last_attempt_error.reason.empty()) ToProto(job.last_attempt_error, out->mutable_last_attempt_error());
+  if (job.next_attempt_time) ToProto(*job.next_attempt_time, out->mutable_next_attempt_time());
   ToProto(job.create_time, out->mutable_create_time());
   if (job.start_time) ToProto(*job.start_time, out->mutable_start_time());
   if (job.end_time) ToProto(*job.end_time, out->mutable_end_time());

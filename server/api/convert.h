@@ -21,6 +21,7 @@ void ToProto(absl::Time time, google::protobuf::Timestamp* out);
 void ToProto(absl::Duration duration, google::protobuf::Duration* out);
 // Also of durations out of the message's range, which a caller may send.
 absl::Duration FromProto(const google::protobuf::Duration& duration);
+absl::Time FromProto(const google::protobuf::Timestamp& time);
 
 void ToProto(const catalog::Host& host, bool online, v1::Host* out);
 void ToProto(const catalog::Vm& vm, v1::VirtualMachine* out);
@@ -33,6 +34,8 @@ void ToProto(const catalog::FileSet& set, v1::FileSet* out);
 void ToProto(const catalog::RecoveryPoint& point, v1::RecoveryPoint* out);
 void ToProto(const catalog::Event& event, v1::Event* out);
 void ToProto(const catalog::Job& job, v1::Job* out);
+// Only the fields of the queue: policy, priority, times, retries, limits.
+void ToProto(const catalog::JobTerms& terms, v1::Job* out);
 // Only the spec and the host.
 void ToProto(const catalog::JobSpec& spec, v1::Job* out);
 

@@ -260,4 +260,20 @@ absl::StatusOr<catalog::JobSpec> ToSpec(const v1::Job& job, catalog::Catalog& ca
   return catalog.Read([&](const Stores& stores) { return SpecReader(stores, repositories).Read(job); });
 }
 
+absl::StatusOr<catalog::JobTerms> ToTerms(const v1::Job& job) {
+  catalog::JobTerms terms;
+  terms.priority = job.priority();
+  if (job.has_due_time()) terms.due_time = FromProto(job.due_time());
+  if (job.has_not_after()) terms.not_after = FromProto(job.not_after());
+  terms.retries_max = job.retry().max_retries();
+  if (job.retry().has_backoff() && job.retry().backoff().ByteSizeLong() > 0) {
+    terms.retry_backoff = FromProto(job.retry().backoff());
+  }
+  if (job.upload_bytes_per_second() != 0 && !job.has_backup()) {
+    return Invalid("upload_bytes_per_second: only a backup uploads");
+  }
+  terms.upload_bytes_per_second = job.upload_bytes_per_second();
+  return terms;
+}
+
 }  // namespace umbra::api

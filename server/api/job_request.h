@@ -25,6 +25,11 @@ inline constexpr size_t kFolderSizeMax = 4096;
 absl::StatusOr<catalog::JobSpec> ToSpec(const v1::Job& job, catalog::Catalog& catalog,
                                         const maintenance::RepositorySet& repositories);
 
+// How `job` shall stand in the queue: the fields that CreateJob reads besides the spec. That their values make sense is
+// checked by JobEngine::Submit.
+// INVALID_ARGUMENT / INVALID_REQUEST           an upload limit for what uploads nothing.
+absl::StatusOr<catalog::JobTerms> ToTerms(const v1::Job& job);
+
 }  // namespace umbra::api
 
 #endif  // UMBRA_SERVER_API_JOB_REQUEST_H_

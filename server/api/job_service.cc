@@ -22,6 +22,9 @@ namespace {
 absl::StatusOr<catalog::JobStore::Filter> FilterOf(const v1::ListJobsRequest& request) {
   catalog::JobStore::Filter filter;
   filter.active_only = request.active_only();
+  if (!request.policy().empty()) {
+    ASSIGN_OR_RETURN(filter.policy, ParsePolicyName(request.policy(), "policy"));
+  }
   if (request.kind().empty()) return filter;
   for (const auto kind : {catalog::JobKind::kBackup, catalog::JobKind::kRestore, catalog::JobKind::kVerify,
                           catalog::JobKind::kPrune}) {
@@ -90,12 +93,16 @@ absl::Status JobService::Create(const v1::CreateJobRequest& request, v1::Job& re
     ToProto(*before, &response);
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const catalog::JobSpec spec, ToSpec(request.job(), catalog_, repositories_));
+  jobs::Submission submission{.request = key};
+  ASSIGN_OR_RETURN(submission.spec, ToSpec(request.job(), catalog_, repositories_));
+  ASSIGN_OR_RETURN(submission.terms, ToTerms(request.job()));
   if (request.validate_only()) {
-    ToProto(spec, &response);
+    RETURN_IF_ERROR(jobs::CheckTerms(submission.terms));
+    ToProto(submission.spec, &response);
+    ToProto(submission.terms, &response);
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const catalog::Job job, engine_.Submit(spec, key));
+  ASSIGN_OR_RETURN(const catalog::Job job, engine_.Submit(submission));
   ToProto(job, &response);
   return absl::OkStatus();
 }
@@ -117,7 +124,8 @@ grpc::ServerUnaryReactor* JobService::ListJobs(grpc::CallbackServerContext* cont
 
 absl::Status JobService::List(const v1::ListJobsRequest& request, v1::ListJobsResponse& response) {
   ASSIGN_OR_RETURN(const auto filter, FilterOf(request));
-  const std::string list = fmt::format("jobs kind={} active={}", request.kind(), request.active_only());
+  const std::string list =
+      fmt::format("jobs kind={} active={} policy={}", request.kind(), request.active_only(), request.policy());
   ASSIGN_OR_RETURN(const auto options, ListOptionsOf<int64_t>(request, list));
   ASSIGN_OR_RETURN(const auto page, engine_.List(filter, options));
   for (const catalog::Job& job : page.items) ToProto(job, response.add_jobs());

@@ -66,6 +66,9 @@ std::string NameOf(const catalog::JobId& id) {
 std::string NameOf(const catalog::RecoveryPointId& id) {
   return "recoveryPoints/" + id.value;
 }
+std::string NameOf(const catalog::PolicyId& id) {
+  return "policies/" + id.value;
+}
 std::string NameOf(const catalog::RepositoryId& id) {
   return "repositories/" + id.value;
 }
@@ -90,6 +93,10 @@ absl::StatusOr<catalog::JobId> ParseJobName(std::string_view name, std::string_v
 
 absl::StatusOr<catalog::RecoveryPointId> ParseRecoveryPointName(std::string_view name, std::string_view field) {
   return ParseOne<catalog::RecoveryPointId>(name, field, "recoveryPoints", "recoveryPoints/{uuid}");
+}
+
+absl::StatusOr<catalog::PolicyId> ParsePolicyName(std::string_view name, std::string_view field) {
+  return ParseOne<catalog::PolicyId>(name, field, "policies", "policies/{policy}");
 }
 
 absl::StatusOr<catalog::RepositoryId> ParseRepositoryName(std::string_view name, std::string_view field) {

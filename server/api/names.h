@@ -17,6 +17,7 @@ namespace umbra::api {
 std::string NameOf(const catalog::HostId& id);
 std::string NameOf(const catalog::JobId& id);
 std::string NameOf(const catalog::RecoveryPointId& id);
+std::string NameOf(const catalog::PolicyId& id);
 std::string NameOf(const catalog::RepositoryId& id);
 // Of a virtual machine or a file set.
 std::string NameOf(const catalog::VmKey& key);
@@ -26,6 +27,7 @@ absl::StatusOr<catalog::HostId> ParseHostName(std::string_view name, std::string
 absl::StatusOr<std::optional<catalog::HostId>> ParseHostNameOrAll(std::string_view name, std::string_view field);
 absl::StatusOr<catalog::JobId> ParseJobName(std::string_view name, std::string_view field);
 absl::StatusOr<catalog::RecoveryPointId> ParseRecoveryPointName(std::string_view name, std::string_view field);
+absl::StatusOr<catalog::PolicyId> ParsePolicyName(std::string_view name, std::string_view field);
 absl::StatusOr<catalog::RepositoryId> ParseRepositoryName(std::string_view name, std::string_view field);
 
 struct RepositoryKeyName {

@@ -259,32 +259,74 @@ absl::StatusOr<std::optional<Job>> JobEngine::FindRequest(const RequestKey& requ
   return catalog_.Read([&](const Stores& stores) { return Replay(stores, request); });
 }
 
-absl::StatusOr<Job> JobEngine::Submit(const catalog::JobSpec& spec, const RequestKey& request) {
-  RETURN_IF_ERROR(CheckSpec(spec));
+absl::Status CheckTerms(const catalog::JobTerms& terms) {
+  if (terms.priority < -kPriorityMax || terms.priority > kPriorityMax) {
+    return Invalid(fmt::format("priority: must be from {} to {}", -kPriorityMax, kPriorityMax));
+  }
+  if (terms.retries_max < 0 || terms.retries_max > kRetriesMax) {
+    return Invalid(fmt::format("retry.max_retries: must be from 0 to {}", kRetriesMax));
+  }
+  if (terms.retry_backoff <= absl::ZeroDuration() || terms.retry_backoff > kRetryBackoffMax) {
+    return Invalid(
+        fmt::format("retry.backoff: must be more than 0 and at most {}", absl::FormatDuration(kRetryBackoffMax)));
+  }
+  if (terms.due_time && terms.not_after && *terms.not_after < *terms.due_time) {
+    return Invalid("not_after: must not be before due_time");
+  }
+  if (terms.upload_bytes_per_second < 0) return Invalid("upload_bytes_per_second: must not be negative");
+  if (terms.policy_jobs_max < 0 || terms.policy_host_jobs_max < 0) {
+    return Invalid("policy_concurrency: must not be negative");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Job> JobEngine::Submit(const Submission& submission) {
+  ASSIGN_OR_RETURN(std::vector<absl::StatusOr<Job>> jobs, SubmitAll({submission}));
+  return std::move(jobs.front());
+}
+
+absl::StatusOr<std::vector<absl::StatusOr<Job>>> JobEngine::SubmitAll(const std::vector<Submission>& submissions) {
   const absl::Time now = clock_.Now();
-  bool is_new = false;
-  absl::StatusOr<Job> job = catalog_.Write([&](Stores& stores) -> absl::StatusOr<Job> {
-    ASSIGN_OR_RETURN(std::optional<Job> earlier, Replay(stores, request));
-    if (earlier.has_value()) return *std::move(earlier);
-    ASSIGN_OR_RETURN(const int64_t queued, stores.jobs.CountQueued());
-    if (queued >= kQueuedJobsMax) {
-      return base::Error(absl::StatusCode::kResourceExhausted, "SERVER_BUSY", "{} jobs wait already", queued);
+  std::vector<absl::StatusOr<Job>> jobs;
+  std::vector<JobId> fresh;
+  RETURN_IF_ERROR(catalog_.Write([&](Stores& stores) -> absl::Status {
+    for (const Submission& submission : submissions) {
+      bool is_new = false;
+      absl::StatusOr<Job> job = Insert(stores, submission, now, is_new);
+      if (!job.ok() && is_new) return job.status();  // something may be written of it
+      if (job.ok() && is_new) fresh.push_back(job->id);
+      jobs.push_back(std::move(job));
     }
-    Job fresh{.id = JobId(random_.Uuid()),
-              .spec = spec,
-              .state = Lookup(JobState::kNone, JobEvent::kSubmit).next,
-              .create_time = now,
-              .revision = NextRevision(0)};
-    ASSIGN_OR_RETURN(fresh.number, stores.jobs.Insert(fresh));
-    if (!request.id.empty()) RETURN_IF_ERROR(stores.requests.Insert({request.id, request.hash, fresh.id, now}));
-    RETURN_IF_ERROR(stores.events.Append(StateEvent(fresh, now)).status());
-    is_new = true;
-    return fresh;
-  });
-  if (!job.ok() || !is_new) return job;
-  base::Log("jobs")->info("job submitted job={} kind={}", job->id, catalog::NameOf(catalog::KindOf(spec)));
-  Announce(job->id, true);
-  return job;
+    return absl::OkStatus();
+  }));
+  for (const JobId& id : fresh) {
+    base::Log("jobs")->info("job submitted job={}", id);
+    Announce(id, id == fresh.back());
+  }
+  return jobs;
+}
+
+absl::StatusOr<Job> JobEngine::Insert(Stores& stores, const Submission& submission, absl::Time now, bool& is_new) {
+  RETURN_IF_ERROR(CheckSpec(submission.spec));
+  RETURN_IF_ERROR(CheckTerms(submission.terms));
+  ASSIGN_OR_RETURN(std::optional<Job> earlier, Replay(stores, submission.request));
+  if (earlier.has_value()) return *std::move(earlier);
+  ASSIGN_OR_RETURN(const int64_t queued, stores.jobs.CountQueued());
+  if (queued >= kQueuedJobsMax) {
+    return base::Error(absl::StatusCode::kResourceExhausted, "SERVER_BUSY", "{} jobs wait already", queued);
+  }
+  is_new = true;
+  Job fresh{.id = JobId(random_.Uuid()),
+            .spec = submission.spec,
+            .terms = submission.terms,
+            .state = Lookup(JobState::kNone, JobEvent::kSubmit).next,
+            .create_time = now,
+            .revision = NextRevision(0)};
+  ASSIGN_OR_RETURN(fresh.number, stores.jobs.Insert(fresh));
+  const RequestKey& request = submission.request;
+  if (!request.id.empty()) RETURN_IF_ERROR(stores.requests.Insert({request.id, request.hash, fresh.id, now}));
+  RETURN_IF_ERROR(stores.events.Append(StateEvent(fresh, now)).status());
+  return fresh;
 }
 
 absl::Status JobEngine::PruneRequests() {

@@ -32,8 +32,12 @@ using catalog::Job;
 using catalog::JobId;
 
 inline constexpr absl::Duration kProgressStoreInterval = absl::Seconds(1);
-// More queued jobs than this are a mistake of a script, not a wish.
-inline constexpr int64_t kQueuedJobsMax = 10'000;
+// A night of the largest fleet twice over; more are a mistake of a script, not a wish.
+inline constexpr int64_t kQueuedJobsMax = 100'000;
+inline constexpr int32_t kPriorityMax = 100;  // and -kPriorityMax
+inline constexpr int32_t kRetriesMax = 100;
+// Longer than any window; and a sum of times stays one.
+inline constexpr absl::Duration kRetryBackoffMax = absl::Hours(24 * 7);
 // A virtual machine has a handful of disks; the bound keeps a broken agent from filling memory and catalog.
 inline constexpr size_t kProgressDisksMax = 1024;
 inline constexpr size_t kRequestIdLengthMax = 64;
@@ -63,6 +67,16 @@ struct RequestKey {
   std::string hash;  // of everything else in the request, as it came
 };
 
+// Whether the values of `terms` make sense: INVALID_ARGUMENT / INVALID_REQUEST naming the field.
+absl::Status CheckTerms(const catalog::JobTerms& terms);
+
+// A job that somebody wants.
+struct Submission {
+  catalog::JobSpec spec;
+  catalog::JobTerms terms = {};
+  RequestKey request = {};
+};
+
 struct Applied {
   Job job;       // as it is now
   bool changed;  // false: the event was late or a repetition, nothing changed
@@ -85,10 +99,17 @@ class JobEngine {
   absl::StatusOr<std::optional<Job>> FindRequest(const RequestKey& request) const;
 
   // Queues a job; when `request` made one before, returns that one as it is now. That what the spec names exists is the
-  // caller's to check; the shape of the spec is checked here. Besides the errors of FindRequest:
-  // INVALID_ARGUMENT / INVALID_REQUEST       the spec has a hole.
+  // caller's to check; the shape of the spec and the terms is checked here. Besides the errors of FindRequest:
+  // INVALID_ARGUMENT / INVALID_REQUEST       the spec has a hole, or the terms make no sense.
   // RESOURCE_EXHAUSTED / SERVER_BUSY         kQueuedJobsMax jobs wait.
-  absl::StatusOr<Job> Submit(const catalog::JobSpec& spec, const RequestKey& request = {});
+  absl::StatusOr<Job> Submit(const Submission& submission);
+  // The same with the usual terms.
+  absl::StatusOr<Job> Submit(const catalog::JobSpec& spec, const RequestKey& request = {}) {
+    return Submit(Submission{.spec = spec, .request = request});
+  }
+  // Many at once, in one transaction and one sync: the answer to each in its place. An error of the call as a whole:
+  // the catalog failed, and none is submitted.
+  absl::StatusOr<std::vector<absl::StatusOr<Job>>> SubmitAll(const std::vector<Submission>& submissions);
 
   // Applies `event` to attempt `attempt` of a job. An event of an older attempt is late: `changed` is false.
   // kSubmit is not for this call. Details:
@@ -155,6 +176,9 @@ class JobEngine {
     int64_t revision = 0;
     absl::Duration stored_at;  // monotonic time of the last write
   };
+
+  // `is_new` is set when something is written.
+  absl::StatusOr<Job> Insert(catalog::Stores& stores, const Submission& submission, absl::Time now, bool& is_new);
 
   // Change, but for the announcement: that happens with no lock held.
   absl::StatusOr<Applied> Change(const JobId& id, Attempt attempt, JobEvent event, const EventFacts& facts)

@@ -9,6 +9,7 @@ namespace {
 #define HOST_COLUMNS                                                                           \
   "SELECT id, display_name, agent_version, hypervisor, hypervisor_error, certificate_serial, " \
   "certificate_fingerprint, revoked, create_time_us, last_seen_time_us, revision, "            \
+  "drained, drain_note, "                                                                      \
   "(SELECT COUNT(*) FROM vm WHERE vm.host_id = host.id) FROM host "
 
 constexpr char kInsert[] =
@@ -18,7 +19,8 @@ constexpr char kInsert[] =
 constexpr char kUpdate[] =
     "UPDATE host SET display_name = ?, agent_version = ?, hypervisor = ?, hypervisor_error = ?, certificate_serial = "
     "?, "
-    "certificate_fingerprint = ?, revoked = ?, last_seen_time_us = ?, revision = revision + 1 WHERE id = ?";
+    "certificate_fingerprint = ?, revoked = ?, last_seen_time_us = ?, drained = ?, drain_note = ?, revision = revision "
+    "+ 1 WHERE id = ?";
 constexpr char kSetLastSeen[] = "UPDATE host SET last_seen_time_us = ? WHERE id = ?";
 constexpr char kRevoke[] = "UPDATE host SET revoked = 1, revision = revision + 1 WHERE id = ? AND revoked = 0";
 constexpr char kDeleteVms[] = "DELETE FROM vm WHERE host_id = ?";
@@ -37,10 +39,12 @@ Host ReadHost(const sqlite::Row& row) {
           .certificate_serial = row.Text(5),
           .certificate_fingerprint = row.Text(6),
           .revoked = row.Bool(7),
+          .drained = row.Bool(11),
+          .drain_note = row.Text(12),
           .create_time = row.Time(8),
           .last_seen_time = row.Time(9),
           .revision = row.Int(10),
-          .vm_count = row.Int32(11)};
+          .vm_count = row.Int32(13)};
 }
 
 absl::Status NoSuchHost(const std::string& what) {
@@ -58,7 +62,7 @@ absl::Status HostStore::Insert(const Host& host) {
 absl::Status HostStore::Update(const Host& host) {
   RETURN_IF_ERROR(db_.Run(kUpdate, host.display_name, host.agent_version, host.hypervisor, host.hypervisor_error,
                           host.certificate_serial, host.certificate_fingerprint, host.revoked, host.last_seen_time,
-                          host.id.value));
+                          host.drained, host.drain_note, host.id.value));
   return db_.ChangedRows() == 0 ? NoSuchHost(host.id.value) : absl::OkStatus();
 }
 

@@ -28,6 +28,7 @@ struct Id {
 using HostId = Id<struct HostTag>;                    // the {host} of "hosts/{host}"
 using JobId = Id<struct JobTag>;                      // the {job} of "jobs/{job}"
 using RecoveryPointId = Id<struct RecoveryPointTag>;  // the {uuid} of "recoveryPoints/{uuid}"
+using PolicyId = Id<struct PolicyTag>;                // the {policy} of "policies/{policy}"
 using RepositoryId = Id<struct RepositoryTag>;        // the {repository} of "repositories/{repository}"
 
 // A virtual machine: "hosts/{host}/virtualMachines/{uuid}", or a file set, "hosts/{host}/fileSets/{name}". Ordered by host,

@@ -9,13 +9,18 @@
 namespace umbra::catalog {
 namespace {
 
-#define JOB_COLUMNS                                                                                                \
-  "SELECT number, id, kind + (prune <> 0), repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, " \
-  "target_host, display_name, target_folder, power_on, state, phase, wait_reason, error_reason, error_message, "   \
-  "done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, attempt, "         \
-  "create_time_us, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, "                   \
-  "child_snapshot_only, forbid_saved_state, resume_state, downtime_us, "                                           \
-  "take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget, full_read, restore_path, overwrite, prune FROM job "
+#define JOB_COLUMNS                                                                                                 \
+  "SELECT number, id, kind + (prune <> 0), repository, allow_crash_consistent, freeze_timeout_us, recovery_point, " \
+  "restore_mode, "                                                                                                  \
+  "target_host, display_name, target_folder, power_on, state, phase, wait_reason, error_reason, error_message, "    \
+  "done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, attempt, "          \
+  "create_time_us, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, "                    \
+  "child_snapshot_only, forbid_saved_state, resume_state, downtime_us, "                                            \
+  "take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget, full_read, restore_path, "        \
+  "overwrite, prune, "                                                                                              \
+  "policy, priority, due_time_us, not_after_us, retries_max, retry_backoff_us, upload_bytes_per_second, "           \
+  "policy_jobs_max, policy_host_jobs_max, failed_attempts, last_attempt_reason, last_attempt_message, "             \
+  "next_attempt_time_us FROM job "
 
 constexpr char kInsert[] =
     "INSERT INTO job (id, kind, repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, "
@@ -23,25 +28,36 @@ constexpr char kInsert[] =
     "error_message, done_bytes, total_bytes, read_bytes, new_bytes, stored_bytes, rate_bytes_per_second, eta_us, "
     "attempt, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, child_snapshot_only, "
     "forbid_saved_state, resume_state, take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget, "
-    "full_read, restore_path, overwrite, prune) "
+    "full_read, restore_path, overwrite, prune, policy, priority, due_time_us, not_after_us, retries_max, "
+    "retry_backoff_us, upload_bytes_per_second, policy_jobs_max, policy_host_jobs_max) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', '', '', 0, 0, 0, 0, 0, 0, NULL, 0, NULL, NULL, 0, '', ?, "
-    "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "RETURNING number";
 constexpr char kUpdate[] =
     "UPDATE job SET state = ?, phase = ?, wait_reason = ?, error_reason = ?, error_message = ?, done_bytes = ?, "
     "total_bytes = ?, read_bytes = ?, new_bytes = ?, stored_bytes = ?, rate_bytes_per_second = ?, eta_us = ?, "
     "attempt = ?, start_time_us = ?, end_time_us = ?, freeze_duration_us = ?, restored_vm_uuid = ?, revision = ?, "
-    "downtime_us = ? WHERE id = ?";
+    "downtime_us = ?, failed_attempts = ?, last_attempt_reason = ?, last_attempt_message = ?, next_attempt_time_us = ? "
+    "WHERE id = ?";
 constexpr char kGet[] = JOB_COLUMNS "WHERE id = ?";
 constexpr char kListAll[] = JOB_COLUMNS "WHERE number < ?1 AND (?2 IS NULL OR kind + (prune <> 0) = ?2) ORDER BY number DESC LIMIT ?3";
 // The states are written out: only then does the partial index job_active serve.
 constexpr char kListActive[] = JOB_COLUMNS
     "WHERE number < ?1 AND (?2 IS NULL OR kind + (prune <> 0) = ?2) AND state NOT IN (5, 6, 7) ORDER BY number DESC LIMIT ?3";
+constexpr char kListOfPolicy[] = JOB_COLUMNS
+    "WHERE policy <> '' AND policy = ?4 AND number < ?1 AND (?2 IS NULL OR kind + (prune <> 0) = ?2) AND "
+    "(NOT ?5 OR state NOT IN (5, 6, 7)) ORDER BY number DESC LIMIT ?3";
 constexpr char kActive[] =
-    "SELECT job.id, kind + (prune <> 0), state, attempt, target_host, wait_reason, job_vm.host_id, job_vm.vm_uuid "
+    "SELECT job.id, kind + (prune <> 0), state, attempt, target_host, wait_reason, job_vm.host_id, job_vm.vm_uuid, "
+    "number, repository, policy, priority, due_time_us, not_after_us, retries_max, retry_backoff_us, "
+    "upload_bytes_per_second, policy_jobs_max, policy_host_jobs_max, next_attempt_time_us, create_time_us "
     "FROM job LEFT JOIN job_vm ON job_vm.job_id = job.id WHERE state NOT IN (5, 6, 7) "
     "ORDER BY number, job_vm.position";
 constexpr char kCountQueued[] = "SELECT COUNT(*) FROM job WHERE state NOT IN (5, 6, 7) AND state = 1";
+
+constexpr char kPrune[] =
+    "DELETE FROM job WHERE number IN (SELECT number FROM job WHERE end_time_us IS NOT NULL AND end_time_us < ? AND "
+    "NOT EXISTS (SELECT 1 FROM recovery_point WHERE recovery_point.job_id = job.id) ORDER BY end_time_us LIMIT ?)";
 
 constexpr char kLastOfRepository[] =
     "SELECT create_time_us, state FROM job WHERE kind = 3 AND prune = ? AND repository = ? AND recovery_point = '' AND verify_level <> 1 "
@@ -169,10 +185,24 @@ JobSpec ReadSpec(const sqlite::Row& row) {
                     .byte_budget = row.Int(38)};
 }
 
+// The nine columns from `first` on.
+JobTerms ReadTerms(const sqlite::Row& row, int first) {
+  return {.policy = PolicyId(row.Text(first)),
+          .priority = row.Int32(first + 1),
+          .due_time = row.OptionalTime(first + 2),
+          .not_after = row.OptionalTime(first + 3),
+          .retries_max = row.Int32(first + 4),
+          .retry_backoff = row.Duration(first + 5),
+          .upload_bytes_per_second = row.Int(first + 6),
+          .policy_jobs_max = row.Int32(first + 7),
+          .policy_host_jobs_max = row.Int32(first + 8)};
+}
+
 Job ReadJob(const sqlite::Row& row) {
   return {.id = JobId(row.Text(1)),
           .number = row.Int(0),
           .spec = ReadSpec(row),
+          .terms = ReadTerms(row, 43),
           .state = row.Enum<JobState>(12),
           .phase = row.Enum<JobPhase>(13),
           .wait_reason = row.Text(14),
@@ -185,6 +215,9 @@ Job ReadJob(const sqlite::Row& row) {
                        .rate_bytes_per_second = row.Int(22),
                        .eta = row.OptionalDuration(23)},
           .attempt = row.Int32(24),
+          .failed_attempts = row.Int32(52),
+          .last_attempt_error = {row.Text(53), row.Text(54)},
+          .next_attempt_time = row.OptionalTime(55),
           .create_time = row.Time(25),
           .start_time = row.OptionalTime(26),
           .end_time = row.OptionalTime(27),
@@ -210,11 +243,13 @@ absl::StatusOr<int64_t> JobStore::Insert(const Job& job) {
   int64_t number = 0;
   const SpecColumns c = ToColumns(job.spec);
   RETURN_IF_ERROR(db_.Query(
-      kInsert, [&](const sqlite::Row& row) { number = row.Int(0); }, job.id.value, StoredKind(job.spec), c.repository.value,
-      c.allow_crash_consistent, c.freeze_timeout, c.recovery_point.value, c.mode, HostOf(job.spec).value,
-      c.display_name, c.target_folder, c.power_on, job.create_time, job.state, job.revision, c.child_snapshot_only,
-      c.forbid_saved_state, c.resume_state, c.take_cluster_offline, c.verify_level, c.verify_time_budget,
-      c.verify_byte_budget, c.full_read, c.path, c.overwrite, c.prune));
+      kInsert, [&](const sqlite::Row& row) { number = row.Int(0); }, job.id.value, StoredKind(job.spec),
+      c.repository.value, c.allow_crash_consistent, c.freeze_timeout, c.recovery_point.value, c.mode,
+      HostOf(job.spec).value, c.display_name, c.target_folder, c.power_on, job.create_time, job.state, job.revision,
+      c.child_snapshot_only, c.forbid_saved_state, c.resume_state, c.take_cluster_offline, c.verify_level,
+      c.verify_time_budget, c.verify_byte_budget, c.full_read, c.path, c.overwrite, c.prune, job.terms.policy.value,
+      job.terms.priority, job.terms.due_time, job.terms.not_after, job.terms.retries_max, job.terms.retry_backoff,
+      job.terms.upload_bytes_per_second, job.terms.policy_jobs_max, job.terms.policy_host_jobs_max));
   int position = 0;
   for (const VmKey& vm : VmsOf(job.spec)) {
     RETURN_IF_ERROR(db_.Run(kInsertVm, job.id.value, position++, vm.host.value, vm.uuid));
@@ -225,10 +260,11 @@ absl::StatusOr<int64_t> JobStore::Insert(const Job& job) {
 
 absl::Status JobStore::Update(const Job& job) {
   const JobProgress& p = job.progress;
-  RETURN_IF_ERROR(db_.Run(kUpdate, job.state, job.phase, job.wait_reason, job.error.reason, job.error.message,
-                          p.done_bytes, p.total_bytes, p.read_bytes, p.new_bytes, p.stored_bytes,
-                          p.rate_bytes_per_second, p.eta, job.attempt, job.start_time, job.end_time,
-                          job.freeze_duration, job.restored_vm_uuid, job.revision, job.downtime, job.id.value));
+  RETURN_IF_ERROR(db_.Run(
+      kUpdate, job.state, job.phase, job.wait_reason, job.error.reason, job.error.message, p.done_bytes, p.total_bytes,
+      p.read_bytes, p.new_bytes, p.stored_bytes, p.rate_bytes_per_second, p.eta, job.attempt, job.start_time,
+      job.end_time, job.freeze_duration, job.restored_vm_uuid, job.revision, job.downtime, job.failed_attempts,
+      job.last_attempt_error.reason, job.last_attempt_error.message, job.next_attempt_time, job.id.value));
   if (db_.ChangedRows() == 0) return NoSuchJob(job.id);
   return WriteDisks(job);
 }
@@ -312,9 +348,12 @@ absl::StatusOr<Job> JobStore::Get(const JobId& id) const {
 
 absl::StatusOr<Page<Job, int64_t>> JobStore::List(const Filter& filter, const ListOptions<int64_t>& options) const {
   std::vector<Job> jobs;
-  RETURN_IF_ERROR(db_.Query(
-      filter.active_only ? kListActive : kListAll, [&](const sqlite::Row& row) { jobs.push_back(ReadJob(row)); },
-      options.after_key.value_or(std::numeric_limits<int64_t>::max()), filter.kind, RowLimit(options)));
+  const auto on_row = [&](const sqlite::Row& row) { jobs.push_back(ReadJob(row)); };
+  const int64_t before = options.after_key.value_or(std::numeric_limits<int64_t>::max());
+  RETURN_IF_ERROR(filter.policy.empty() ? db_.Query(filter.active_only ? kListActive : kListAll, on_row, before,
+                                                    filter.kind, RowLimit(options))
+                                        : db_.Query(kListOfPolicy, on_row, before, filter.kind, RowLimit(options),
+                                                    filter.policy.value, filter.active_only));
   Page<Job, int64_t> page = MakePage(std::move(jobs), options, [](const Job& job) { return job.number; });
   for (Job& job : page.items) RETURN_IF_ERROR(ReadChildren(job));
   return page;
@@ -330,7 +369,12 @@ absl::StatusOr<std::vector<ActiveJob>> JobStore::Active() const {
                       .state = row.Enum<JobState>(2),
                       .attempt = row.Int32(3),
                       .host = HostId(row.Text(4)),
-                      .wait_reason = row.Text(5)});
+                      .wait_reason = row.Text(5),
+                      .number = row.Int(8),
+                      .repository = RepositoryId(row.Text(9)),
+                      .terms = ReadTerms(row, 10),
+                      .create_time = row.Time(20),
+                      .next_attempt_time = row.OptionalTime(19)});
     }
     if (!row.IsNull(6)) jobs.back().vms.push_back({HostId(row.Text(6)), row.Text(7)});
   }));
@@ -357,6 +401,11 @@ absl::StatusOr<int64_t> JobStore::CountQueued() const {
   int64_t count = 0;
   RETURN_IF_ERROR(db_.Query(kCountQueued, [&](const sqlite::Row& row) { count = row.Int(0); }));
   return count;
+}
+
+absl::StatusOr<int64_t> JobStore::Prune(absl::Time before, int count_max) {
+  RETURN_IF_ERROR(db_.Run(kPrune, before, count_max));
+  return db_.ChangedRows();
 }
 
 }  // namespace umbra::catalog

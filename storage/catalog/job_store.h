@@ -21,14 +21,15 @@ class JobStore {
   struct Filter {
     bool active_only = false;
     std::optional<JobKind> kind;
+    PolicyId policy;  // empty: all
   };
 
   explicit JobStore(sqlite::Database& db) : db_(db) {}
 
   // Writes the job and returns its number. `warnings`, `damage` and `recovery_points` are not read.
   absl::StatusOr<int64_t> Insert(const Job& job);
-  // Writes what may change: everything but id, number, spec, create_time, and the lists that have calls of their own.
-  // NOT_FOUND / JOB_NOT_FOUND.
+  // Writes what may change: everything but id, number, spec, terms, create_time, and the lists that have calls of their
+  // own. NOT_FOUND / JOB_NOT_FOUND.
   absl::Status Update(const Job& job);
   // Appends; beyond kJobWarningsMax (kJobDamageMax) it is dropped.
   absl::Status AddWarning(const JobId& id, const JobMessage& warning);
@@ -43,6 +44,9 @@ class JobStore {
   // All jobs that have not ended, in order of submission.
   absl::StatusOr<std::vector<ActiveJob>> Active() const;
   absl::StatusOr<int64_t> CountQueued() const;
+  // Deletes at most `count_max` jobs that ended before `before`, but for those that a recovery point in the catalog
+  // came from. Returns how many went; fewer than count_max: no more are to go.
+  absl::StatusOr<int64_t> Prune(absl::Time before, int count_max);
   // The newest full verification of a whole repository, by when it was submitted; absent when there was none.
   struct Submitted {
     absl::Time create_time;

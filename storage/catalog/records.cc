@@ -64,6 +64,10 @@ JobKind KindOf(const JobSpec& spec) {
   return static_cast<JobKind>(spec.index() + 1);
 }
 
+RepositoryId RepositoryOf(const JobSpec& spec) {
+  return std::visit([](const auto& of_kind) { return of_kind.repository; }, spec);
+}
+
 HostId HostOf(const JobSpec& spec) {
   if (const auto* backup = std::get_if<BackupSpec>(&spec)) {
     return backup->vms.empty() ? HostId() : backup->vms.front().host;

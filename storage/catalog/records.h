@@ -44,6 +44,8 @@ struct Host {
   std::string certificate_serial;
   std::string certificate_fingerprint;  // SHA-256, lower-case hexadecimal; unique
   bool revoked = false;                 // the certificate is refused; the host is shown in no list
+  bool drained = false;                 // maintenance: no new work
+  std::string drain_note;
   absl::Time create_time;
   absl::Time last_seen_time;
   int64_t revision = 0;  // rises with every change but last_seen_time; set by the store
@@ -261,6 +263,7 @@ using JobSpec = std::variant<BackupSpec, RestoreSpec, VerifySpec, PruneSpec>;
 JobKind KindOf(const JobSpec& spec);
 // The host whose agent does the job; empty for what the daemon does itself: verifications, prunes.
 HostId HostOf(const JobSpec& spec);
+RepositoryId RepositoryOf(const JobSpec& spec);
 // Virtual machines that no other job may work on meanwhile.
 std::vector<VmKey> VmsOf(const JobSpec& spec);
 
@@ -326,10 +329,28 @@ struct PruneResult {
   bool operator==(const PruneResult&) const = default;
 };
 
+inline constexpr absl::Duration kRetryBackoffDefault = absl::Minutes(10);
+
+// Who wanted a job, and how it stands in the queue. Meaning as in umbra.v1.Job.
+struct JobTerms {
+  PolicyId policy;                      // empty: a person
+  int32_t priority = 0;                 // -100 to 100
+  std::optional<absl::Time> due_time;   // not begun before
+  std::optional<absl::Time> not_after;  // no attempt is begun after
+  int32_t retries_max = 0;              // attempts after one that failed for a passing reason
+  absl::Duration retry_backoff = kRetryBackoffDefault;
+  int64_t upload_bytes_per_second = 0;  // 0: no limit, also for the next two
+  int32_t policy_jobs_max = 0;          // of the policy at once; what its newest job says counts
+  int32_t policy_host_jobs_max = 0;     // the same on one host
+
+  bool operator==(const JobTerms&) const = default;
+};
+
 struct Job {
   JobId id;
   int64_t number = 0;  // order of submission, from 1; set by the store
   JobSpec spec;
+  JobTerms terms;
   JobState state = JobState::kQueued;
   JobPhase phase = JobPhase::kNone;
   std::string wait_reason;
@@ -337,6 +358,9 @@ struct Job {
   std::vector<JobMessage> warnings;
   JobProgress progress;
   int32_t attempt = 0;  // 0: never assigned
+  int32_t failed_attempts = 0;                  // that another one followed
+  JobMessage last_attempt_error;                // of the last of them
+  std::optional<absl::Time> next_attempt_time;  // queued after one of them: not begun before
   absl::Time create_time;
   std::optional<absl::Time> start_time;
   std::optional<absl::Time> end_time;
@@ -358,6 +382,11 @@ struct ActiveJob {
   HostId host;  // empty: done by the daemon itself
   std::vector<VmKey> vms;
   std::string wait_reason;
+  int64_t number = 0;
+  RepositoryId repository;
+  JobTerms terms;
+  absl::Time create_time;
+  std::optional<absl::Time> next_attempt_time;
 };
 
 // The first answer to a request_id, so that a repeated request gets the same one.

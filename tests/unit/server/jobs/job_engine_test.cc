@@ -325,6 +325,42 @@ TEST_F(JobEngineTest, TheQueueIsBounded) {
   EXPECT_EQ(base::ReasonOf(status), "SERVER_BUSY");
 }
 
+TEST_F(JobEngineTest, ManyAreSubmittedAtOnceAndEachHasItsAnswer) {
+  const size_t before = Events().size();
+  const Submission repeated{.spec = Backup({"u1"}), .request = {"r1", "hash"}};
+  const auto jobs =
+      engine_->SubmitAll({repeated,
+                          {.spec = Backup({})},
+                          {.spec = Backup({"u2"}), .terms = {.policy = catalog::PolicyId("p"), .priority = 5}},
+                          {.spec = Backup({"u3"}), .terms = {.priority = 101}},
+                          repeated});
+  ASSERT_TRUE(jobs.ok());
+  ASSERT_EQ(jobs->size(), 5u);
+  ASSERT_TRUE(jobs->at(0).ok());
+  EXPECT_EQ(base::ReasonOf(jobs->at(1).status()), "INVALID_REQUEST");
+  EXPECT_EQ(Get(jobs->at(2)->id).terms.priority, 5);
+  EXPECT_EQ(base::ReasonOf(jobs->at(3).status()), "INVALID_REQUEST");
+  EXPECT_EQ(jobs->at(4)->id, jobs->at(0)->id);
+  EXPECT_EQ(Events().size(), before + 2);
+}
+
+TEST_F(JobEngineTest, TermsThatMakeNoSenseAreRefused) {
+  const absl::Time t = clock_.Now();
+  const catalog::JobTerms bad[] = {{.priority = -101},
+                                   {.retries_max = -1},
+                                   {.retries_max = 101},
+                                   {.retry_backoff = absl::ZeroDuration()},
+                                   {.retry_backoff = absl::Hours(24 * 8)},
+                                   {.due_time = t, .not_after = t - absl::Seconds(1)},
+                                   {.upload_bytes_per_second = -1},
+                                   {.policy_jobs_max = -1},
+                                   {.policy_host_jobs_max = -1}};
+  for (const catalog::JobTerms& terms : bad) {
+    EXPECT_EQ(base::ReasonOf(engine_->Submit({.spec = Backup({"u1"}), .terms = terms}).status()), "INVALID_REQUEST");
+  }
+  EXPECT_TRUE(engine_->Submit({.spec = Backup({"u1"}), .terms = {.due_time = t, .not_after = t}}).ok());
+}
+
 // ---- Progress ----
 
 TEST_F(JobEngineTest, ProgressIsSeenAtOnceAndWrittenOnceASecond) {

@@ -67,6 +67,70 @@ TEST_F(JobStoreTest, EveryKindOfSpecRoundTrips) {
   }
 }
 
+const JobTerms kTerms = {.policy = PolicyId("nightly"),
+                         .priority = -7,
+                         .due_time = At(100),
+                         .not_after = At(200),
+                         .retries_max = 3,
+                         .retry_backoff = absl::Minutes(9),
+                         .upload_bytes_per_second = 1'000'000,
+                         .policy_jobs_max = 20,
+                         .policy_host_jobs_max = 2};
+
+TEST_F(JobStoreTest, TermsAndFailedAttemptsRoundTrip) {
+  ASSERT_TRUE(catalog_
+                  ->Write([&](Stores& s) {
+                    return s.jobs.Insert({.id = JobId("j1"), .spec = kBackup, .terms = kTerms, .create_time = At(1)});
+                  })
+                  .ok());
+  Insert("j2", kBackup);
+  EXPECT_EQ(Get("j1").terms, kTerms);
+  EXPECT_EQ(Get("j2").terms, JobTerms{});
+  Job job = Get("j1");
+  job.failed_attempts = 2;
+  job.last_attempt_error = {"STORAGE_FULL", "full"};
+  job.next_attempt_time = At(150);
+  ASSERT_TRUE(Update(job).ok());
+  EXPECT_EQ(Get("j1").failed_attempts, 2);
+  EXPECT_EQ(Get("j1").last_attempt_error, (JobMessage{"STORAGE_FULL", "full"}));
+  EXPECT_EQ(Get("j1").next_attempt_time, At(150));
+  const auto active = catalog_->Read([](const Stores& s) { return s.jobs.Active(); });
+  ASSERT_EQ(active->size(), 2u);
+  EXPECT_EQ(active->at(0).terms, kTerms);
+  EXPECT_EQ(active->at(0).next_attempt_time, At(150));
+  EXPECT_EQ(active->at(0).repository, RepositoryId("main"));
+  EXPECT_EQ(active->at(0).number, 1);
+  EXPECT_EQ(active->at(0).create_time, At(1));
+  EXPECT_EQ(active->at(1).terms, JobTerms{});
+  EXPECT_EQ(List({.policy = PolicyId("nightly")}), (std::vector<int64_t>{1}));
+  EXPECT_EQ(List({.kind = JobKind::kVerify, .policy = PolicyId("nightly")}), (std::vector<int64_t>{}));
+  EXPECT_EQ(List({.active_only = true, .policy = PolicyId("nightly")}), (std::vector<int64_t>{1}));
+  EXPECT_EQ(List({.policy = PolicyId("other")}), (std::vector<int64_t>{}));
+}
+
+TEST_F(JobStoreTest, OldEndedJobsGoUnlessAPointCameFromThem) {
+  for (const char* id : {"old", "older", "kept", "young", "active"}) {
+    Insert(id, kBackup);
+    Job job = Get(id);
+    if (job.id.value == "active") continue;
+    job.state = JobState::kSucceeded;
+    job.end_time = job.id.value == "young" ? At(500) : At(job.id.value == "older" ? 50 : 60);
+    ASSERT_TRUE(Update(job).ok());
+  }
+  ASSERT_TRUE(catalog_
+                  ->Write([&](Stores& s) {
+                    return s.recovery_points.Insert(
+                        {.id = RecoveryPointId("p"), .vm = {HostId("h1"), "u1"}, .job = JobId("kept")});
+                  })
+                  .ok());
+  const auto prune = [&] { return *catalog_->Write([&](Stores& s) { return s.jobs.Prune(At(100), 1); }); };
+  EXPECT_EQ(prune(), 1);
+  EXPECT_EQ(List({}), (std::vector<int64_t>{5, 4, 3, 1}));  // the oldest goes first
+  EXPECT_EQ(prune(), 1);
+  EXPECT_EQ(prune(), 0);
+  EXPECT_EQ(List({}), (std::vector<int64_t>{5, 4, 3}));
+}
+
 TEST_F(JobStoreTest, PrunesAreAKindOfTheirOwnWithAResult) {
   Insert("v", kVerify);
   Insert("p", PruneSpec{.repository = RepositoryId("main")});
