@@ -31,6 +31,8 @@ LAYERS = {
                      "agent/hypervisor/hypervisor.h", "storage/repo/chunk.h", "storage/base", "umbra/"],
     "agent": ["agent/", "storage/base", "storage/tls", "umbra/"],
     "server/auth": ["storage/catalog", "storage/tls", "storage/base"],
+    "server/calendar": ["storage/base"],
+    "server/retention": ["storage/base"],
     "server/jobs": ["storage/catalog", "storage/base"],
     "server/dispatch": ["server/jobs", "storage/filetree", "storage/catalog", "storage/repo", "storage/base", "umbra/"],
     "server/maintenance": ["server/jobs", "storage/filetree", "storage/catalog", "storage/repo", "storage/base", "umbra/"],
