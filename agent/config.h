@@ -41,7 +41,7 @@ struct Config {
 
   int64_t saves_at_once = 4;  // virtual machines of one backup whose memory is saved at the same time
 
-  int64_t transfer_memory_mib = 64;  // for chunks between a disk and the link, for each running backup
+  int64_t transfer_memory_mib = 32;  // for chunks between a disk and the link, for each running backup
   int64_t transfer_workers = 2;      // threads that hash and compress, for each running job
   int64_t upload_streams = 3;        // uploads in flight, for each running backup
 

@@ -42,6 +42,7 @@ absl::StatusOr<repo::KeySecret> ProvideKey(const RepositoryConfig& config, base:
   }
   ASSIGN_OR_RETURN(const bool has_repository, repo::Repository::Exists(filesystem, config.path));
   if (has_repository) {
+    RETURN_IF_ERROR(repo::Repository::CheckHeader(filesystem, config.path));
     return base::Error(
         absl::StatusCode::kFailedPrecondition, "KEY_MISSING",
         "{} isn't there: put the repository's key file there, or make one with its recovery key or a passphrase: "

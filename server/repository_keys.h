@@ -17,7 +17,9 @@ namespace umbra::server {
 
 // Reads the repository's key file. Where there is neither repository nor key file it makes one (mode 0600), durable
 // before anything is encrypted with it. FAILED_PRECONDITION / KEY_MISSING  the repository is there, its key file isn't;
-// the message says what to do. INVALID_ARGUMENT / KEY_INVALID     the file is no key file.
+// the message says what to do. FAILED_PRECONDITION / REPOSITORY_INCOMPATIBLE  neither is there a key file, nor would one
+// help: the repository was made without encryption, or by a newer version. INVALID_ARGUMENT / KEY_INVALID  the file is
+// no key file.
 absl::StatusOr<repo::KeySecret> ProvideKey(const RepositoryConfig& config, base::Filesystem& filesystem,
                                            base::Random& random);
 

@@ -38,6 +38,7 @@
 #include "server/maintenance/figures_recorder.h"
 #include "server/maintenance/housekeeper.h"
 #include "server/maintenance/prune_runner.h"
+#include "server/maintenance/prune_schedule.h"
 #include "server/maintenance/rebuild.h"
 #include "server/maintenance/repository_set.h"
 #include "server/maintenance/verify_runner.h"
@@ -163,14 +164,13 @@ std::vector<std::string> CertificateNames(const Config& config) {
 
 // ---- Repositories ----
 
-maintenance::PruneSchedule ScheduleOf(const PruneConfig& config) {
-  maintenance::PruneSchedule schedule;
-  schedule.every = config.every;
-  schedule.options.io_bytes_per_second = config.io_mib_per_second * base::kMiB;
-  schedule.options.compact_below_percent = static_cast<int>(config.compact_below_percent);
-  schedule.options.young_pack_grace = config.young_pack_grace;
-  schedule.options.condemned_grace = config.condemned_grace;
-  return schedule;
+repo::PruneOptions OptionsOf(const PruneConfig& config) {
+  repo::PruneOptions options;
+  options.io_bytes_per_second = config.io_mib_per_second * base::kMiB;
+  options.compact_below_percent = static_cast<int>(config.compact_below_percent);
+  options.young_pack_grace = config.young_pack_grace;
+  options.condemned_grace = config.condemned_grace;
+  return options;
 }
 
 absl::StatusOr<std::unique_ptr<repo::Repository>> OpenRepository(const RepositoryConfig& config, uint64_t reserve_mib, bool expect_points,
@@ -247,6 +247,7 @@ struct Server::Parts {
   std::unique_ptr<maintenance::VerifySchedule> verify_schedule;
   std::unique_ptr<maintenance::FiguresRecorder> figures_recorder;
   std::unique_ptr<maintenance::PruneRunner> prune_runner;
+  std::unique_ptr<maintenance::PruneSchedule> prune_schedule;
   std::unique_ptr<maintenance::Housekeeper> housekeeper;
 
   std::unique_ptr<api::AgentLinkService> link;
@@ -315,9 +316,11 @@ void Server::Parts::StartWorkers() {
       std::make_unique<maintenance::VerifySchedule>(*catalog, *engine, *repositories, clock, verification);
   figures_recorder = std::make_unique<maintenance::FiguresRecorder>(*catalog, *repositories, clock);
   prune_runner = std::make_unique<maintenance::PruneRunner>(*catalog, *engine, *events, *repositories, clock,
-                                                           ScheduleOf(config.prune));
+                                                           OptionsOf(config.prune));
+  prune_schedule = std::make_unique<maintenance::PruneSchedule>(*catalog, *engine, *repositories, clock, config.prune.every);
   std::vector<maintenance::HousekeepingTask> tasks;
   tasks.push_back({"verification", [this] { return verify_schedule->Tick(); }});
+  tasks.push_back({"prune", [this] { return prune_schedule->Tick(); }});
   tasks.push_back({"figures", [this] { return figures_recorder->Tick(); }});
   housekeeper = std::make_unique<maintenance::Housekeeper>(*catalog, *engine, *events, clock, std::move(tasks));
 }

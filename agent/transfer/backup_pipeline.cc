@@ -7,6 +7,7 @@
 
 #include "agent/transfer/read_plan.h"
 #include "storage/base/crash_point.h"
+#include "storage/base/log.h"
 #include "storage/base/status.h"
 
 namespace umbra::transfer {
@@ -20,6 +21,11 @@ constexpr size_t kSlotsMin = 8;
 constexpr int kBatchesAhead = 3;
 // A batch that compresses extremely well is sent before it gets long to check at the other end.
 constexpr uint64_t kUploadPlainMax = 16 * base::kMiB;
+// A map that the store refuses because it lost chunks (a pack of another session that it couldn't write, or one found
+// damaged since) is handed in again after these were sent. Losing some each time, a store has worse troubles.
+constexpr int kResendsMax = 3;
+// Ids that one question about a finished map is about.
+constexpr size_t kMapAskMax = 1024;
 
 absl::Status Internal(std::string message) {
   return base::MakeError(absl::StatusCode::kInternal, "INTERNAL", std::move(message));
@@ -100,10 +106,14 @@ BackupPipeline::~BackupPipeline() {
 
 absl::Status BackupPipeline::BackUpDisk(hypervisor::BlockReader& reader, const DiskMapTarget& target,
                                         const DiskReadPlan& plan, size_t meter_disk) {
-  absl::Status status = StartDisk(target, meter_disk);
+  absl::Status status = StartDisk(target, plan, meter_disk);
   if (status.ok()) status = ReadDisk(reader, plan.reads);
   if (status.ok()) status = Drain();
   if (status.ok()) status = PutMap(target, plan);
+  for (int resends = 0; base::ReasonOf(status) == "CHUNK_MISSING" && resends < kResendsMax; ++resends) {
+    status = SendMissing(reader, plan);
+    if (status.ok()) status = PutMap(target, plan);
+  }
   if (status.ok()) {
     meter_.FinishDisk(meter_disk);
     return status;
@@ -114,12 +124,11 @@ absl::Status BackupPipeline::BackUpDisk(hypervisor::BlockReader& reader, const D
   return error_;  // the first one, of which the others are consequences
 }
 
-absl::Status BackupPipeline::StartDisk(const DiskMapTarget& target, size_t meter_disk) {
+absl::Status BackupPipeline::StartDisk(const DiskMapTarget& target, const DiskReadPlan& plan, size_t meter_disk) {
   static_assert(sizeof(repo::ChunkId) == repo::kChunkIdSize);
   {
     absl::MutexLock lock(&mu_);
     RETURN_IF_ERROR(error_);  // a worker may still be at the map of the disk that failed
-    draining_ = false;
   }
   const uint64_t chunks = (target.capacity_bytes + chunk_size_ - 1) / chunk_size_;
   map_.reset(static_cast<repo::ChunkId*>(std::calloc(std::max<uint64_t>(chunks, 1), sizeof(repo::ChunkId))));
@@ -128,7 +137,8 @@ absl::Status BackupPipeline::StartDisk(const DiskMapTarget& target, size_t meter
   }
   capacity_bytes_ = target.capacity_bytes;
   meter_disk_ = meter_disk;
-  received_bytes_ = 0;
+  planned_bytes_ = plan.reads.data_bytes;
+  meter_.SetDataBytes(meter_disk_, planned_bytes_);
   return absl::OkStatus();
 }
 
@@ -145,13 +155,55 @@ absl::Status BackupPipeline::PutMap(const DiskMapTarget& target, const DiskReadP
   return store_.PutChangedMap(target, plan.base_recovery_point_id, changes).status();
 }
 
+absl::Status BackupPipeline::SendMissing(hypervisor::BlockReader& reader, const DiskReadPlan& plan) {
+  ASSIGN_OR_RETURN(const ReadPlan missing, PlanMissing(plan));
+  base::Log("transfer")->warn("chunks of the map are gone from the store, sending them again bytes={}",
+                              missing.data_bytes);
+  RETURN_IF_ERROR(ReadDisk(reader, missing));
+  return Drain();
+}
+
+absl::StatusOr<ReadPlan> BackupPipeline::PlanMissing(const DiskReadPlan& plan) {
+  std::vector<ChunkRun> runs = plan.changed;
+  if (plan.base_recovery_point_id.empty()) runs = {{0, (capacity_bytes_ + chunk_size_ - 1) / chunk_size_}};
+  std::vector<uint64_t> chunks;  // that `request` asks about
+  store::v1::NegotiateRequest request;
+  request.set_session_id(session_id_);
+  std::vector<hypervisor::Extent> wanted;
+  const auto ask = [&]() -> absl::Status {
+    ASSIGN_OR_RETURN(const store::v1::NegotiateResponse answer, store_.Negotiate(request));
+    if (answer.wanted().size() != chunks.size()) {
+      return Internal(fmt::format("the daemon answered {} of {} ids", answer.wanted().size(), chunks.size()));
+    }
+    for (size_t i = 0; i < chunks.size(); ++i) {
+      if (answer.wanted()[i] != 0) wanted.push_back({chunks[i] * chunk_size_, chunk_size_, false});
+    }
+    chunks.clear();
+    request.clear_chunk_ids();
+    return absl::OkStatus();
+  };
+  for (const ChunkRun& run : runs) {
+    for (uint64_t chunk = run.first; chunk < run.first + run.count; ++chunk) {
+      if (map_[chunk].IsZero()) continue;
+      chunks.push_back(chunk);
+      request.mutable_chunk_ids()->append(base::AsText(map_[chunk].bytes));
+      if (chunks.size() == kMapAskMax) RETURN_IF_ERROR(ask());
+    }
+  }
+  if (!chunks.empty()) RETURN_IF_ERROR(ask());
+  return PlanReads(wanted, capacity_bytes_, chunk_size_);
+}
+
 absl::Status BackupPipeline::ReadDisk(hypervisor::BlockReader& reader, const ReadPlan& plan) {
   if (reader.capacity_bytes() != capacity_bytes_) {
     return Internal(
         fmt::format("the disk has {} bytes where {} were announced", reader.capacity_bytes(), capacity_bytes_));
   }
-  planned_bytes_ = plan.data_bytes;
-  meter_.SetDataBytes(meter_disk_, plan.data_bytes);
+  {
+    absl::MutexLock lock(&mu_);
+    draining_ = false;
+  }
+  received_bytes_ = 0;
   RETURN_IF_ERROR(reader.ReadExtents(plan.extents, chunk_size_, [this](uint64_t offset_bytes, base::Bytes data) {
     return TakePiece(offset_bytes, data);
   }));

@@ -38,7 +38,7 @@
 namespace umbra::transfer {
 
 struct BackupSettings {
-  uint64_t memory_bytes = 64 * base::kMiB;          // plain chunks between reader and upload; at least 8 chunks
+  uint64_t memory_bytes = 32 * base::kMiB;          // plain chunks between reader and upload; at least 8 chunks
   int workers = 2;                                  // hash and compress: the CPU part
   int askers = 2;                                   // Negotiate calls in flight
   int uploaders = 3;                                // Upload calls in flight; a few more batches wait
@@ -98,9 +98,12 @@ class BackupPipeline {
                  const BackupSettings& settings);
 
   // Reader side, on the caller's thread.
-  absl::Status StartDisk(const DiskMapTarget& target, size_t meter_disk);
+  absl::Status StartDisk(const DiskMapTarget& target, const DiskReadPlan& plan, size_t meter_disk);
   absl::Status ReadDisk(hypervisor::BlockReader& reader, const ReadPlan& plan);
   absl::Status PutMap(const DiskMapTarget& target, const DiskReadPlan& plan);
+  // Reads and sends again what the map names and the store doesn't have any more.
+  absl::Status SendMissing(hypervisor::BlockReader& reader, const DiskReadPlan& plan);
+  absl::StatusOr<ReadPlan> PlanMissing(const DiskReadPlan& plan);
   absl::Status TakePiece(uint64_t offset_bytes, base::Bytes data);
   absl::StatusOr<Slot*> SlotFor(uint64_t chunk, uint32_t length, size_t piece_bytes);
   absl::Status Drain();

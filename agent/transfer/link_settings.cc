@@ -10,6 +10,7 @@ namespace {
 constexpr double kLineBytesPerSecond = 125e6;
 // Uploads come in bursts and wait for their answers: to keep the line full, more than it holds has to be under way.
 constexpr double kFill = 2.0;
+constexpr double kPool = 1.5;
 constexpr absl::Duration kRoundTripMax = absl::Milliseconds(150);
 // Plain bytes that one question is about (64 chunks of 128 KiB).
 constexpr double kAskedBytes = 8.0 * base::kMiB;
@@ -38,7 +39,10 @@ BackupSettings SettingsForLink(const BackupSettings& usual, absl::Duration round
   settings.uploaders += more;
   settings.askers += static_cast<int>(under_way / kAskedBytes);
   const uint64_t taken = static_cast<uint64_t>(more) * kCopiesOfBatch * usual.upload_batch_bytes;
-  settings.memory_bytes -= std::min(taken, usual.memory_bytes / 2);
+  // Chunks lie in the pool while their ids are asked about: less than half as much again as the line holds meanwhile, and
+  // the pool would be what the line waits for.
+  const auto asked = std::min(usual.memory_bytes, static_cast<uint64_t>(kPool * under_way));
+  settings.memory_bytes -= std::min(taken, usual.memory_bytes - std::max(asked, usual.memory_bytes / 2));
   return settings;
 }
 

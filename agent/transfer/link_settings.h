@@ -18,7 +18,7 @@ absl::StatusOr<absl::Duration> MeasureRoundTrip(ChunkStoreClient& store, const s
 
 // `usual` is for a link on which answers come at once. On one where they take `round_trip`, so many uploads and
 // questions are under way as fill a line of 1 Gbit/s meanwhile, up to 150 ms; the memory that they need is taken from
-// the pool of chunks, up to half of it.
+// the pool of chunks, up to half of it, but for what the questions need there.
 BackupSettings SettingsForLink(const BackupSettings& usual, absl::Duration round_trip);
 
 }  // namespace umbra::transfer

@@ -22,13 +22,12 @@ catalog::PruneResult ResultOf(const repo::PruneReport& report) {
 }  // namespace
 
 PruneRunner::PruneRunner(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events,
-                         const RepositorySet& repositories, base::Clock& clock, const PruneSchedule& schedule)
+                         const RepositorySet& repositories, base::Clock& clock, const repo::PruneOptions& options)
     : catalog_(catalog),
-      engine_(engine),
       events_(events),
       repositories_(repositories),
       clock_(clock),
-      schedule_(schedule),
+      options_(options),
       worker_(engine, clock,
               {.kind = catalog::JobKind::kPrune,
                .look_around = [this] { MaintainWhenDue(); },
@@ -38,14 +37,11 @@ void PruneRunner::MaintainWhenDue() {
   if (clock_.Monotonic() - maintained_at_ < kMaintainInterval) return;
   maintained_at_ = clock_.Monotonic();
   for (const OpenRepository& repository : repositories_.All()) {
-    if (const absl::Status done = repository.repository->Maintain(schedule_.options); !done.ok()) {
+    if (const absl::Status done = repository.repository->Maintain(options_); !done.ok()) {
       base::Log("maintenance")
           ->warn("repository not maintained repository={} error={}", repository.id, base::Describe(done));
     }
     TellOfClock(repository);
-  }
-  if (const absl::Status submitted = SubmitDue(); !submitted.ok()) {
-    base::Log("maintenance")->warn("prune not scheduled, tried again later error={}", base::Describe(submitted));
   }
 }
 
@@ -71,28 +67,6 @@ void PruneRunner::TellOfClock(const OpenRepository& repository) {
   }
 }
 
-absl::Status PruneRunner::SubmitDue() {
-  if (schedule_.every == absl::ZeroDuration()) return absl::OkStatus();
-  for (const OpenRepository& repository : repositories_.All()) {
-    ASSIGN_OR_RETURN(const bool due, IsDue(repository));
-    if (due) RETURN_IF_ERROR(engine_.Submit(catalog::PruneSpec{.repository = repository.id}).status());
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<bool> PruneRunner::IsDue(const OpenRepository& repository) {
-  ASSIGN_OR_RETURN(const auto last, catalog_.Read([&](const catalog::Stores& stores) {
-    return stores.jobs.LastPrune(repository.id);
-  }));
-  absl::Time since = repository.repository->info().create_time;
-  if (last.has_value()) {
-    if (!catalog::IsTerminal(last->state)) return false;
-    // One that failed is tried again at the next due time only: the reason is in its job.
-    since = std::max(since, last->create_time);
-  }
-  return clock_.Now() - since >= schedule_.every;
-}
-
 absl::Status PruneRunner::Run(RunningJob& running) {
   const auto report = Prune(running);
   if (running.daemon_stops()) return absl::OkStatus();
@@ -114,7 +88,7 @@ absl::StatusOr<repo::PruneReport> PruneRunner::Prune(RunningJob& running) {
   const auto progress = [&](const repo::PruneProgress& done) {
     running.Progress(done.done_bytes, done.total_bytes, /*read_bytes=*/0);
   };
-  repo::PruneOptions options = schedule_.options;
+  repo::PruneOptions options = options_;
   options.dry_run = spec.dry_run;
   return target->repository->Prune(options, progress, running.stop_token());
 }

@@ -1,5 +1,5 @@
-// The daemon's own worker for PRUNE jobs: gives back the space of what no recovery point needs, and makes such a job
-// for every repository once in a while.
+// The daemon's own worker for PRUNE jobs: gives back the space of what no recovery point needs. Between them it does the
+// small work of repositories.
 #ifndef UMBRA_SERVER_MAINTENANCE_PRUNE_RUNNER_H_
 #define UMBRA_SERVER_MAINTENANCE_PRUNE_RUNNER_H_
 
@@ -15,21 +15,16 @@
 
 namespace umbra::maintenance {
 
-struct PruneSchedule {
-  // A repository is pruned when its last prune (or its making) is this long ago; zero: only when somebody asks.
-  absl::Duration every = absl::Hours(24);
-  repo::PruneOptions options;  // but for dry_run, which a job says
-};
-
-// How often repositories do their small work (Repository::Maintain) and the schedule is looked at.
+// How often repositories do their small work (Repository::Maintain).
 inline constexpr absl::Duration kMaintainInterval = absl::Minutes(10);
 
 // One thread, one prune at a time. Everything else in a repository goes on beside it.
 class PruneRunner {
  public:
-  // What it is given outlives it. Starts to work at once; construct it after RecoverJobs.
+  // What it is given outlives it. Starts to work at once; construct it after RecoverJobs. `options`: but for dry_run,
+  // which a job says.
   PruneRunner(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events,
-              const RepositorySet& repositories, base::Clock& clock, const PruneSchedule& schedule);
+              const RepositorySet& repositories, base::Clock& clock, const repo::PruneOptions& options);
   // Destroying it stops a running prune; nothing is lost by that. Its job stays RUNNING; the next start ends it
   // (DAEMON_RESTARTED).
 
@@ -40,15 +35,12 @@ class PruneRunner {
 
   void MaintainWhenDue();
   void TellOfClock(const OpenRepository& repository);
-  absl::Status SubmitDue();
-  absl::StatusOr<bool> IsDue(const OpenRepository& repository);
 
   catalog::Catalog& catalog_;
-  jobs::JobEngine& engine_;
   jobs::EventHub& events_;
   const RepositorySet& repositories_;
   base::Clock& clock_;
-  const PruneSchedule schedule_;
+  const repo::PruneOptions options_;
   absl::Duration maintained_at_ = -absl::InfiniteDuration();  // monotonic
   std::set<catalog::RepositoryId> clock_told_;                // whose jumped clock was told of
   JobWorker worker_;  // the last: it works with the others from its construction on

@@ -31,6 +31,9 @@ constexpr char kSetProtection[] =
     "UPDATE recovery_point SET remove_time_us = ?, delete_time_us = ?, removed_by = ?, held = ?, held_by = ?, "
     "hold_note = ?, lock_until_us = ? WHERE id = ?";
 constexpr char kDelete[] = "DELETE FROM recovery_point WHERE id = ?";
+// What verification found about it. These rows have no foreign key: damage may be known of a point without a row.
+constexpr char kDeleteDamage[] = "DELETE FROM damage WHERE recovery_point = ?";
+constexpr char kDeleteCheck[] = "DELETE FROM point_check WHERE recovery_point = ?";
 constexpr char kGet[] = POINT_COLUMNS "WHERE id = ?";
 constexpr char kListAll[] = POINT_COLUMNS
     "WHERE (point_time_us, id) < (?1, ?2) AND (?3 = '' OR repository = ?3) AND (?4 OR remove_time_us IS NULL) "
@@ -119,6 +122,8 @@ absl::Status RecoveryPointStore::SetProtection(const RecoveryPointId& id, const 
 }
 
 absl::Status RecoveryPointStore::Delete(const RecoveryPointId& id) {
+  RETURN_IF_ERROR(db_.Run(kDeleteDamage, id.value));
+  RETURN_IF_ERROR(db_.Run(kDeleteCheck, id.value));
   RETURN_IF_ERROR(db_.Run(kDelete, id.value));
   if (db_.ChangedRows() != 0) return absl::OkStatus();
   return base::Error(absl::StatusCode::kNotFound, "RECOVERY_POINT_NOT_FOUND", "no recovery point {}", id);

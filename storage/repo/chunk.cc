@@ -26,9 +26,27 @@ struct ContextDeleter {
   void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
 };
 
-ZSTD_CCtx* Compressor() {
+// Level 2 with tables for 128 KiB: against the library's own level 2 it takes a tenth more time, and of what that stores
+// beyond level 3 only a third. With larger tables the processor's second cache is too small.
+constexpr std::pair<ZSTD_cParameter, int> kLevel2[] = {{ZSTD_c_compressionLevel, 3},
+                                                       {ZSTD_c_strategy, ZSTD_dfast},
+                                                       {ZSTD_c_hashLog, 14},
+                                                       {ZSTD_c_chainLog, 13},
+                                                       {ZSTD_c_minMatch, 5}};
+
+// The calling thread's, set to this level.
+ZSTD_CCtx* Compressor(int level) {
   thread_local const std::unique_ptr<ZSTD_CCtx, ContextDeleter> context(ZSTD_createCCtx());
+  thread_local std::optional<int> set;
   UMBRA_CHECK(context != nullptr);
+  if (set == level) return context.get();
+  set = level;
+  ZSTD_CCtx_reset(context.get(), ZSTD_reset_session_and_parameters);
+  if (level == 2) {
+    for (const auto& [parameter, value] : kLevel2) ZSTD_CCtx_setParameter(context.get(), parameter, value);
+  } else {
+    ZSTD_CCtx_setParameter(context.get(), ZSTD_c_compressionLevel, level);
+  }
   return context.get();
 }
 
@@ -128,7 +146,7 @@ size_t CompressInto(base::Bytes plain, const Compression& how, base::MutableByte
                                        static_cast<int>(plain.size()), static_cast<int>(out.size()), how.level);
     return static_cast<size_t>(size);
   }
-  const size_t size = ZSTD_compressCCtx(Compressor(), out.data(), out.size(), plain.data(), plain.size(), how.level);
+  const size_t size = ZSTD_compress2(Compressor(how.level), out.data(), out.size(), plain.data(), plain.size());
   return ZSTD_isError(size) ? 0 : size;
 }
 

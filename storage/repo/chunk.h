@@ -83,7 +83,9 @@ class ChunkHasher {
 // How to compress.
 struct Compression {
   Codec codec = Codec::kZstd;
-  int level = 1;  // kZstd: the library's levels; kLz4: its acceleration, from 1 on; kRaw: of no meaning
+  // kZstd: the library's levels, but that 2 has parameters of our own, for chunks; kLz4: its acceleration, from 1 on;
+  // kRaw: of no meaning.
+  int level = 1;
 
   bool operator==(const Compression&) const = default;
 };

@@ -1,6 +1,12 @@
 #include "storage/repo/chunk_ordinals.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include <algorithm>
+#include <array>
+#include <bit>
 
 #include "storage/base/status.h"
 
@@ -8,8 +14,11 @@ namespace umbra::repo {
 namespace {
 
 constexpr uint64_t kBucketSize = 16;
-// Ids whose memory is on its way at the same time.
-constexpr size_t kAhead = 16;
+// How many ids ahead memory is asked for: the place of a bucket first, its prints when that has come.
+constexpr size_t kStartsAhead = 32;
+constexpr size_t kPrintsAhead = 16;
+// Prints that are compared at a time: those of a usual bucket.
+constexpr uint32_t kBlock = 16;
 
 // Big-endian, so that it rises with the id.
 uint64_t PrefixOf(const ChunkId& id) {
@@ -25,11 +34,25 @@ uint16_t PrintOf(const ChunkId& id) {
   return print;
 }
 
+// Bit i: prints[i] equals `print`, for kBlock of them.
+uint32_t Matches(const uint16_t* prints, uint16_t print) {
+#ifdef __SSE2__
+  const __m128i wanted = _mm_set1_epi16(static_cast<int16_t>(print));
+  const __m128i low = _mm_cmpeq_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(prints)), wanted);
+  const __m128i high = _mm_cmpeq_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(prints + 8)), wanted);
+  return static_cast<uint32_t>(_mm_movemask_epi8(_mm_packs_epi16(low, high)));
+#else
+  uint32_t matches = 0;
+  for (uint32_t i = 0; i < kBlock; ++i) matches |= static_cast<uint32_t>(prints[i] == print) << i;
+  return matches;
+#endif
+}
+
 }  // namespace
 
 ChunkOrdinals::ChunkOrdinals(uint64_t count_max) : starts_(count_max / kBucketSize + 2) {
   UMBRA_CHECK(count_max < kNone);
-  prints_.reserve(count_max);
+  prints_.reserve(count_max + kBlock);
 }
 
 size_t ChunkOrdinals::BucketOf(const ChunkId& id) const {
@@ -40,17 +63,19 @@ size_t ChunkOrdinals::BucketOf(const ChunkId& id) const {
 void ChunkOrdinals::Append(const ChunkId& id) {
   CloseBucket(BucketOf(id));
   prints_.push_back(PrintOf(id));
+  ++count_;
   open_.push_back(id);
 }
 
 void ChunkOrdinals::Finish() {
   CloseBucket(starts_.size() - 1);
+  prints_.resize(count_ + kBlock);
   prints_.shrink_to_fit();
 }
 
 void ChunkOrdinals::CloseBucket(size_t bucket) {
   if (bucket == closed_) return;
-  const auto first = static_cast<uint32_t>(prints_.size() - open_.size());
+  const auto first = count_ - static_cast<uint32_t>(open_.size());
   for (size_t i = 0; i < open_.size(); ++i) {
     const auto same =
         std::ranges::count_if(open_, [&](const ChunkId& other) { return PrintOf(other) == PrintOf(open_[i]); });
@@ -61,13 +86,18 @@ void ChunkOrdinals::CloseBucket(size_t bucket) {
 }
 
 uint32_t ChunkOrdinals::Find(const ChunkId& id) const {
-  const size_t bucket = BucketOf(id);
+  return FindIn(BucketOf(id), id);
+}
+
+uint32_t ChunkOrdinals::FindIn(size_t bucket, const ChunkId& id) const {
   const uint16_t print = PrintOf(id);
   uint32_t found = kNone;
-  for (uint32_t i = starts_[bucket]; i < starts_[bucket + 1]; ++i) {
-    if (prints_[i] != print) continue;
-    if (found == kNone) {
-      found = i;
+  for (uint32_t first = starts_[bucket], end = starts_[bucket + 1]; first < end; first += kBlock) {
+    uint32_t matches = Matches(prints_.data() + first, print);
+    if (end - first < kBlock) matches &= (1u << (end - first)) - 1;
+    if (matches == 0) continue;
+    if (found == kNone && std::has_single_bit(matches)) {
+      found = first + static_cast<uint32_t>(std::countr_zero(matches));
       continue;
     }
     const auto whole = equal_.find(id);
@@ -77,11 +107,21 @@ uint32_t ChunkOrdinals::Find(const ChunkId& id) const {
 }
 
 void ChunkOrdinals::FindAll(std::span<const ChunkId> ids, std::span<uint32_t> ordinals) const {
-  for (size_t first = 0; first < ids.size(); first += kAhead) {
-    const auto some = ids.subspan(first, std::min(kAhead, ids.size() - first));
-    for (const ChunkId& id : some) __builtin_prefetch(&starts_[BucketOf(id)]);
-    for (const ChunkId& id : some) __builtin_prefetch(prints_.data() + starts_[BucketOf(id)]);
-    for (size_t i = 0; i < some.size(); ++i) ordinals[first + i] = Find(some[i]);
+  std::array<size_t, kStartsAhead> buckets;  // of the ids on their way
+  const size_t count = ids.size();
+  for (size_t i = 0; i < count + kStartsAhead; ++i) {
+    // Last first: its place in `buckets` is the one that the next id takes.
+    if (i >= kStartsAhead) {
+      const size_t at = i - kStartsAhead;
+      ordinals[at] = FindIn(buckets[at % kStartsAhead], ids[at]);
+    }
+    if (i < count) {
+      buckets[i % kStartsAhead] = BucketOf(ids[i]);
+      __builtin_prefetch(&starts_[buckets[i % kStartsAhead]]);
+    }
+    if (const size_t at = i - (kStartsAhead - kPrintsAhead); i >= kStartsAhead - kPrintsAhead && at < count) {
+      __builtin_prefetch(prints_.data() + starts_[buckets[at % kStartsAhead]]);
+    }
   }
 }
 

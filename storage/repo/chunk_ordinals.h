@@ -27,7 +27,7 @@ class ChunkOrdinals {
   void Append(const ChunkId& id);
   void Finish();
 
-  uint32_t size() const { return static_cast<uint32_t>(prints_.size()); }
+  uint32_t size() const { return count_; }
 
   // The ordinal of `id`. For an id that was not appended: kNone, or (one in 4,000) that of another. Thread-safe after
   // Finish.
@@ -39,11 +39,13 @@ class ChunkOrdinals {
 
  private:
   size_t BucketOf(const ChunkId& id) const;
+  uint32_t FindIn(size_t bucket, const ChunkId& id) const;
   // Fills starts_ up to `bucket` and looks for equal prints in the bucket that ends.
   void CloseBucket(size_t bucket);
 
   std::vector<uint32_t> starts_;  // of each bucket, and at the end the number of ids
-  std::vector<uint16_t> prints_;
+  uint32_t count_ = 0;
+  std::vector<uint16_t> prints_;  // and, after Finish, as many zeros as are compared at a time
   absl::flat_hash_map<ChunkId, uint32_t, ChunkIdHash> equal_;
   std::vector<ChunkId> open_;  // ids of the last bucket, until it is closed
   size_t closed_ = 0;          // buckets

@@ -141,8 +141,9 @@ void ChunkReader::FetchRange(std::span<const ChunkId> ids, std::span<const Chunk
   const ChunkLocation& start = locations[order_[range.first]];
   const auto pack = packs_.OpenKeyed(start.pack);
   BlobReader* const blob = pack.ok() ? (*pack)->blob.get() : nullptr;
-  const bool whole = blob != nullptr && blob->ReadAt(start.offset, {buffer, range.length}).ok();
   const bool keyed = pack.ok() && (*pack)->key.ok();
+  // Without the key the bytes are of no use.
+  const bool whole = keyed && blob->ReadAt(start.offset, {buffer, range.length}).ok();
   if (keyed) opener_.SetKey(*(*pack)->key);
   uint64_t end = 0;  // of what was decrypted, in place, so far
   for (size_t i = range.first; i < range.last; ++i) {
@@ -158,8 +159,8 @@ void ChunkReader::FetchRange(std::span<const ChunkId> ids, std::span<const Chunk
     }
     // A read that failed as a whole is tried again chunk by chunk, so that one bad sector costs one chunk.
     absl::Status read = pack.status();
-    if (blob != nullptr && !whole) read = blob->ReadAt(at.offset, bytes);
     if (read.ok() && !keyed) read = (*pack)->key.status();
+    if (keyed && !whole) read = blob->ReadAt(at.offset, bytes);
     if (!read.ok()) {
       result.status = ReadFailure(read, at.pack, index_);
     } else if (opener_.Open(at.offset, AadOf(ids[order_[i]], at.plain_length, at.codec), bytes, bytes.data())) {

@@ -98,8 +98,7 @@ void Marker::QueueBatch() {
 }
 
 void Marker::Work() {
-  ChunkReader reader(core_.packs, core_.index, core_.hasher);
-  std::vector<uint32_t> ordinals;
+  Lane lane(core_);
   const auto has_work = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return !queue_.empty() || complete_; };
   while (true) {
     Batch batch;
@@ -113,28 +112,69 @@ void Marker::Work() {
       batch = std::move(queue_.front());
       queue_.pop_front();
     }
-    const absl::Status read = ReadPages(batch, reader, ordinals);
+    const absl::Status read = ReadPages(batch, lane);
     if (read.ok()) continue;
     absl::MutexLock lock(&mu_);
     if (failure_.ok()) failure_ = read;
   }
 }
 
-absl::Status Marker::ReadPages(const Batch& batch, ChunkReader& reader, std::vector<uint32_t>& ordinals) {
+// All pages of the batch at once, since those of one map mostly lie side by side. What goes wrong with one is found
+// again, and told, when that page is read by itself.
+absl::Status Marker::ReadPages(const Batch& batch, Lane& lane) {
+  RETURN_IF_ERROR(Stopped());
+  lane.ids.clear();
+  lane.locations.clear();
+  std::vector<const Page*> alone;
+  std::vector<const Page*> together;
   for (const Page& page : batch) {
-    RETURN_IF_ERROR(Stopped());
-    const auto bytes = reader.FetchPlain(page.id, static_cast<uint32_t>(page.entries * kChunkIdSize));
-    RETURN_IF_ERROR(base::Annotate(bytes.status(), "what {} needs isn't known", page.owner));
-    // Ids are bytes without alignment.
-    const std::span ids(reinterpret_cast<const ChunkId*>(bytes->data()), page.entries);
-    ordinals.resize(ids.size());
-    ordinals_.FindAll(ids, ordinals);
-    for (size_t i = 0; i < ids.size(); ++i) {
-      if (ordinals[i] != ChunkOrdinals::kNone && !ids[i].IsZero()) marked_.Add(ordinals[i]);
+    const auto found = core_.index.Find(page.id);
+    RETURN_IF_ERROR(base::Annotate(found.status(), "what {} needs isn't known", page.owner));
+    if (!found->has_value()) {
+      alone.push_back(&page);
+      continue;
     }
-    read_count_ += ids.size();
+    together.push_back(&page);
+    lane.ids.push_back(page.id);
+    lane.locations.push_back(**found);
+  }
+  const auto& fetched = lane.reader.Fetch(lane.ids, lane.locations);
+  for (size_t i = 0; i < together.size(); ++i) {
+    const Page& page = *together[i];
+    if (const base::Bytes bytes = Decode(page, fetched[i], lane.locations[i].codec, lane); !bytes.empty()) {
+      MarkPage(page, bytes, lane);
+    } else {
+      alone.push_back(&page);
+    }
+  }
+  for (const Page* const page : alone) {
+    RETURN_IF_ERROR(Stopped());
+    const auto bytes = lane.reader.FetchPlain(page->id, static_cast<uint32_t>(page->entries * kChunkIdSize));
+    RETURN_IF_ERROR(base::Annotate(bytes.status(), "what {} needs isn't known", page->owner));
+    MarkPage(*page, *bytes, lane);
   }
   return absl::OkStatus();
+}
+
+// Empty when it isn't as many ids as the page has. The tag, which covers the page's id, has proven that these are the
+// bytes that were stored under it, and whoever stored them computed the id: it isn't computed again.
+base::Bytes Marker::Decode(const Page& page, const FetchedChunk& fetched, Codec codec, Lane& lane) {
+  const size_t size = page.entries * kChunkIdSize;
+  if (!fetched.status.ok()) return {};
+  if (codec == Codec::kRaw) return fetched.stored.size() == size ? fetched.stored : base::Bytes();
+  lane.plain.resize(size);
+  return DecompressChunk(codec, fetched.stored, lane.plain).ok() ? base::Bytes(lane.plain) : base::Bytes();
+}
+
+void Marker::MarkPage(const Page& page, base::Bytes bytes, Lane& lane) {
+  // Ids are bytes without alignment.
+  const std::span ids(reinterpret_cast<const ChunkId*>(bytes.data()), page.entries);
+  lane.ordinals.resize(ids.size());
+  ordinals_.FindAll(ids, lane.ordinals);
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (lane.ordinals[i] != ChunkOrdinals::kNone && !ids[i].IsZero()) marked_.Add(lane.ordinals[i]);
+  }
+  read_count_ += ids.size();
 }
 
 }  // namespace umbra::repo

@@ -78,7 +78,19 @@ class Marker {
   void QueuePage(const ChunkId& id, uint64_t entries, const std::string& owner);
   void QueueBatch();
   void Work();
-  absl::Status ReadPages(const Batch& batch, ChunkReader& reader, std::vector<uint32_t>& ordinals);
+  // What one worker keeps from batch to batch.
+  struct Lane {
+    explicit Lane(Core& core) : reader(core.packs, core.index, core.hasher) {}
+
+    ChunkReader reader;
+    std::vector<ChunkId> ids;
+    std::vector<ChunkLocation> locations;
+    std::vector<std::byte> plain;
+    std::vector<uint32_t> ordinals;
+  };
+  absl::Status ReadPages(const Batch& batch, Lane& lane);
+  static base::Bytes Decode(const Page& page, const FetchedChunk& fetched, Codec codec, Lane& lane);
+  void MarkPage(const Page& page, base::Bytes bytes, Lane& lane);
   absl::Status MarkPoints(const std::set<std::string>& left_out);
   absl::Status Stopped() const;
 

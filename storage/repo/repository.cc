@@ -386,6 +386,11 @@ absl::StatusOr<bool> Repository::Exists(base::Filesystem& fs, const std::string&
   return fs.Exists(path + "/" + kHeaderName);
 }
 
+absl::Status Repository::CheckHeader(base::Filesystem& fs, const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string header, fs.ReadFile(path + "/" + kHeaderName, kHeaderSizeMax));
+  return base::Annotate(DecodeHeader(header).status(), "{}", path);
+}
+
 absl::StatusOr<std::unique_ptr<Repository>> Repository::Create(base::Filesystem& fs, base::Clock& clock, base::Random& random,
                                                                const std::string& path, const RepositoryOptions& options) {
   return OpenFolder(fs, clock, random, path, options, When::kMustNotExist);

@@ -378,6 +378,9 @@ class Repository {
                                                                     base::Random& random, const RepositoryOptions& options = {});
   // There is a repository in the folder, intact or not.
   static absl::StatusOr<bool> Exists(base::Filesystem& fs, const std::string& path);
+  // Whether this version can use the repository in the folder, as far as that can be told without a key.
+  // FAILED_PRECONDITION / REPOSITORY_INCOMPATIBLE with what is in the way, such as that it was made without encryption.
+  static absl::Status CheckHeader(base::Filesystem& fs, const std::string& path);
   virtual ~Repository() = default;
 
   virtual const RepositoryInfo& info() const = 0;

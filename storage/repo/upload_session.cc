@@ -209,37 +209,44 @@ absl::StatusOr<uint64_t> PackingSession::Put(const ChunkView& chunk) {
 
 absl::StatusOr<uint64_t> PackingSession::Store(const ChunkId& id, Codec codec, uint32_t plain_length,
                                                base::Bytes data) {
-  absl::MutexLock lock(&mu_);
-  const auto may_append = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
-    return to_seal_.size() < kSealQueueMax || !failure_.ok();
-  };
-  mu_.Await(absl::Condition(&may_append));
-  RETURN_IF_ERROR(failure_);
+  PackWriter* pack = nullptr;  // stays: it isn't sealed before all its places are filled
+  PackWriter::Place place;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto may_append = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+      return to_seal_.size() < kSealQueueMax || !failure_.ok();
+    };
+    mu_.Await(absl::Condition(&may_append));
+    RETURN_IF_ERROR(failure_);
 
-  // Claimed only now, when the chunk is checked and goes into a pack: others rely on what is in flight.
-  if (!core_.in_flight.Claim(id, plain_length, owner_id_)) return 0;
-  // Whoever had it in flight since the last look has sealed it meanwhile.
-  const auto location = core_.index.FindAndPin(id, *lease_);
-  const bool known = location.ok() && location->has_value();
-  if (!location.ok() || known) core_.in_flight.Release(id, owner_id_);
-  RETURN_IF_ERROR(location.status());
-  if (known) return 0;
-  if (const auto appended = AppendLocked(id, codec, plain_length, data); !appended.ok()) {
+    // Claimed only now, when the chunk is checked and goes into a pack: others rely on what is in flight.
+    if (!core_.in_flight.Claim(id, plain_length, owner_id_)) return 0;
+    // Whoever had it in flight since the last look has sealed it meanwhile.
+    const auto location = core_.index.FindAndPin(id, *lease_);
+    const bool known = location.ok() && location->has_value();
+    if (!location.ok() || known) core_.in_flight.Release(id, owner_id_);
+    RETURN_IF_ERROR(location.status());
+    if (known) return 0;
+    if (const auto opened = OpenPackLocked(); !opened.ok()) {
+      core_.in_flight.Release(id, owner_id_);
+      return FailLocked(opened);
+    }
+    pack = open_pack_.get();
+    place = pack->Reserve(id, codec, plain_length, data.size());
+    if (pack->size_bytes() >= core_.options.pack_size_bytes) QueueSealLocked();
+  }
+  if (const auto filled = pack->Fill(place, data); !filled.ok()) {
+    absl::MutexLock lock(&mu_);
     core_.in_flight.Release(id, owner_id_);
-    return FailLocked(appended);
+    return FailLocked(filled);
   }
   return data.size() + kTagSize;
 }
 
-// Encrypts under the lock, at some 3 GB/s with the hash of what is stored: a tenth of what the caller did before,
-// outside of it.
-absl::Status PackingSession::AppendLocked(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes data) {
-  if (open_pack_ == nullptr) {
-    const KeyedPack pack = NewPack(core_.keys(), core_.random, core_.uuid, absl::ToUnixMicros(core_.clock.Now()));
-    ASSIGN_OR_RETURN(open_pack_, PackWriter::Create(*core_.store, pack));
-  }
-  RETURN_IF_ERROR(open_pack_->Append(id, codec, plain_length, data));
-  if (open_pack_->size_bytes() >= core_.options.pack_size_bytes) QueueSealLocked();
+absl::Status PackingSession::OpenPackLocked() {
+  if (open_pack_ != nullptr) return absl::OkStatus();
+  const KeyedPack pack = NewPack(core_.keys(), core_.random, core_.uuid, absl::ToUnixMicros(core_.clock.Now()));
+  ASSIGN_OR_RETURN(open_pack_, PackWriter::Create(*core_.store, pack));
   return absl::OkStatus();
 }
 

@@ -76,8 +76,7 @@ class PackingSession final : public UploadSession, private ChunksInFlight::Owner
   absl::StatusOr<std::unique_ptr<DiskMapWriter>> NewMap(const DiskKey& key, uint64_t capacity_bytes,
                                                         std::shared_ptr<const BaseMap> base);
 
-  absl::Status AppendLocked(const ChunkId& id, Codec codec, uint32_t plain_length, base::Bytes data)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status OpenPackLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status FailLocked(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void QueueSealLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SealLoop(std::stop_token stop);

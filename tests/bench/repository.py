@@ -2,12 +2,13 @@
 
 Every tool encrypts, is durable when it says that it is done (restored images are synced by this program, for those that don't), and does the
 same steps in turns: a first backup (v1), two more of the changed disk (v2, v3: everything is read), a restore of the last, compared with the disk, and a
-verification with keys of everything. Before each step the disk is in the page cache and everything written is synced. Of several rounds the
+verification with keys of everything. Before each step what it reads, the disk or all files of the tool's repository, is in the page cache (some
+tools write past it) and everything written is synced. Of several rounds the
 best counts, wall time and processor time (user + system, all processes of the tool) each by itself, because other load only ever makes things slower.
 
-Ours in two ways: the library alone (tests/bench/repository), which is the agent's pipeline on the daemon's repository in one process, with zstd
-level 1 for every chunk, and again with level 3, which costs time and saves bytes as the peers' does; and the real agent and daemon, with TLS
-between, for a virtual machine of a private libvirt that is off and has the disk as a raw file.
+Ours in two ways: the library alone (tests/bench/repository), which is the agent's pipeline on the daemon's repository in one process, with the
+level that agents use while processors are not the limit (2) for every chunk, and again with level 1; and the real agent and daemon, with TLS between, for a virtual
+machine of a private libvirt that is off and has the disk as a raw file.
 """
 import contextlib
 import json
@@ -28,11 +29,12 @@ from stack import Stack, number  # noqa: E402
 MIB = 1024 * 1024
 CORES = os.cpu_count()
 DISKS = ("v1", "v2", "v3")
-OURS = ("library", "library-zstd-3", "daemon")
+OURS = ("library", "library-zstd-1", "daemon")
 STEPS = ("v1", "v2", "v3", "restore", "verify")
 PASSWORD = "correct horse battery staple"
 SPARSE_GIB = 64
 INDEX_CHUNKS = 10_000_000
+MARK_POINTS = 6  # that each refer to all of these, no page shared
 VM_UUID = "3c0a4d1e-7f2b-4a61-9d7e-0b5f3a1c2d40"
 VM = "bench-off"
 
@@ -78,7 +80,7 @@ def measured(command, env=None, cwd=None, then=None):
 
 def size_of(folder):
     """Bytes of all files below it."""
-    return sum(path.stat().st_size for path in pathlib.Path(folder).rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in files_of(folder))
 
 
 def sync_file(path):
@@ -89,13 +91,18 @@ def sync_file(path):
         os.close(fd)
 
 
-def settle(image=None):
-    """Nothing waits to be written, and the disk that is read next lies in the page cache."""
+def settle(*files):
+    """Nothing waits to be written, and what is read next lies in the page cache."""
     os.sync()
-    if image is not None:
-        with open(image, "rb", buffering=0) as file:
+    for path in files:
+        with open(path, "rb", buffering=0) as file:
             while file.read(4 * MIB):
                 pass
+
+
+def files_of(folder):
+    """All files below it, sorted."""
+    return sorted(path for path in pathlib.Path(folder).rglob("*") if path.is_file())
 
 
 def changed(before, now, granularity=65536):
@@ -151,7 +158,7 @@ class Tool:
 class Library(Tool):
     name = "library"
 
-    def __init__(self, folder, build, reads=None, level=1):
+    def __init__(self, folder, build, reads=None, level=2):
         super().__init__(folder)
         self.level = level
         self.program = pathlib.Path(build) / "tests/bench/repository/repository_bench"
@@ -339,12 +346,12 @@ def one_round(tool, images):
         costs[disk] = tool.backup(images / f"{disk}.img")
         costs[disk].growth = size_of(tool.repository) - before
     target = tool.folder / "restored.img"
-    settle()
+    settle(*files_of(tool.repository))
     costs["restore"] = tool.restore(target)
     if not same(target, images / "v3.img"):
         raise MeasureError(f"{tool.name} restored another disk than it backed up")
     target.unlink()
-    settle()
+    settle(*files_of(tool.repository))
     costs["verify"] = tool.verify()
     tool.after()
     return costs
@@ -384,8 +391,8 @@ class Measurement:
         tools = {}
         if peers & {"library", "limits", "memory"}:
             tools["library"] = lambda folder: Library(folder, self.build, self.reads)
-        if "level-3" in peers:
-            tools["library-zstd-3"] = lambda folder: Library(folder, self.build, level=3)
+        if "level-1" in peers:
+            tools["library-zstd-1"] = lambda folder: Library(folder, self.build, level=1)
         if self.site is not None:
             tools["daemon"] = lambda folder: Daemons(folder, self.site, number)
         if "restic" in peers:
@@ -437,7 +444,7 @@ class Measurement:
     def limit_figures(self):
         """What the machine could do at best, with every step by itself and nothing between, on all cores."""
         program = self.build / "tests/bench/repository/repository_bench"
-        settle()
+        settle(*(self.images / f"{disk}.img" for disk in DISKS))  # the steps before emptied the page cache
         _, out = measured([program, "limits", self.folder, *(self.images / f"{disk}.img" for disk in DISKS)])
         alone = dict(zip(DISKS, map(json.loads, out.splitlines())))
         steps = ("read", "zero_test", "hash", "zstd", "gcm", "write")
@@ -456,7 +463,7 @@ class Measurement:
         yield figure("machine/hash", 1 / hash_rate, "MiB/s", "one core")
         yield figure("machine/gcm", alone["v1"]["stored_mib"] / alone["v1"]["gcm"], "MiB/s", "one core")
         yield figure("machine/write", alone["v1"]["stored_mib"] / alone["v1"]["write"], "MiB/s", "processor time of one core")
-        for name in ("library", "daemon"):  # the limit is that of zstd level 1
+        for name in ("library", "daemon"):  # the limit is that of this level
             for step, limit in limits.items():
                 if name in self.costs:
                     wall = self.costs[name][step].wall
@@ -492,8 +499,19 @@ def index_figures(folder, build, chunks):
     shutil.rmtree(folder / "index")
 
 
+def mark_figures(folder, build, chunks):
+    program = build / "tests/bench/repository/repository_bench"
+    _, out = measured([program, "mark", folder / "mark", chunks, MARK_POINTS])
+    found = json.loads(out)
+    yield figure("prune/mark", found["references_per_second"] / 1e6, "M references/s",
+                 f"{found['references']} in {found['mark_seconds']:.2f} s, {chunks} chunks, page cache warm", goal=50)
+    yield figure("prune/mark-from-disk", found["references"] / found["cold_seconds"] / 1e6, "M references/s", f"{found['cold_seconds']:.2f} s")
+    yield figure("prune/number", found["number_seconds"], "s", f"{chunks} chunks get their ordinals: {found['ordinals_bytes'] / MIB:.1f} MiB")
+    shutil.rmtree(folder / "mark")
+
+
 # What --only takes: parts of the whole.
-PARTS = ("library", "level-3", "daemon", "restic", "borg", "limits", "memory", "index")
+PARTS = ("library", "level-1", "daemon", "restic", "borg", "limits", "memory", "index", "mark")
 
 
 def run(folder, build, cache, only=(), quick=False, rounds=3):
@@ -510,7 +528,7 @@ def run(folder, build, cache, only=(), quick=False, rounds=3):
             cleanup.callback(site.stop)
             site.start(images / "v1.img")
         measurement = Measurement(folder, build, images, rounds, site)
-        if parts & {"library", "level-3", "daemon", "restic", "borg", "limits", "memory"}:
+        if parts & {"library", "level-1", "daemon", "restic", "borg", "limits", "memory"}:
             measurement.run(parts)
             yield from measurement.figures()
         if "limits" in parts:
@@ -519,6 +537,8 @@ def run(folder, build, cache, only=(), quick=False, rounds=3):
             yield from memory_figures(measurement)
         if "index" in parts:
             yield from index_figures(folder, build, INDEX_CHUNKS // (100 if quick else 1))
+        if "mark" in parts:
+            yield from mark_figures(folder, build, INDEX_CHUNKS // (100 if quick else 1))
 
 
 def linkable(images, folder):

@@ -50,6 +50,12 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
     absl::MutexLock lock(&mu_);
     std::erase_if(disks_, [&](const auto& entry) { return entry.first.first == vm_uuid; });
   }
+  // Loses every `one_in`-th chunk that it knew, as when a pack of another session couldn't be written after all. Call
+  // it from a fault.
+  void LoseChunksLocked(size_t one_in) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    size_t n = 0;
+    std::erase_if(chunks_, [&](const auto&) { return n++ % one_in == 0; });
+  }
   // Flips one bit of a stored chunk.
   void Damage(const repo::ChunkId& id) {
     absl::MutexLock lock(&mu_);
@@ -175,7 +181,7 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
     for (size_t at = 0; at < ids.size(); at += repo::kChunkIdSize) {
       disk.ids.push_back(IdAt(base::AsText(ids), at));
       if (!disk.ids.back().IsZero() && !chunks_.contains(disk.ids.back())) {
-        return base::Error(absl::StatusCode::kInvalidArgument, "UPLOAD_INVALID", "chunk {} was never sent",
+        return base::Error(absl::StatusCode::kFailedPrecondition, "CHUNK_MISSING", "chunk {} was not uploaded",
                            disk.ids.size() - 1);
       }
     }
@@ -195,7 +201,7 @@ class MemoryChunkStore final : public transfer::ChunkStoreClient {
       for (size_t at = 0; at < run.ids.size(); at += repo::kChunkIdSize) {
         const repo::ChunkId id = IdAt(base::AsText(run.ids), at);
         if (!id.IsZero() && !chunks_.contains(id)) {
-          return base::Error(absl::StatusCode::kInvalidArgument, "UPLOAD_INVALID", "a chunk was never sent");
+          return base::Error(absl::StatusCode::kFailedPrecondition, "CHUNK_MISSING", "a chunk was not uploaded");
         }
         disk.ids.at(run.first_chunk + at / repo::kChunkIdSize) = id;
       }

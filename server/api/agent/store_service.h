@@ -41,9 +41,9 @@ inline constexpr size_t kDocumentsBytesMax = 3 * 1024 * 1024;
 
 struct StoreOptions {
   int worker_count = 2;  // as many as there are cores
-  // How agents compress (docs/adr/0006): usually with zstd at this level, which keeps up with a disk on one core, and
+  // How agents compress (docs/adr/0006): usually with zstd at this level (2: repo::Compression), and
   // fast while their processors are what a backup waits for.
-  int compression_level = 1;
+  int compression_level = 2;
   repo::Compression fast_compression = {repo::Codec::kLz4, 1};
 };
 

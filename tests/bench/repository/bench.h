@@ -8,6 +8,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "storage/repo/blob_store.h"
+#include "storage/repo/chunk.h"
+#include "storage/repo/format.h"
 
 namespace umbra::bench {
 
@@ -27,8 +30,14 @@ double WallSeconds();
 // Bytes of this process that are resident now, after unused memory was given back.
 uint64_t ResidentBytes();
 
+// The id with this rank of `count`: sorted by rank, and like a hash in everything else.
+repo::ChunkId IdOf(uint64_t rank, uint64_t count);
+// A run that names `chunks` chunks, all these ids, in packs whose files are there but empty.
+void WriteRun(repo::BlobStore& store, const repo::RawUuid& repository, uint64_t chunks);
+
 // The parts; each prints one JSON object.
 void MeasureIndex(const std::string& folder, uint64_t chunks);
+void MeasureMark(const std::string& folder, uint64_t chunks, uint64_t points);
 void MeasureLimits(const std::vector<std::string>& images, const std::string& folder, int level);
 
 }  // namespace umbra::bench

@@ -21,7 +21,15 @@ constexpr uint64_t kChunksPerPack = 64 * 1024;
 constexpr uint64_t kLookups = 1'000'000;
 constexpr uint64_t kTiB = 1024 * base::kGiB;
 
-// The id with this rank of `count`: sorted by rank, and like a hash in everything else.
+repo::PackId PackOf(uint64_t number) {
+  repo::PackId id{};
+  std::memcpy(id.data(), &number, sizeof number);
+  id[15] = std::byte{1};
+  return id;
+}
+
+}  // namespace
+
 repo::ChunkId IdOf(uint64_t rank, uint64_t count) {
   repo::ChunkId id;
   std::mt19937_64 rest(rank);
@@ -32,13 +40,6 @@ repo::ChunkId IdOf(uint64_t rank, uint64_t count) {
     const uint64_t value = rest();
     std::memcpy(id.bytes.data() + 8 * word, &value, 8);
   }
-  return id;
-}
-
-repo::PackId PackOf(uint64_t number) {
-  repo::PackId id{};
-  std::memcpy(id.data(), &number, sizeof number);
-  id[15] = std::byte{1};
   return id;
 }
 
@@ -63,6 +64,8 @@ void WriteRun(repo::BlobStore& store, const repo::RawUuid& repository, uint64_t 
   }
   Require(writer.Finish(table));
 }
+
+namespace {
 
 double LookupsPerSecond(const repo::ChunkIndex& index, uint64_t chunks, bool known) {
   std::mt19937_64 random(chunks);

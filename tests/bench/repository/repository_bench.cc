@@ -2,7 +2,7 @@
 // all kinds.
 //
 //   repository_bench backup REPOSITORY IMAGE [LEVEL]
-//       One disk, as a recovery point, with this level of zstd (1). Makes the repository when there is none.
+//       One disk, as a recovery point, with this level of zstd (2). Makes the repository when there is none.
 //   repository_bench increment REPOSITORY IMAGE CHANGES
 //       The same disk as in the newest recovery point but for the stretches in the file CHANGES: a line with offset and
 //       length each.
@@ -15,6 +15,8 @@
 //       cache.
 //   repository_bench index FOLDER CHUNKS
 //       The chunk index with so many chunks.
+//   repository_bench mark FOLDER CHUNKS POINTS
+//       The mark of a prune, with so many chunks and points that each refer to all of them.
 //   repository_bench limits FOLDER IMAGE...
 //       What each step of a backup costs by itself.
 //
@@ -247,6 +249,8 @@ int Main(const std::vector<std::string>& args) {
     ReadAtRandom(system, args[1]);
   } else if (command == "index" && args.size() == 3) {
     MeasureIndex(args[1], std::stoull(args[2]));
+  } else if (command == "mark" && args.size() == 4) {
+    MeasureMark(args[1], std::stoull(args[2]), std::stoull(args[3]));
   } else if (command == "limits" && args.size() >= 3) {
     MeasureLimits({args.begin() + 2, args.end()}, args[1], LocalStoreOptions().compression_level);
   } else {

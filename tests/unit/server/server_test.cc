@@ -15,6 +15,7 @@
 
 #include "server/repository_keys.h"
 #include "storage/base/status.h"
+#include "storage/repo/format.h"
 #include "storage/repo/repository.h"
 #include "storage/tls/certificate_authority.h"
 #include "storage/tls/enrolment_token.h"
@@ -480,6 +481,22 @@ TEST_F(StoredPointTest, TheKeyFileIsMadeWithTheRepositoryAndKept) {
   EXPECT_EQ(ReasonOfStart(), "KEY_WRONG");
   ASSERT_TRUE(files_.WriteFileAtomic(path, "what is this?").ok());
   EXPECT_EQ(ReasonOfStart(), "KEY_INVALID");
+}
+
+// No key would help: whoever looks for one must not be sent looking.
+TEST_F(StoredPointTest, ARepositoryWithoutEncryptionIsRefusedAsThatAlsoWithoutAKey) {
+  Start();
+  server_.reset();
+  std::filesystem::remove(config_.repositories[0].key_file);
+  const std::string header = config_.repositories[0].path + "/umbra-repository";
+  std::string text =
+      "umbra-repository\nformat_version 1\ncompatible_version 1\nrepository_id 01234567-89ab-4def-8123-456789abcdef\n"
+      "create_time_us 1767225600123456\nchunk_size_bytes 131072\nmap_page_entries 1024\nid_suite 1\naead_suite 0\n"
+      "key_slot id 0 6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b\n";
+  text += fmt::format("checksum {}\n", base::ToHex(repo::HashOf(base::AsBytes(text))));
+  ASSERT_TRUE(files_.WriteFileAtomic(header, text).ok());
+  EXPECT_EQ(ReasonOfStart(), "REPOSITORY_INCOMPATIBLE");
+  EXPECT_FALSE(std::filesystem::exists(config_.repositories[0].key_file));
 }
 
 TEST_F(StoredPointTest, ALostMachineComesBackFromTheRepositoryAndOneKey) {

@@ -221,6 +221,37 @@ TEST_F(BackupPipelineTest, LostSessionEndsTheBackup) {
   EXPECT_EQ(base::ReasonOf(BackUp(reader)), "SESSION_NOT_FOUND");
 }
 
+TEST_F(BackupPipelineTest, WhatTheStoreLostMeanwhileIsSentAgain) {
+  const std::string content = testing::MakeDiskContent(15, 150, kChunk, 300);
+  testing::MemoryReader first(content);
+  ASSERT_TRUE(BackUp(first).ok());
+  const uint64_t received = store_.chunks_received();
+  // All chunks are known, and then a part of them is gone when the map is handed in; once more at the second try.
+  store_.SetFault([this](const std::string& call, int number) {
+    if (call == "PutDiskMap" && number < 3) store_.LoseChunksLocked(5);
+    return absl::OkStatus();
+  });
+  testing::MemoryReader reader(content);
+  const absl::Status status = BackUp(reader);
+  ASSERT_TRUE(status.ok()) << base::Describe(status);
+  EXPECT_EQ(store_.calls("PutDiskMap"), 4);
+  EXPECT_GT(store_.chunks_received(), received);
+  EXPECT_LT(reader.read_bytes(), first.read_bytes() * 2) << "only what was lost is read again";
+  EXPECT_EQ(meter_.Figures().disks.back().done_bytes, content.size());
+  store_.SetFault({});
+  EXPECT_TRUE(*Restore(content.size()) == content);
+}
+
+TEST_F(BackupPipelineTest, AStoreThatLosesChunksForEverEndsTheBackup) {
+  testing::MemoryReader reader(testing::MakeDiskContent(16, 150, kChunk, 0));
+  store_.SetFault([this](const std::string& call, int) {
+    if (call == "PutDiskMap") store_.LoseChunksLocked(5);
+    return absl::OkStatus();
+  });
+  EXPECT_EQ(base::ReasonOf(BackUp(reader)), "CHUNK_MISSING");
+  EXPECT_TRUE(store_.disk("vm", "vda").ids.empty());
+}
+
 TEST_F(BackupPipelineTest, ReaderErrorIsTheAnswer) {
   testing::MemoryReader reader(std::string(300 * kChunk, 'x'));
   reader.SetFault([](uint64_t offset) {

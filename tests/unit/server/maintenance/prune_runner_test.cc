@@ -5,6 +5,7 @@
 #include <atomic>
 #include <thread>
 
+#include "server/maintenance/prune_schedule.h"
 #include "server/maintenance/rebuild.h"
 #include "tests/support/manual_clock.h"
 #include "tests/unit/server/maintenance/fixture.h"
@@ -24,11 +25,10 @@ class PruneRunnerTest : public MaintenanceTest {
     EXPECT_TRUE(job.ok());
     return job->id;
   }
-  void Start(absl::Duration every = absl::ZeroDuration()) {
-    PruneSchedule schedule;
-    schedule.every = every;
-    schedule.options.io_bytes_per_second = 77;
-    runner_ = std::make_unique<PruneRunner>(*catalog_, *engine_, *events_, *repositories_, manual_, schedule);
+  void Start() {
+    repo::PruneOptions options;
+    options.io_bytes_per_second = 77;
+    runner_ = std::make_unique<PruneRunner>(*catalog_, *engine_, *events_, *repositories_, manual_, options);
   }
   size_t PruneJobs() { return engine_->List({.kind = catalog::JobKind::kPrune}, {})->items.size(); }
   bool Eventually(const std::function<bool()>& condition) {
@@ -121,19 +121,66 @@ TEST_F(PruneRunnerTest, TheScheduleMakesAJobWhenItIsDueAndNotBefore) {
   archive_->pruner = done;
   repository_->SetCreateTime(manual_.Now());
   archive_->SetCreateTime(manual_.Now());
-  Start(absl::Hours(24));
-  clock_.Sleep(absl::Milliseconds(50));
+  PruneSchedule schedule(*catalog_, *engine_, *repositories_, manual_, absl::Hours(24));
+  ASSERT_TRUE(schedule.Tick().ok());
   EXPECT_EQ(PruneJobs(), 0u) << "both repositories are new";
   manual_.Advance(absl::Hours(24));
-  ASSERT_TRUE(Eventually([&] { return PruneJobs() == 2; }));
+  ASSERT_TRUE(schedule.Tick().ok());
+  ASSERT_TRUE(schedule.Tick().ok());
+  EXPECT_EQ(PruneJobs(), 2u) << "one for each, and none while it waits";
+  Start();
   const auto made = engine_->List({.kind = catalog::JobKind::kPrune}, {});
   for (const catalog::Job& job : made->items) {
     Await(job.id, JobState::kSucceeded);
   }
-  manual_.Advance(absl::Hours(1));
-  clock_.Sleep(absl::Milliseconds(50));
+  manual_.Advance(absl::Hours(23));
+  ASSERT_TRUE(schedule.Tick().ok());
   EXPECT_EQ(PruneJobs(), 2u);
-  Await(Submit(true), JobState::kSucceeded);  // a dry run is no prune
+  Await(Submit(true), JobState::kSucceeded);
+  manual_.Advance(absl::Hours(1));
+  ASSERT_TRUE(schedule.Tick().ok());
+  EXPECT_EQ(PruneJobs(), 5u) << "a dry run is no prune";
+  PruneSchedule never(*catalog_, *engine_, *repositories_, manual_, absl::ZeroDuration());
+  manual_.Advance(absl::Hours(1000));
+  ASSERT_TRUE(never.Tick().ok());
+}
+
+TEST_F(PruneRunnerTest, WhatWasKnownOfADeletedPointGoesWithIt) {
+  repository_->Add("p1");
+  repository_->Add("p2");
+  ASSERT_TRUE(RebuildCatalog(*catalog_, repositories_->Default(), clock_, RebuildMode::kFull).ok());
+  for (const char* point : {"p1", "p2"}) {
+    ASSERT_TRUE(catalog_
+                    ->Write([&](catalog::Stores& stores) {
+                      absl::Status status = stores.verify.AddDamage({.repository = catalog::RepositoryId("main"),
+                                                                     .recovery_point = catalog::RecoveryPointId(point),
+                                                                     .disk = "vda",
+                                                                     .chunk_id = "00",
+                                                                     .length_bytes = 1,
+                                                                     .reason = "CHUNK_DAMAGED",
+                                                                     .found_time = manual_.Now()});
+                      status.Update(stores.verify.SetPointCheck({.repository = catalog::RepositoryId("main"),
+                                                                 .recovery_point = catalog::RecoveryPointId(point),
+                                                                 .verify_time = manual_.Now()}));
+                      return status;
+                    })
+                    .ok());
+  }
+  repository_->pruner = [](const repo::PruneOptions&, const auto&,
+                           std::stop_token) -> absl::StatusOr<repo::PruneReport> {
+    repo::PruneReport report;
+    report.deleted_points = {"p1"};
+    return report;
+  };
+  Start();
+  Await(Submit(), JobState::kSucceeded);
+  const auto open = catalog_->Read(
+      [](const catalog::Stores& stores) { return stores.verify.OpenDamage(catalog::RepositoryId("main")); });
+  ASSERT_EQ(open->size(), 1u);
+  EXPECT_EQ((*open)[0].recovery_point.value, "p2");
+  const auto checks = catalog_->Read(
+      [](const catalog::Stores& stores) { return stores.verify.PointCheckTimes(catalog::RepositoryId("main")); });
+  EXPECT_EQ(checks->size(), 1u);
 }
 
 TEST_F(PruneRunnerTest, AClockThatJumpedIsToldOfOnce) {
