@@ -317,7 +317,8 @@ void Server::Parts::StartWorkers() {
   figures_recorder = std::make_unique<maintenance::FiguresRecorder>(*catalog, *repositories, clock);
   prune_runner = std::make_unique<maintenance::PruneRunner>(*catalog, *engine, *events, *repositories, clock,
                                                            OptionsOf(config.prune));
-  prune_schedule = std::make_unique<maintenance::PruneSchedule>(*catalog, *engine, *repositories, clock, config.prune.every);
+  prune_schedule =
+      std::make_unique<maintenance::PruneSchedule>(*catalog, *engine, *repositories, clock, config.prune.every);
   std::vector<maintenance::HousekeepingTask> tasks;
   tasks.push_back({"verification", [this] { return verify_schedule->Tick(); }});
   tasks.push_back({"prune", [this] { return prune_schedule->Tick(); }});

@@ -157,8 +157,8 @@ absl::Status BackupPipeline::PutMap(const DiskMapTarget& target, const DiskReadP
 
 absl::Status BackupPipeline::SendMissing(hypervisor::BlockReader& reader, const DiskReadPlan& plan) {
   ASSIGN_OR_RETURN(const ReadPlan missing, PlanMissing(plan));
-  base::Log("transfer")->warn("chunks of the map are gone from the store, sending them again bytes={}",
-                              missing.data_bytes);
+  base::Log("transfer")
+      ->warn("chunks of the map are gone from the store, sending them again bytes={}", missing.data_bytes);
   RETURN_IF_ERROR(ReadDisk(reader, missing));
   return Drain();
 }

@@ -39,8 +39,8 @@ BackupSettings SettingsForLink(const BackupSettings& usual, absl::Duration round
   settings.uploaders += more;
   settings.askers += static_cast<int>(under_way / kAskedBytes);
   const uint64_t taken = static_cast<uint64_t>(more) * kCopiesOfBatch * usual.upload_batch_bytes;
-  // Chunks lie in the pool while their ids are asked about: less than half as much again as the line holds meanwhile, and
-  // the pool would be what the line waits for.
+  // Chunks lie in the pool while their ids are asked about: less than half as much again as the line holds meanwhile,
+  // and the pool would be what the line waits for.
   const auto asked = std::min(usual.memory_bytes, static_cast<uint64_t>(kPool * under_way));
   settings.memory_bytes -= std::min(taken, usual.memory_bytes - std::max(asked, usual.memory_bytes / 2));
   return settings;

@@ -13,9 +13,8 @@ absl::Status PruneSchedule::Tick() {
 }
 
 absl::Status PruneSchedule::TickOne(const OpenRepository& repository) {
-  ASSIGN_OR_RETURN(const auto last, catalog_.Read([&](const catalog::Stores& stores) {
-    return stores.jobs.LastPrune(repository.id);
-  }));
+  ASSIGN_OR_RETURN(const auto last,
+                   catalog_.Read([&](const catalog::Stores& stores) { return stores.jobs.LastPrune(repository.id); }));
   const absl::Time now = clock_.Now();
   if (last.has_value() && !catalog::IsTerminal(last->state)) return absl::OkStatus();
   // One that failed is tried again at the next due time only: the reason is in its job.

@@ -75,8 +75,9 @@ absl::Status PackWriter::Fill(const Place& place, base::Bytes data) {
   slots_[place.index].stored_hash = hash;
   CountLocked(slot.offset, slot.stored_length);
   FlushLocked();
-  const auto has_room = [this]()
-                            ABSL_SHARED_LOCKS_REQUIRED(mu_) { return buffers_.size() <= kBuffersMax || !failure_.ok(); };
+  const auto has_room = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return buffers_.size() <= kBuffersMax || !failure_.ok();
+  };
   mu_.Await(absl::Condition(&has_room));
   --filling_;
   return failure_;

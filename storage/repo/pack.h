@@ -18,8 +18,8 @@
 namespace umbra::repo {
 
 // A chunk gets its place in the pack first (Reserve), in the order of the pack, and is encrypted to it then (Fill), by
-// as many threads as there are. The store gets about one MiB at a time, in aligned pieces and in order, from a thread of
-// its own: so an I/O error may be that of an earlier chunk.
+// as many threads as there are. The store gets about one MiB at a time, in aligned pieces and in order, from a thread
+// of its own: so an I/O error may be that of an earlier chunk.
 class PackWriter {
  public:
   // The place of one chunk.
@@ -80,8 +80,8 @@ class PackWriter {
 
   mutable absl::Mutex mu_;
   std::vector<PackSlot> slots_ ABSL_GUARDED_BY(mu_);
-  uint64_t size_ ABSL_GUARDED_BY(mu_) = 0;  // reserved
-  int filling_ ABSL_GUARDED_BY(mu_) = 0;    // places that aren't filled, and calls of Fill that aren't through
+  uint64_t size_ ABSL_GUARDED_BY(mu_) = 0;           // reserved
+  int filling_ ABSL_GUARDED_BY(mu_) = 0;             // places that aren't filled, and calls of Fill that aren't through
   std::deque<Buffer> buffers_ ABSL_GUARDED_BY(mu_);  // what is reserved and not handed on, without a gap
   uint64_t flushed_ ABSL_GUARDED_BY(mu_) = 0;        // bytes before the first of them
   bool flushing_ ABSL_GUARDED_BY(mu_) = false;

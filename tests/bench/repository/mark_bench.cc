@@ -41,9 +41,9 @@ std::unique_ptr<repo::Core> OpenCore(System& system, const std::string& folder, 
   const std::string header = Require(store->Get(repo::kHeaderName, 64 * base::kKiB));
   repo::RepositoryInfo info = Require(repo::DecodeHeader(header));
   const repo::RawUuid uuid = repo::ToRawUuid(info.uuid);
-  auto keys = Require(repo::KeyStore::Open({*store, system.clock, system.random, uuid,
-                                            repo::HashOf(base::AsBytes(header)), options.passphrase_cost},
-                                           options.key));
+  auto keys = Require(repo::KeyStore::Open(
+      {*store, system.clock, system.random, uuid, repo::HashOf(base::AsBytes(header)), options.passphrase_cost},
+      options.key));
   info.id_key = base::AsText(keys->id_key().bytes);
   WriteRun(*store, uuid, chunks);
   auto core = std::make_unique<repo::Core>(std::move(store), nullptr, system.clock, system.random, info, options,

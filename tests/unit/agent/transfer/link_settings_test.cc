@@ -33,7 +33,8 @@ TEST(SettingsForLink, ALongLineIsFilled) {
     EXPECT_GE(static_cast<uint64_t>(settings.askers) * 8 * base::kMiB, line_bytes) << ms;
     EXPECT_LE(MemoryOf(settings), 120 * base::kMiB) << ms;
     EXPECT_GE(settings.memory_bytes, BackupSettings().memory_bytes / 2) << ms;
-    EXPECT_GE(settings.memory_bytes, line_bytes * 5 / 4) << "while their ids are asked about, chunks lie in the pool: " << ms;
+    EXPECT_GE(settings.memory_bytes, line_bytes * 5 / 4)
+        << "while their ids are asked about, chunks lie in the pool: " << ms;
   }
 }
 
