@@ -280,6 +280,10 @@ absl::Status CheckTerms(const catalog::JobTerms& terms) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<Job> JobEngine::Submit(const catalog::JobSpec& spec, const RequestKey& request) {
+  return Submit(Submission{.spec = spec, .request = request});
+}
+
 absl::StatusOr<Job> JobEngine::Submit(const Submission& submission) {
   ASSIGN_OR_RETURN(std::vector<absl::StatusOr<Job>> jobs, SubmitAll({submission}));
   return std::move(jobs.front());

@@ -104,9 +104,7 @@ class JobEngine {
   // RESOURCE_EXHAUSTED / SERVER_BUSY         kQueuedJobsMax jobs wait.
   absl::StatusOr<Job> Submit(const Submission& submission);
   // The same with the usual terms.
-  absl::StatusOr<Job> Submit(const catalog::JobSpec& spec, const RequestKey& request = {}) {
-    return Submit(Submission{.spec = spec, .request = request});
-  }
+  absl::StatusOr<Job> Submit(const catalog::JobSpec& spec, const RequestKey& request = {});
   // Many at once, in one transaction and one sync: the answer to each in its place. An error of the call as a whole:
   // the catalog failed, and none is submitted.
   absl::StatusOr<std::vector<absl::StatusOr<Job>>> SubmitAll(const std::vector<Submission>& submissions);
