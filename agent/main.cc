@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -130,6 +131,14 @@ runner::RunnerSettings SettingsOf(const Config& config) {
   return settings;
 }
 
+// What the kernel or the system calls itself; empty when it doesn't.
+std::string IdIn(base::Filesystem& files, const std::string& path, size_t size) {
+  std::string id(size, '\0');
+  const auto file = files.Open(path, base::OpenMode::kRead);
+  const bool read = file.ok() && (*file)->ReadAt(0, std::as_writable_bytes(std::span(id.data(), id.size()))).ok();
+  return read ? id : "";
+}
+
 link::ControlLinkOptions LinkOptions(System& system, const Config& config, hypervisor::Hypervisor& hypervisor) {
   link::ControlLinkOptions options{.address = config.agent_address};
   options.hello.set_agent_version(UMBRA_VERSION);
@@ -137,6 +146,8 @@ link::ControlLinkOptions LinkOptions(System& system, const Config& config, hyper
   const absl::StatusOr<std::string> version = hypervisor.Version();
   options.hello.set_hypervisor(version.ok() ? *version : config.hypervisor + " (not reachable)");
   options.hello.set_process_id(system.random.Uuid());
+  options.hello.set_machine_id(IdIn(system.files, "/etc/machine-id", 32));
+  options.hello.set_boot_id(IdIn(system.files, "/proc/sys/kernel/random/boot_id", 36));
   return options;
 }
 

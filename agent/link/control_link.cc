@@ -224,6 +224,10 @@ void ControlLink::SetConnected(const agent::v1::Welcome& welcome) {
   base::Log("link")->info("connected daemon={} daemon_version={} host={}",
                           options_.address.empty() ? identity_.daemon_address : options_.address, welcome.daemon_version(),
                           welcome.host_id());
+  if (!welcome.problem_reason().empty()) {
+    base::Log("link")->error("the daemon gives this agent no work reason={} message=\"{}\"", welcome.problem_reason(),
+                             welcome.problem());
+  }
   {
     absl::MutexLock lock(&mu_);
     heartbeat_interval_ = FromProto(welcome.heartbeat_interval(), options_.heartbeat_interval);

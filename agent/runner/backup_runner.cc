@@ -72,7 +72,8 @@ BackupRunner::BackupRunner(const RunnerContext& context, const agent::v1::Assign
       cancellation_(cancellation),
       reporter_(reporter),
       link_store_(context.make_store(cancellation)),
-      store_(*link_store_, context.clock, context.random, cancellation, context.settings.retry),
+      store_(*link_store_, context.clock, context.random, cancellation, context.settings.retry,
+             work.upload_bytes_per_second()),
       file_sets_(context, id_, work_, reporter) {}
 
 BackupRunner::~BackupRunner() = default;

@@ -6,8 +6,13 @@
 namespace umbra::transfer {
 
 RetryingStore::RetryingStore(ChunkStoreClient& inner, base::Clock& clock, base::Random& random,
-                             const Cancellation& cancellation, RetrySettings settings)
-    : inner_(inner), clock_(clock), random_(random), cancellation_(cancellation), settings_(settings) {}
+                             const Cancellation& cancellation, RetrySettings settings, int64_t upload_bytes_per_second)
+    : inner_(inner),
+      clock_(clock),
+      random_(random),
+      cancellation_(cancellation),
+      settings_(settings),
+      upload_limit_(clock, upload_bytes_per_second) {}
 
 template <typename Call>
 std::invoke_result_t<Call> RetryingStore::Retry(const char* what, Call call) {
@@ -41,6 +46,7 @@ absl::StatusOr<store::v1::NegotiateResponse> RetryingStore::Negotiate(const stor
 }
 
 absl::StatusOr<store::v1::UploadResponse> RetryingStore::Upload(const store::v1::UploadRequest& batch) {
+  RETURN_IF_ERROR(upload_limit_.Take(static_cast<int64_t>(batch.ByteSizeLong()), cancellation_));
   return Retry("Upload", [&] { return inner_.Upload(batch); });
 }
 

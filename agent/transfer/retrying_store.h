@@ -8,6 +8,7 @@
 #include "agent/transfer/backoff.h"
 #include "agent/transfer/cancellation.h"
 #include "agent/transfer/chunk_store_client.h"
+#include "agent/transfer/rate_limit.h"
 #include "storage/base/clock.h"
 #include "storage/base/random.h"
 
@@ -21,11 +22,12 @@ struct RetrySettings {
 };
 
 // Decorates another client, which must outlive it. Repeats a call that failed with UNAVAILABLE; when the grace is over
-// the answer is UNAVAILABLE / AGENT_LOST. AbortSession and the messages of a DiskStream are not repeated.
+// the answer is UNAVAILABLE / AGENT_LOST. AbortSession and the messages of a DiskStream are not repeated. Uploads wait
+// for their turn when there is a limit.
 class RetryingStore final : public ChunkStoreClient {
  public:
   RetryingStore(ChunkStoreClient& inner, base::Clock& clock, base::Random& random, const Cancellation& cancellation,
-                RetrySettings settings = {});
+                RetrySettings settings = {}, int64_t upload_bytes_per_second = 0);
 
   absl::StatusOr<store::v1::OpenSessionResponse> OpenSession(const store::v1::OpenSessionRequest& request) override;
   absl::StatusOr<store::v1::CheckBaseResponse> CheckBase(const store::v1::CheckBaseRequest& request) override;
@@ -48,6 +50,7 @@ class RetryingStore final : public ChunkStoreClient {
   base::Random& random_;
   const Cancellation& cancellation_;
   const RetrySettings settings_;
+  RateLimit upload_limit_;
 };
 
 }  // namespace umbra::transfer
