@@ -88,6 +88,10 @@ Key<Config> OfPrune(const char* name, const char* expected, Field PruneConfig::*
   return {name, expected, [field](const toml::node& node, Config& config) { return Take(node, config.prune.*field); }};
 }
 
+Key<Config> OfJobs(const char* name, uint32_t JobsConfig::*field) {
+  return {name, "a number", [field](const toml::node& node, Config& config) { return Take(node, config.jobs.*field); }};
+}
+
 constexpr char kText[] = "a text";
 constexpr char kAddress[] = "a text \"address:port\"";
 constexpr char kNumber[] = "a number";
@@ -109,6 +113,11 @@ const std::vector<Key<Config>>& ConfigKeys() {
       OfPrune("prune.io_mib_per_second", kNumber, &PruneConfig::io_mib_per_second),
       OfPrune("prune.compact_below_percent", kNumber, &PruneConfig::compact_below_percent),
       OfPrune("prune.reserve_mib", kNumber, &PruneConfig::reserve_mib),
+      OfJobs("jobs.max", &JobsConfig::max),
+      OfJobs("jobs.per_host_max", &JobsConfig::per_host_max),
+      OfJobs("jobs.per_repository_max", &JobsConfig::per_repository_max),
+      OfJobs("jobs.keep_days", &JobsConfig::keep_days),
+      OfJobs("jobs.keep_events_days", &JobsConfig::keep_events_days),
       OfLog("log.level", kText, &base::LogConfig::level),
       OfLog("log.file", kText, &base::LogConfig::file),
       OfLog("log.json", "true or false", &base::LogConfig::json),
@@ -266,6 +275,9 @@ absl::Status Check(const Config& config) {
   }
   if (config.verify_interval < absl::ZeroDuration() || config.verify_budget < absl::ZeroDuration()) {
     return Invalid("verify.interval, verify.budget: must not be negative");
+  }
+  if (config.jobs.keep_days == 0 || config.jobs.keep_events_days == 0) {
+    return Invalid("jobs.keep_days, jobs.keep_events_days: must be at least 1");
   }
   if (config.verify_within_days == 0) return Invalid("verify.within_days: must be at least 1");
   RETURN_IF_ERROR(CheckPrune(config.prune));
@@ -426,6 +438,11 @@ std::string PrintConfig(const Config& config) {
                             {"compact_below_percent", int64_t{config.prune.compact_below_percent}},
                             {"reserve_mib", int64_t{config.prune.reserve_mib}}}},
       {"log", toml::table{{"level", config.log.level}, {"file", config.log.file}, {"json", config.log.json}}},
+      {"jobs", toml::table{{"max", int64_t{config.jobs.max}},
+                           {"per_host_max", int64_t{config.jobs.per_host_max}},
+                           {"per_repository_max", int64_t{config.jobs.per_repository_max}},
+                           {"keep_days", int64_t{config.jobs.keep_days}},
+                           {"keep_events_days", int64_t{config.jobs.keep_events_days}}}},
       {"verify", toml::table{{"interval", absl::FormatDuration(config.verify_interval)},
                              {"within_days", int64_t{config.verify_within_days}},
                              {"budget", absl::FormatDuration(config.verify_budget)}}},

@@ -44,6 +44,18 @@ struct PruneConfig {
   bool operator==(const PruneConfig&) const = default;
 };
 
+struct JobsConfig {
+  // How many jobs of agents may work at once: in all, on one host, with one repository. 0: no limit.
+  uint32_t max = 0;
+  uint32_t per_host_max = 2;
+  uint32_t per_repository_max = 0;
+  // Ended jobs, and events, are remembered this long; jobs that a recovery point came from as long as it is there.
+  uint32_t keep_days = 90;
+  uint32_t keep_events_days = 90;
+
+  bool operator==(const JobsConfig&) const = default;
+};
+
 struct Config {
   // Everything that umbrad keeps is here unless told otherwise: catalog, authority, socket, the repository "main".
   // Relative paths below are relative to it.
@@ -68,6 +80,7 @@ struct Config {
 
   base::LogConfig log;
   PruneConfig prune;
+  JobsConfig jobs;
 
   // The first is the default one. None: "main" in "repositories/main".
   std::vector<RepositoryConfig> repositories;

@@ -206,6 +206,9 @@ absl::StatusOr<std::unique_ptr<maintenance::RepositorySet>> OpenRepositories(con
   return std::make_unique<maintenance::RepositorySet>(std::move(repositories));
 }
 
+// The first version whose link this daemon speaks.
+constexpr char kOldestAgentVersion[] = "0.1.0";
+
 }  // namespace
 
 // In the order of construction; the destructor's order is the reverse, after Stop has ended what runs.
@@ -280,6 +283,9 @@ absl::Status Server::Parts::OpenStorage() {
 absl::Status Server::Parts::SortOutJobs() {
   events = std::make_unique<jobs::EventHub>(*catalog, clock);
   engine = std::make_unique<jobs::JobEngine>(*catalog, clock, random);
+  engine->SetLimits({.jobs_max = static_cast<int>(config.jobs.max),
+                     .per_host_max = static_cast<int>(config.jobs.per_host_max),
+                     .per_repository_max = static_cast<int>(config.jobs.per_repository_max)});
   ASSIGN_OR_RETURN(const jobs::RecoveryReport report,
                    jobs::RecoverJobs(*catalog, *engine, [this](const catalog::Job& job) {
                      return maintenance::PointsOfJob(*repositories, job);
@@ -305,6 +311,7 @@ void Server::Parts::StartWorkers() {
   options.daemon_version = UMBRA_VERSION;
   options.heartbeat_interval = config.heartbeat;
   options.lease_duration = config.lease;
+  options.oldest_agent_version = kOldestAgentVersion;
   dispatcher = std::make_unique<dispatch::Dispatcher>(*catalog, *engine, clock, agents, assignments, options);
   dispatcher->Start();
   const maintenance::VerifyScheduleOptions verification{.interval = config.verify_interval,
@@ -323,7 +330,10 @@ void Server::Parts::StartWorkers() {
   tasks.push_back({"verification", [this] { return verify_schedule->Tick(); }});
   tasks.push_back({"prune", [this] { return prune_schedule->Tick(); }});
   tasks.push_back({"figures", [this] { return figures_recorder->Tick(); }});
-  housekeeper = std::make_unique<maintenance::Housekeeper>(*catalog, *engine, *events, clock, std::move(tasks));
+  housekeeper = std::make_unique<maintenance::Housekeeper>(
+      *catalog, *engine, *events, clock, std::move(tasks),
+      maintenance::HistoryKept{.events = absl::Hours(24) * config.jobs.keep_events_days,
+                               .jobs = absl::Hours(24) * config.jobs.keep_days});
 }
 
 absl::Status Server::Parts::StartAgentPort(const tls::ServerCertificate& certificate) {

@@ -11,13 +11,14 @@ namespace umbra::api {
 namespace {
 
 constexpr char kList[] = "hosts";
+constexpr size_t kDrainNoteSizeMax = 256;
 
 }  // namespace
 
 absl::Status HostService::List(const v1::ListHostsRequest& request, v1::ListHostsResponse& response) {
   ASSIGN_OR_RETURN(const auto options, ListOptionsOf<catalog::HostId>(request, kList));
   ASSIGN_OR_RETURN(const auto page, catalog_.Read([&](const catalog::Stores& s) { return s.hosts.List(options); }));
-  for (const catalog::Host& host : page.items) ToProto(host, agents_.IsOnline(host.id), response.add_hosts());
+  for (const catalog::Host& host : page.items) RETURN_IF_ERROR(Fill(host, *response.add_hosts()));
   response.set_next_page_token(NextPageToken(page.next_key, kList));
   return absl::OkStatus();
 }
@@ -33,9 +34,59 @@ grpc::ServerUnaryReactor* HostService::GetHost(grpc::CallbackServerContext* cont
     ASSIGN_OR_RETURN(const catalog::HostId id, ParseHostName(request->name(), "name"));
     ASSIGN_OR_RETURN(const catalog::Host host,
                      catalog_.Read([&](const catalog::Stores& s) { return s.hosts.Get(id); }));
-    ToProto(host, agents_.IsOnline(id), response);
-    return absl::OkStatus();
+    return Fill(host, *response);
   });
+}
+
+absl::Status HostService::Fill(const catalog::Host& host, v1::Host& out) {
+  const std::optional<dispatch::AgentFacts> agent = agents_.Find(host.id);
+  ToProto(host, agent.has_value(), &out);
+  if (agent) {
+    out.set_agent_problem_reason(agent->problem_reason);
+    out.set_agent_problem(agent->problem);
+  }
+  ASSIGN_OR_RETURN(const int working, engine_.WorkingOn(host.id));
+  out.set_working_job_count(working);
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* HostService::DrainHost(grpc::CallbackServerContext* context,
+                                                 const v1::DrainHostRequest* request, v1::Host* response) {
+  return RunUnary(context, executor_,
+                  [=, this] { return SetDrained(request->name(), true, request->note(), *response); });
+}
+
+grpc::ServerUnaryReactor* HostService::UndrainHost(grpc::CallbackServerContext* context,
+                                                   const v1::UndrainHostRequest* request, v1::Host* response) {
+  return RunUnary(context, executor_, [=, this] { return SetDrained(request->name(), false, "", *response); });
+}
+
+absl::Status HostService::SetDrained(const std::string& name, bool drained, const std::string& note,
+                                     v1::Host& response) {
+  ASSIGN_OR_RETURN(const catalog::HostId id, ParseHostName(name, "name"));
+  if (note.size() > kDrainNoteSizeMax) {
+    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "note: at most {} characters",
+                       kDrainNoteSizeMax);
+  }
+  catalog::Host host;
+  RETURN_IF_ERROR(catalog_.Write([&](catalog::Stores& stores) -> absl::Status {
+    ASSIGN_OR_RETURN(host, stores.hosts.Get(id));
+    const bool changed = host.drained != drained;
+    host.drained = drained;
+    host.drain_note = note;
+    RETURN_IF_ERROR(stores.hosts.Update(host));
+    ASSIGN_OR_RETURN(host, stores.hosts.Get(id));
+    if (!changed) return absl::OkStatus();
+    catalog::Event event;
+    event.time = clock_.Now();
+    event.type = drained ? "HOST_DRAINED" : "HOST_UNDRAINED";
+    event.resource = NameOf(id);
+    event.message = fmt::format("{} {}{}{}", host.display_name, drained ? "gets no new work" : "gets work again",
+                                note.empty() ? "" : ": ", note);
+    return stores.events.Append(event).status();
+  }));
+  engine_.SetDrained(id, drained);
+  return Fill(host, response);
 }
 
 grpc::ServerUnaryReactor* HostService::DeleteHost(grpc::CallbackServerContext* context,
@@ -45,6 +96,11 @@ grpc::ServerUnaryReactor* HostService::DeleteHost(grpc::CallbackServerContext* c
 
 absl::Status HostService::Delete(const v1::DeleteHostRequest& request) {
   ASSIGN_OR_RETURN(const catalog::HostId id, ParseHostName(request.name(), "name"));
+  ASSIGN_OR_RETURN(const int working, engine_.WorkingOn(id));
+  if (working > 0 && !request.force()) {
+    return base::Error(absl::StatusCode::kFailedPrecondition, "HOST_HAS_WORK",
+                       "its agent works on {} jobs; drain the host and wait for them, or force the removal", working);
+  }
   RETURN_IF_ERROR(Revoke(id));
   agents_.Disconnect(id, base::Error(absl::StatusCode::kUnauthenticated, "UNAUTHENTICATED", "this host was removed"));
   base::Log("api")->info("host removed host={}", id);
@@ -66,10 +122,9 @@ absl::Status HostService::Revoke(const catalog::HostId& id) {
 
 // Nobody will ever do them.
 absl::Status HostService::CancelJobsOf(const catalog::HostId& id) {
-  ASSIGN_OR_RETURN(const auto active, engine_.Active());
-  for (const catalog::ActiveJob& job : active) {
-    if (job.host != id) continue;
-    const absl::Status cancelled = engine_.Cancel(job.id).status();
+  ASSIGN_OR_RETURN(const std::vector<catalog::JobId> jobs, engine_.JobsOf(id));
+  for (const catalog::JobId& job : jobs) {
+    const absl::Status cancelled = engine_.Cancel(job).status();
     if (!cancelled.ok() && !absl::IsFailedPrecondition(cancelled)) return cancelled;  // it may have ended by itself
   }
   return absl::OkStatus();

@@ -34,6 +34,10 @@ class HostService final : public v1::HostService::CallbackService {
                                     v1::Host* response) override;
   grpc::ServerUnaryReactor* DeleteHost(grpc::CallbackServerContext* context, const v1::DeleteHostRequest* request,
                                        google::protobuf::Empty* response) override;
+  grpc::ServerUnaryReactor* DrainHost(grpc::CallbackServerContext* context, const v1::DrainHostRequest* request,
+                                      v1::Host* response) override;
+  grpc::ServerUnaryReactor* UndrainHost(grpc::CallbackServerContext* context, const v1::UndrainHostRequest* request,
+                                        v1::Host* response) override;
   grpc::ServerUnaryReactor* CreateEnrolmentToken(grpc::CallbackServerContext* context,
                                                  const v1::CreateEnrolmentTokenRequest* request,
                                                  v1::EnrolmentToken* response) override;
@@ -41,6 +45,9 @@ class HostService final : public v1::HostService::CallbackService {
   absl::Status List(const v1::ListHostsRequest& request, v1::ListHostsResponse& response);
   absl::Status Delete(const v1::DeleteHostRequest& request);
   absl::Status CreateToken(const v1::CreateEnrolmentTokenRequest& request, v1::EnrolmentToken& response);
+  // The record, and what is known of its agent now.
+  absl::Status Fill(const catalog::Host& host, v1::Host& out);
+  absl::Status SetDrained(const std::string& name, bool drained, const std::string& note, v1::Host& response);
   absl::Status Revoke(const catalog::HostId& id);
   absl::Status CancelJobsOf(const catalog::HostId& id);
 

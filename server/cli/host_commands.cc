@@ -1,4 +1,4 @@
-// umbra host list | show | token | delete, umbra writer list
+// umbra host list | show | token | drain | undrain | delete, umbra writer list
 #include <fmt/format.h>
 
 #include "server/cli/context.h"
@@ -7,7 +7,12 @@
 namespace umbra::cli {
 namespace {
 
-std::string StateOf(const v1::Host& host) { return EnumText(v1::Host::State_Name(host.state()), "STATE_"); }
+std::string StateOf(const v1::Host& host) {
+  std::string state = EnumText(v1::Host::State_Name(host.state()), "STATE_");
+  if (host.drained()) state += ", drained";
+  if (!host.agent_problem_reason().empty()) state += ", " + host.agent_problem_reason();
+  return state;
+}
 
 void ListHosts(Context& context) {
   Table table({"HOST", "NAME", "STATE", "VMS", "AGENT", "HYPERVISOR", "LAST SEEN"});
@@ -24,15 +29,19 @@ void ListHosts(Context& context) {
 void ShowHost(Context& context, const std::string& text) {
   const v1::Host host = ResolveHost(context.client(), text);
   if (context.json) return context.output().Json(host);
-  context.output().Fields({{"Host", LastSegment(host.name())},
-                           {"Name", host.display_name()},
-                           {"State", StateOf(host)},
-                           {"Agent", host.agent_version()},
-                           {"Hypervisor", host.hypervisor()},
-                           {"Problem", host.hypervisor_error()},
-                           {"Virtual machines", std::to_string(host.virtual_machine_count())},
-                           {"Enrolled", TimeText(host.has_create_time(), host.create_time())},
-                           {"Last seen", TimeText(host.has_last_seen_time(), host.last_seen_time())}});
+  context.output().Fields(
+      {{"Host", LastSegment(host.name())},
+       {"Name", host.display_name()},
+       {"State", StateOf(host)},
+       {"Agent", host.agent_version()},
+       {"Hypervisor", host.hypervisor()},
+       {"Problem", host.hypervisor_error()},
+       {"Agent problem", host.agent_problem()},
+       {"Drained", host.drained() ? "yes" + (host.drain_note().empty() ? "" : ": " + host.drain_note()) : ""},
+       {"Working on", std::to_string(host.working_job_count()) + " jobs"},
+       {"Virtual machines", std::to_string(host.virtual_machine_count())},
+       {"Enrolled", TimeText(host.has_create_time(), host.create_time())},
+       {"Last seen", TimeText(host.has_last_seen_time(), host.last_seen_time())}});
 }
 
 void MakeToken(Context& context, int ttl_minutes, const std::string& pattern) {
@@ -47,7 +56,25 @@ void MakeToken(Context& context, int ttl_minutes, const std::string& pattern) {
              TimeText(token.has_expire_time(), token.expire_time()), token.enrolment_address(), token.token());
 }
 
-void DeleteHost(Context& context, const std::string& text, bool yes) {
+void DrainHost(Context& context, const std::string& text, const std::string& note) {
+  v1::DrainHostRequest request;
+  request.set_name(ResolveHost(context.client(), text).name());
+  request.set_note(note);
+  const v1::Host host = Call(*context.client().hosts, &v1::HostService::Stub::DrainHost, request);
+  if (context.json) return context.output().Json(host);
+  fmt::print(stderr, "{} gets no new work; {} jobs go on to their end\n", host.display_name(),
+             host.working_job_count());
+}
+
+void UndrainHost(Context& context, const std::string& text) {
+  v1::UndrainHostRequest request;
+  request.set_name(ResolveHost(context.client(), text).name());
+  const v1::Host host = Call(*context.client().hosts, &v1::HostService::Stub::UndrainHost, request);
+  if (context.json) return context.output().Json(host);
+  fmt::print(stderr, "{} gets work again\n", host.display_name());
+}
+
+void DeleteHost(Context& context, const std::string& text, bool yes, bool force) {
   const v1::Host host = ResolveHost(context.client(), text);
   if (!yes) {
     throw ExitError{kExitUsage, fmt::format("this removes host {} ({}) and revokes its certificate; say --yes to do it",
@@ -55,6 +82,7 @@ void DeleteHost(Context& context, const std::string& text, bool yes) {
   }
   v1::DeleteHostRequest request;
   request.set_name(host.name());
+  request.set_force(force);
   Call(*context.client().hosts, &v1::HostService::Stub::DeleteHost, request);
   fmt::print(stderr, "removed host {}\n", host.display_name());
 }
@@ -92,11 +120,23 @@ void AddHostCommands(CLI::App& app, Context& context) {
   token->footer("Example:\n  umbra host token --host-pattern 'hv-*' --ttl-minutes 15");
   token->callback([&] { MakeToken(context, ttl_minutes, pattern); });
 
+  static std::string note;
+  CLI::App* drain = host->add_subcommand("drain", "Maintenance: gives a host no new work; what it works on ends");
+  drain->add_option("HOST", name, "Name or id")->required();
+  drain->add_option("--note", note, "Who and why, for others");
+  drain->footer("Example:\n  umbra host drain hv-3 --note 'new memory, until noon'");
+  drain->callback([&] { DrainHost(context, name, note); });
+  CLI::App* undrain = host->add_subcommand("undrain", "Ends the maintenance of a host");
+  undrain->add_option("HOST", name, "Name or id")->required();
+  undrain->callback([&] { UndrainHost(context, name); });
+
   static bool yes = false;
+  static bool force = false;
   CLI::App* remove = host->add_subcommand("delete", "Removes a host; its recovery points stay");
   remove->add_option("HOST", name, "Name or id")->required();
   remove->add_flag("--yes", yes, "Don't ask");
-  remove->callback([&] { DeleteHost(context, name, yes); });
+  remove->add_flag("--force", force, "Also when its agent works: the jobs are cancelled");
+  remove->callback([&] { DeleteHost(context, name, yes, force); });
 
   CLI::App* writer = app.add_subcommand("writer", "VSS writers of a host");
   writer->require_subcommand(1);

@@ -1,11 +1,13 @@
 // umbra job list | show | watch | cancel, umbra backup run | list | show | cancel
 #include <fmt/format.h>
 
+#include "absl/time/time.h"
 #include "server/cli/context.h"
 #include "server/cli/resolve.h"
 #include "server/cli/start_job.h"
 #include "server/cli/watch.h"
 #include "storage/base/bytes.h"
+#include "storage/base/clock.h"
 #include "storage/base/random.h"
 
 namespace umbra::cli {
@@ -26,6 +28,10 @@ struct BackupOptions {
   bool child_snapshot_only = false;
   bool full = false;
   int freeze_timeout_s = 10;
+  int priority = 0;
+  int retries = 0;
+  int begin_within_s = 0;
+  int upload_mib_per_second = 0;
   StartOptions start;
 };
 
@@ -85,6 +91,13 @@ void RunBackup(Context& context, const BackupOptions& options) {
     spec->set_mechanism_preference(v1::BackupSpec::MECHANISM_PREFERENCE_CHILD_SNAPSHOT_ONLY);
   }
   spec->mutable_freeze_timeout()->set_seconds(options.freeze_timeout_s);
+  job.set_priority(options.priority);
+  if (options.retries > 0) job.mutable_retry()->set_max_retries(options.retries);
+  if (options.begin_within_s > 0) {
+    const absl::Time until = base::SystemClock().Now() + absl::Seconds(options.begin_within_s);
+    job.mutable_not_after()->set_seconds(absl::ToUnixSeconds(until) + 1);
+  }
+  job.set_upload_bytes_per_second(int64_t{options.upload_mib_per_second} << 20);
   StartJob(context, job, options.start);
 }
 
@@ -171,6 +184,16 @@ void AddJobCommands(CLI::App& app, Context& context) {
   run->add_option("--freeze-timeout", options.freeze_timeout_s, "Longest freeze of a guest, in seconds")
       ->check(CLI::Range(1, 60))
       ->capture_default_str();
+  run->add_option("--priority", options.priority, "Jobs of a higher priority are begun first")
+      ->check(CLI::Range(-100, 100));
+  run->add_option("--retries", options.retries,
+                  "Further attempts after one that fails for a reason that passes; every 10 minutes")
+      ->check(CLI::Range(0, 100));
+  run->add_option("--begin-within", options.begin_within_s,
+                  "Give up when it couldn't begin within so many seconds; 0: wait on")
+      ->check(CLI::NonNegativeNumber);
+  run->add_option("--upload-mib-per-second", options.upload_mib_per_second, "Most that the host sends; 0: no limit")
+      ->check(CLI::Range(0, 1 << 20));
   AddStartOptions(run, options.start);
   run->footer(
       "A guest that can freeze itself is backed up while it runs. Any other is stopped for a moment (about a second "

@@ -112,6 +112,10 @@ std::string StateText(const v1::Job& job) {
     text += "/" + EnumText(v1::Job::Phase_Name(job.phase()), "PHASE_");
   }
   if (job.state() == v1::Job::STATE_QUEUED && !job.wait_reason().empty()) text += " (" + job.wait_reason() + ")";
+  if (job.state() == v1::Job::STATE_QUEUED && job.has_next_attempt_time()) {
+    text += fmt::format(", attempt {} failed: {}, next at {}", job.attempt(), job.last_attempt_error().reason(),
+                        TimeText(true, job.next_attempt_time()));
+  }
   return text;
 }
 

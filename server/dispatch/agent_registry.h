@@ -22,6 +22,8 @@ struct AgentFacts {
   std::string address;
   absl::Time online_since;
   absl::Time last_seen_time;
+  std::string problem_reason = {};  // why it gets no work; empty: it does
+  std::string problem = {};         // the same for people
 };
 
 // Thread-safe; no call blocks.

@@ -1,6 +1,8 @@
 #include "server/dispatch/dispatcher.h"
 
 #include <algorithm>
+#include <array>
+#include <charconv>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -17,6 +19,11 @@ using catalog::HostId;
 using jobs::JobEvent;
 
 constexpr int kMissedHeartbeats = 3;
+// What a machine said before it went down may still be on its way when it is back: only later words prove that it
+// lives.
+constexpr absl::Duration kLastWords = absl::Seconds(1);
+// Assignments that are written in one transaction: others get their turn in between.
+constexpr size_t kAssignBatchMax = 128;
 // Far above what a host can have; keeps a broken agent from making us search for ever.
 constexpr int kHelloRunningMax = 1000;
 
@@ -32,10 +39,15 @@ bool IsRefusal(const absl::Status& s) {
   return absl::IsNotFound(s) || absl::IsFailedPrecondition(s) || absl::IsAborted(s) || absl::IsInvalidArgument(s);
 }
 
-// A refusal is no news to the agent: its assignment is about to be cancelled or acknowledged anyway.
-template <typename T>
-absl::Status IgnoreRefusal(const absl::StatusOr<T>& result) {
-  return IsRefusal(result.status()) ? absl::OkStatus() : result.status();
+// "1.20.3-rc1" is {1, 20, 3}; what is no number is 0.
+std::array<int, 3> VersionOf(std::string_view text) {
+  std::array<int, 3> version{};
+  for (int& part : version) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), part);
+    if (error != std::errc() || end == text.data() + text.size() || *end != '.') break;
+    text.remove_prefix(static_cast<size_t>(end - text.data()) + 1);
+  }
+  return version;
 }
 
 catalog::Event HostEvent(const HostId& host, absl::Time now, std::string type, catalog::Severity severity,
@@ -90,23 +102,37 @@ void Dispatcher::Run() {
   while (true) {
     std::deque<News> news;
     bool look = false;
+    // What is due again at once couldn't be done (the catalog is in trouble).
+    const absl::Time next_time = std::max(engine_.NextTime(), clock_.Now() + absl::Milliseconds(10));
     {
       absl::MutexLock lock(&mu_);
-      clock_.AwaitFor(mu_, absl::Condition(&ready), std::max(absl::ZeroDuration(), next_tick - clock_.Monotonic()));
+      const absl::Duration wait = std::min(next_tick - clock_.Monotonic(), next_time - clock_.Now());
+      clock_.AwaitFor(mu_, absl::Condition(&ready), std::max(absl::ZeroDuration(), wait));
       if (stopping_) return;
       news.swap(news_);
       look = std::exchange(woken_, false);
     }
     for (News& n : news) Handle(n);
-    if (const absl::Duration now = clock_.Monotonic(); now >= next_tick) {
+    Record();
+    const absl::Duration now = clock_.Monotonic();
+    const bool ticks = now >= next_tick;
+    if (ticks) {
       next_tick = now + options_.tick;
       CheckLinks(now);
       CheckAssignments(now);
+      SyncWithJobs();
+      Record();
+    }
+    if (ticks || clock_.Now() >= next_time) {
+      if (const absl::Status s = engine_.Tick(options_.lease_duration); !s.ok()) {
+        Logger()->warn("queue not kept error={}", base::Describe(s));
+      }
       look = true;
     }
     if (look) {
-      SyncWithJobs();
+      CancelAsAsked();
       DispatchQueued();
+      Record();
     }
   }
 }
@@ -127,6 +153,11 @@ void Dispatcher::Handle(News& news) {
 void Dispatcher::HandleOpened(const std::shared_ptr<AgentSession>& session) {
   const HostId& host = session->peer().host;
   HostLink& link = hosts_[host];
+  if (link.session && link.greeted && link.machine.known()) {
+    if (link.newcomer) link.newcomer->session->Close(LinkClosed(absl::StatusCode::kAborted, "a newer link came"));
+    link.newcomer = Newcomer{session, clock_.Monotonic(), std::nullopt};
+    return session->ReadNext();
+  }
   if (link.session) {
     Disconnect(host, link, LinkClosed(absl::StatusCode::kAborted, "a newer link of this host took over"));
   }
@@ -138,20 +169,79 @@ void Dispatcher::HandleOpened(const std::shared_ptr<AgentSession>& session) {
 void Dispatcher::HandleMessage(const std::shared_ptr<AgentSession>& session, AgentMessage& message) {
   const HostId& host = session->peer().host;
   HostLink& link = hosts_[host];
+  if (link.newcomer && link.newcomer->session == session) return OnNewcomer(host, link, message);
   if (link.session != session) return;  // of a stream that is being closed
   link.heard_at = clock_.Monotonic();
+  if (link.newcomer && link.newcomer->hello && link.heard_at - link.newcomer->came_at >= kLastWords)
+    RefuseClone(host, link);
   registry_.SetSeen(host, clock_.Now());
   if (const absl::Status s = OnMessage(host, link, message); !s.ok()) {
     // Whatever went wrong: the next Hello sets it right.
     Logger()->warn("link closed host={} address={} error={}", host, session->peer().address, base::Describe(s));
     return Disconnect(host, link, s);
   }
-  session->ReadNext();
+  read_next_.push_back(session);
+}
+
+void Dispatcher::OnNewcomer(const HostId& host, HostLink& link, AgentMessage& message) {
+  Newcomer& newcomer = *link.newcomer;
+  if (!message.has_hello() || newcomer.hello) {
+    newcomer.session->Close(base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST",
+                                        "the first message, and only it, must be Hello"));
+    link.newcomer.reset();
+    return;
+  }
+  const Machine machine{message.hello().machine_id(), message.hello().boot_id()};
+  newcomer.hello = std::move(message);
+  if (!machine.known() || machine == link.machine) TakeOver(host, link);
+}
+
+// Both live: one is a clone. The one that works goes on.
+void Dispatcher::RefuseClone(const HostId& host, HostLink& link) {
+  const Newcomer newcomer = *std::exchange(link.newcomer, std::nullopt);
+  const agent::v1::Hello& hello = newcomer.hello->hello();
+  const std::string what = fmt::format(
+      "another machine ({}, {}) uses this host's certificate while the host is online ({}): one is a clone "
+      "of the other; it is refused until its identity is removed and it enrols as a host of its own",
+      hello.host_name(), newcomer.session->peer().address, link.session->peer().address);
+  newcomer.session->Close(base::Error(absl::StatusCode::kFailedPrecondition, "AGENT_DUPLICATED", "{}", what));
+  Logger()->warn("clone refused host={} address={} machine={} boot={}", host, newcomer.session->peer().address,
+                 hello.machine_id(), hello.boot_id());
+  const Machine machine{hello.machine_id(), hello.boot_id()};
+  if (machine == link.clone) return;  // it will try again and again
+  const absl::Status s = catalog_.Write([&](catalog::Stores& stores) {
+    return stores.events.Append(HostEvent(host, clock_.Now(), "AGENT_DUPLICATED", catalog::Severity::kError, what))
+        .status();
+  });
+  if (s.ok()) link.clone = machine;
+}
+
+void Dispatcher::TakeOver(const HostId& host, HostLink& link) {
+  Newcomer newcomer = *std::exchange(link.newcomer, std::nullopt);
+  if (link.session)
+    Disconnect(host, link, LinkClosed(absl::StatusCode::kAborted, "a newer link of this host took over"));
+  link.session = newcomer.session;
+  link.opened_at = newcomer.came_at;
+  if (newcomer.hello) {
+    HandleMessage(newcomer.session, *newcomer.hello);
+  } else {
+    link.heard_at = clock_.Monotonic();
+  }
+}
+
+void Dispatcher::TellQueue(const HostId& host, const HostLink& link) {
+  std::string reason = link.problem;
+  if (reason.empty() && !link.stopping.empty()) reason = "HOST_BUSY";
+  engine_.SetHost(host, link.greeted ? reason : "HOST_OFFLINE");
+  Wake();
 }
 
 void Dispatcher::HandleClosed(const std::shared_ptr<AgentSession>& session) {
   const auto it = hosts_.find(session->peer().host);
-  if (it != hosts_.end() && it->second.session == session) GoOffline(it->first, it->second);
+  if (it == hosts_.end()) return;
+  HostLink& link = it->second;
+  if (link.newcomer && link.newcomer->session == session) link.newcomer.reset();
+  if (link.session == session) GoOffline(it->first, link);
 }
 
 absl::Status Dispatcher::OnMessage(const HostId& host, HostLink& link, AgentMessage& message) {
@@ -164,9 +254,11 @@ absl::Status Dispatcher::OnMessage(const HostId& host, HostLink& link, AgentMess
     case AgentMessage::kInventory:
       return OnInventory(host, message.inventory());
     case AgentMessage::kAccepted:
-      return OnAccepted(host, KeyOf(message.accepted().id()));
+      OnAccepted(host, link, KeyOf(message.accepted().id()));
+      return absl::OkStatus();
     case AgentMessage::kProgress:
-      return OnProgress(host, message.progress());
+      OnProgress(host, link, message.progress());
+      return absl::OkStatus();
     case AgentMessage::kWarning:
       return OnWarning(host, message.warning());
     case AgentMessage::kResult:
@@ -181,9 +273,20 @@ absl::Status Dispatcher::OnMessage(const HostId& host, HostLink& link, AgentMess
 
 absl::Status Dispatcher::OnHello(const HostId& host, HostLink& link, const agent::v1::Hello& hello) {
   const absl::Time now = clock_.Now();
+  std::string problem;
+  if (VersionOf(hello.agent_version()) < VersionOf(options_.oldest_agent_version)) {
+    problem =
+        fmt::format("agent version {} is older than {}, the oldest that this daemon works with: upgrade umbra-agent",
+                    hello.agent_version(), options_.oldest_agent_version);
+  }
+  link.problem = problem.empty() ? "" : "AGENT_TOO_OLD";
   RETURN_IF_ERROR(catalog_.Write([&](catalog::Stores& stores) -> absl::Status {
     ASSIGN_OR_RETURN(catalog::Host row, stores.hosts.Get(host));
     const std::string old_version = row.agent_version, old_hypervisor = row.hypervisor;
+    if (!problem.empty()) {
+      const auto event = HostEvent(host, now, link.problem, catalog::Severity::kWarning, problem);
+      RETURN_IF_ERROR(stores.events.Append(event).status());
+    }
     ApplyHello(hello, row);
     if (row.agent_version != old_version || row.hypervisor != old_hypervisor) RETURN_IF_ERROR(stores.hosts.Update(row));
     RETURN_IF_ERROR(stores.hosts.SetLastSeen(host, now));
@@ -193,15 +296,21 @@ absl::Status Dispatcher::OnHello(const HostId& host, HostLink& link, const agent
   }));
   link.seen_stored_at = clock_.Monotonic();
 
-  link.session->Send(
-      ToWelcomeMessage(host, options_.daemon_version, options_.heartbeat_interval, options_.lease_duration));
+  DaemonMessage welcome =
+      ToWelcomeMessage(host, options_.daemon_version, options_.heartbeat_interval, options_.lease_duration);
+  welcome.mutable_welcome()->set_problem_reason(link.problem);
+  welcome.mutable_welcome()->set_problem(problem);
+  link.session->Send(std::move(welcome));
   link.greeted = true;
-  registry_.SetOnline(host, link.session, {hello.process_id(), link.session->peer().address, now, now});
+  link.greeted_at = clock_.Monotonic();
+  link.machine = {hello.machine_id(), hello.boot_id()};
+  registry_.SetOnline(host, link.session,
+                      {hello.process_id(), link.session->peer().address, now, now, link.problem, problem});
   Logger()->info("agent online host={} address={} version={} process={} running={}", host, link.session->peer().address,
                  hello.agent_version(), hello.process_id(), hello.running_size());
   RETURN_IF_ERROR(MatchRunning(host, link, hello));
   link.process_id = hello.process_id();
-  Wake();
+  TellQueue(host, link);
   return absl::OkStatus();
 }
 
@@ -210,6 +319,7 @@ absl::Status Dispatcher::MatchRunning(const HostId& host, HostLink& link, const 
     return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "Hello lists {} assignments", hello.running_size());
   }
   const bool restarted = link.process_id != hello.process_id();
+  link.stopping.clear();
   absl::flat_hash_set<AssignmentKey> listed;
   for (const agent::v1::AssignmentId& id : hello.running()) {
     const AssignmentKey key = KeyOf(id);
@@ -217,11 +327,12 @@ absl::Status Dispatcher::MatchRunning(const HostId& host, HostLink& link, const 
     if (live == nullptr) {
       Logger()->info("unknown assignment cancelled host={} job={} attempt={}", host, key.job, key.attempt);
       link.session->Send(ToCancelMessage(key));
+      link.stopping.insert(key);
       continue;
     }
     listed.insert(key);
     live->cancel_sent = false;
-    if (!live->accepted) RETURN_IF_ERROR(OnAccepted(host, key));
+    OnAccepted(host, link, key);
   }
   for (const AssignmentKey& key : LiveKeys()) {
     Live* live = FindLive(host, key);
@@ -249,18 +360,17 @@ absl::Status Dispatcher::OnInventory(const HostId& host, const agent::v1::Invent
   });
 }
 
-absl::Status Dispatcher::OnAccepted(const HostId& host, const AssignmentKey& key) {
+void Dispatcher::OnAccepted(const HostId& host, const HostLink& link, const AssignmentKey& key) {
   Live* live = FindLive(host, key);
-  if (live == nullptr || live->accepted) return absl::OkStatus();
-  RETURN_IF_ERROR(IgnoreRefusal(engine_.Apply(key.job, key.attempt, JobEvent::kAccept)));
+  if (live == nullptr || live->accepted) return;
   live->accepted = true;
-  return absl::OkStatus();
+  said_.push_back({{key.job, key.attempt, JobEvent::kAccept}, link.session});
 }
 
-absl::Status Dispatcher::OnProgress(const HostId& host, const agent::v1::AssignmentProgress& progress) {
+void Dispatcher::OnProgress(const HostId& host, const HostLink& link, const agent::v1::AssignmentProgress& progress) {
   const AssignmentKey key = KeyOf(progress.id());
-  if (FindLive(host, key) == nullptr) return absl::OkStatus();
-  return IgnoreRefusal(engine_.Apply(key.job, key.attempt, JobEvent::kProgress, FromProgress(host, progress)));
+  if (FindLive(host, key) == nullptr) return;
+  said_.push_back({{key.job, key.attempt, JobEvent::kProgress, FromProgress(host, progress)}, link.session});
 }
 
 absl::Status Dispatcher::OnWarning(const HostId& host, const agent::v1::AssignmentWarning& warning) {
@@ -275,6 +385,7 @@ void Dispatcher::OnResult(const HostId& host, HostLink& link, const agent::v1::A
   Live* live = FindLive(host, key);
   if (live == nullptr) {  // recorded before, or given up
     link.session->Send(ToAcknowledgement(key));
+    if (link.stopping.erase(key) > 0) TellQueue(host, link);
     return;
   }
   Outcome outcome = FromResult(host, result);
@@ -293,6 +404,15 @@ void Dispatcher::CheckLinks(absl::Duration now) {
     } else if (link.greeted && now - link.seen_stored_at >= options_.last_seen_interval) {
       StoreSeen(host, link);
     }
+    if (link.newcomer && !link.newcomer->hello && now - link.newcomer->came_at >= options_.hello_timeout) {
+      link.newcomer->session->Close(LinkClosed(absl::StatusCode::kDeadlineExceeded, "no Hello in time"));
+      link.newcomer.reset();
+    }
+    // Whoever takes longer to put something back than a lease lasts won't say that it did.
+    if (!link.stopping.empty() && now - link.greeted_at >= options_.lease_duration) {
+      link.stopping.clear();
+      TellQueue(host, link);
+    }
   }
 }
 
@@ -300,7 +420,7 @@ void Dispatcher::CheckAssignments(absl::Duration now) {
   for (const AssignmentKey& key : LiveKeys()) {
     Live& live = live_.at(key);
     if (live.ending) {
-      TryEnd(live);
+      ending_.push_back(key);
       continue;
     }
     const HostLink& link = hosts_[live.host];
@@ -323,20 +443,16 @@ void Dispatcher::CheckUnaccepted(Live& live, absl::Duration now) {
   End(live, JobEvent::kAgentFailed, std::move(facts));
 }
 
+// Once a tick, so that nothing is lost; what is urgent is told by the queue.
 void Dispatcher::SyncWithJobs() {
-  const auto active = engine_.Active();
-  if (!active.ok()) return Logger()->warn("jobs can't be read error={}", base::Describe(active.status()));
+  const auto working = engine_.Working();
+  if (!working.ok()) return Logger()->warn("jobs can't be read error={}", base::Describe(working.status()));
   absl::flat_hash_set<AssignmentKey> current;
-  for (const catalog::ActiveJob& job : *active) {
-    if (job.host.empty() || !jobs::HoldsVms(job.state)) continue;
+  for (const catalog::ActiveJob& job : *working) {
+    if (job.host.empty()) continue;  // the daemon's own work
     const AssignmentKey key{job.id, job.attempt};
     current.insert(key);
-    const auto it = live_.find(key);
-    if (it == live_.end()) {
-      EndOrphan(job);
-    } else if (job.state == catalog::JobState::kCancelling) {
-      CancelAsAsked(job, it->second);
-    }
+    if (!live_.contains(key)) EndOrphan(job);
   }
   for (const AssignmentKey& key : LiveKeys()) {
     if (current.contains(key) || !assignments_.Remove(key)) continue;
@@ -345,16 +461,23 @@ void Dispatcher::SyncWithJobs() {
   }
 }
 
-void Dispatcher::CancelAsAsked(const catalog::ActiveJob& job, Live& live) {
-  if (!live.cancelling) {
-    live.cancelling = true;
-    assignments_.Close(live.key);
-    Logger()->info("assignment is being cancelled host={} job={} attempt={}", live.host, job.id, job.attempt);
+void Dispatcher::CancelAsAsked() {
+  const auto cancelling = engine_.Cancelling();
+  if (!cancelling.ok()) return Logger()->warn("jobs can't be read error={}", base::Describe(cancelling.status()));
+  for (const catalog::ActiveJob& job : *cancelling) {
+    const auto it = live_.find({job.id, job.attempt});
+    if (it == live_.end()) continue;
+    Live& live = it->second;
+    if (!live.cancelling) {
+      live.cancelling = true;
+      assignments_.Close(live.key);
+      Logger()->info("assignment is being cancelled host={} job={} attempt={}", live.host, job.id, job.attempt);
+    }
+    const HostLink& link = hosts_[live.host];
+    if (!link.greeted || live.cancel_sent) continue;
+    link.session->Send(ToCancelMessage(live.key));
+    live.cancel_sent = true;
   }
-  const HostLink& link = hosts_[live.host];
-  if (!link.greeted || live.cancel_sent) return;
-  link.session->Send(ToCancelMessage(live.key));
-  live.cancel_sent = true;
 }
 
 // The row says that an agent works, and we know of nothing: an Assign whose commit was reported as failed.
@@ -365,28 +488,16 @@ void Dispatcher::EndOrphan(const catalog::ActiveJob& job) {
 }
 
 void Dispatcher::DispatchQueued() {
-  const auto runnable = engine_.Runnable([this](const HostId& host) { return registry_.IsOnline(host); });
-  if (!runnable.ok()) return Logger()->warn("queue can't be read error={}", base::Describe(runnable.status()));
-  absl::flat_hash_map<HostId, int> busy;
-  for (const auto& [key, live] : live_) ++busy[live.host];
-  for (const catalog::ActiveJob& job : *runnable) {
-    if (job.host.empty()) continue;  // the daemon's own work
-    HostLink& link = hosts_[job.host];
-    if (!link.greeted) continue;
-    absl::Status s;
-    if (busy[job.host] >= options_.assignments_per_host_max) {
-      if (job.wait_reason != "HOST_BUSY") s = engine_.SetWaitReason(job.id, "HOST_BUSY");
-    } else {
-      s = Dispatch(job.id, job.host, link);
-      if (s.ok()) ++busy[job.host];
-    }
-    if (!s.ok() && !absl::IsAborted(s)) Logger()->warn("job not dispatched job={} error={}", job.id, base::Describe(s));
+  while (true) {
+    const auto jobs = engine_.AssignNext(kAssignBatchMax);
+    if (!jobs.ok()) return Logger()->warn("jobs not dispatched error={}", base::Describe(jobs.status()));
+    for (const catalog::Job& job : *jobs) Dispatch(job);
+    if (jobs->size() < kAssignBatchMax) return;
   }
 }
 
-absl::Status Dispatcher::Dispatch(const catalog::JobId& id, const HostId& host, HostLink& link) {
-  ASSIGN_OR_RETURN(const jobs::Applied applied, engine_.Apply(id, jobs::kCurrentAttempt, JobEvent::kAssign));
-  const catalog::Job& job = applied.job;
+void Dispatcher::Dispatch(const catalog::Job& job) {
+  const HostId host = catalog::HostOf(job.spec);
   const AssignmentKey key{job.id, job.attempt};
   assignments_.Add(ToEntry(job, host));
   Live& live = live_[key];
@@ -401,39 +512,83 @@ absl::Status Dispatcher::Dispatch(const catalog::JobId& id, const HostId& host, 
       jobs::EventFacts facts;
       facts.error = {base::ReasonOf(found.status()), base::MessageOf(found.status())};
       End(live, JobEvent::kAgentFailed, std::move(facts));
-      return absl::OkStatus();
+      return;
     }
     point = *std::move(found);
   }
-  link.session->Send(ToAssignmentMessage(job, point));
+  SendIfOnline(host, ToAssignmentMessage(job, point));
   Logger()->info("assignment sent host={} job={} attempt={} kind={}", host, key.job, key.attempt,
                  catalog::NameOf(catalog::KindOf(job.spec)));
-  return absl::OkStatus();
 }
 
 // ---- Endings ----
 
 void Dispatcher::End(Live& live, JobEvent event, jobs::EventFacts facts, bool acknowledge) {
+  if (live.ending) return;
   live.ending = Ending{event, std::move(facts), acknowledge};
-  TryEnd(live);
+  ending_.push_back(live.key);
 }
 
-bool Dispatcher::TryEnd(Live& live) {
-  const AssignmentKey key = live.key;
-  if (!assignments_.Remove(key)) return false;  // a commit is under way
-  const auto applied = engine_.Apply(key.job, key.attempt, live.ending->event, live.ending->facts);
+void Dispatcher::Record() {
+  const std::vector<Said> said = std::exchange(said_, {});
+  std::vector<AssignmentKey> ending;
+  std::vector<jobs::Change> changes;
+  for (const Said& one : said) changes.push_back(one.change);
+  for (const AssignmentKey& key : std::exchange(ending_, {})) {
+    const auto it = live_.find(key);
+    if (it == live_.end() || !assignments_.Remove(key)) continue;  // a commit is under way: the next tick
+    ending.push_back(key);
+    changes.push_back({key.job, key.attempt, it->second.ending->event, it->second.ending->facts});
+  }
+  if (!changes.empty()) {
+    const auto applied = engine_.ApplyAll(changes);
+    if (!applied.ok()) {
+      Logger()->warn("agents' words not recorded count={} error={}", changes.size(), base::Describe(applied.status()));
+      ForgetSaid(said, applied.status());
+    } else {
+      for (size_t i = 0; i < said.size(); ++i) Recorded(said[i], applied->at(i).status());
+      for (size_t i = 0; i < ending.size(); ++i) Ended(ending[i], applied->at(said.size() + i));
+    }
+  }
+  for (const std::shared_ptr<AgentSession>& session : std::exchange(read_next_, {})) {
+    const auto it = hosts_.find(session->peer().host);
+    if (it != hosts_.end() && it->second.session == session) session->ReadNext();
+  }
+}
+
+void Dispatcher::ForgetSaid(const std::vector<Said>& said, const absl::Status& why) {
+  for (const Said& one : said) {
+    const auto it = live_.find({one.change.id, one.change.attempt.value_or(0)});
+    if (it != live_.end() && one.change.event == JobEvent::kAccept) it->second.accepted = false;
+    Recorded(one, why);
+  }
+}
+
+// Whatever went wrong: the next Hello sets it right. A refusal is no news to the agent: its assignment is about to be
+// cancelled or acknowledged anyway.
+void Dispatcher::Recorded(const Said& said, const absl::Status& result) {
+  if (result.ok() || IsRefusal(result)) return;
+  const HostId& host = said.session->peer().host;
+  HostLink& link = hosts_[host];
+  if (link.session != said.session) return;
+  Logger()->warn("link closed host={} address={} error={}", host, said.session->peer().address, base::Describe(result));
+  Disconnect(host, link, result);
+}
+
+void Dispatcher::Ended(const AssignmentKey& key, const absl::StatusOr<jobs::Applied>& applied) {
+  const auto it = live_.find(key);
+  if (it == live_.end()) return;
+  const Live& live = it->second;
   if (!applied.ok() && !IsRefusal(applied.status())) {
-    Logger()->warn("end of assignment not recorded yet job={} attempt={} error={}", key.job, key.attempt,
-                   base::Describe(applied.status()));
-    return false;
+    return Logger()->warn("end of assignment not recorded yet job={} attempt={} error={}", key.job, key.attempt,
+                          base::Describe(applied.status()));
   }
   Logger()->info("assignment ended host={} job={} attempt={} event={} state={}", live.host, key.job, key.attempt,
                  jobs::NameOf(live.ending->event),
                  applied.ok() ? std::string(catalog::NameOf(applied->job.state)) : base::Describe(applied.status()));
   if (live.ending->acknowledge) SendIfOnline(live.host, ToAcknowledgement(key));
-  live_.erase(key);
+  live_.erase(it);
   Wake();
-  return true;
 }
 
 // ---- Links ----
@@ -449,9 +604,11 @@ void Dispatcher::GoOffline(const HostId& host, HostLink& link) {
   link.greeted = false;
   link.down_since = clock_.Monotonic();
   StoreSeen(host, link);
+  link.stopping.clear();
   registry_.SetOffline(host);
+  TellQueue(host, link);
   Logger()->info("agent offline host={}", host);
-  Wake();
+  if (link.newcomer) TakeOver(host, link);  // it waited to see whether this one lives
 }
 
 // Remembers that the agent was heard of, or that it went. A failure costs a time stamp and an event, so it isn't repeated.

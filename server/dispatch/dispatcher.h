@@ -3,11 +3,19 @@
 // A job that is sent to an agent is an assignment, known by (job, attempt). Rules:
 //   - An agent's word counts only on its host's newest stream, and only for assignments that this daemon gave to it.
 //   - An assignment that isn't accepted in time goes back to the queue and gets a new attempt number.
-//   - A host whose link is down for longer than the lease has lost its assignments: the jobs fail with AGENT_LOST. The agent
+//   - A host whose link is down for longer than the lease has lost its assignments: the jobs fail with AGENT_LOST. The
+//   agent
 //     counts the same time and puts everything back, so nobody works on them any more. A commit that is under way is
 //     waited for.
 //   - A result is acknowledged after it was recorded, and again whenever it is repeated.
-//   - What a Hello lists and nobody here knows is cancelled; what is known here and a Hello doesn't list has failed.
+//   - What a Hello lists and nobody here knows is cancelled, and the host gets no new work until it was put back; what
+//   is
+//     known here and a Hello doesn't list has failed.
+//   - A stream from another machine than the one whose stream lives is a clone's: it waits until the older one speaks,
+//   which
+//     proves that both live, and is refused (AGENT_DUPLICATED); or until the older one is gone, and takes its place.
+//   - What agents say is recorded for all of them together, in one transaction, before the next message of each is
+//   read.
 #ifndef UMBRA_SERVER_DISPATCH_DISPATCHER_H_
 #define UMBRA_SERVER_DISPATCH_DISPATCHER_H_
 
@@ -20,6 +28,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -44,8 +53,8 @@ struct DispatcherOptions {
   absl::Duration accept_timeout = absl::Seconds(10);
   // How long a new stream may take to say Hello.
   absl::Duration hello_timeout = absl::Seconds(10);
-  // Work on one host at a time: two let one VM's clean-up overlap another's copy without halving the host's disk.
-  int assignments_per_host_max = 2;
+  // Agents of older versions get no work; empty: any.
+  std::string oldest_agent_version;
   // An agent that never accepts gets this many tries.
   int unaccepted_attempts_max = 5;
   // The catalog's last_seen_time may be this old.
@@ -82,8 +91,30 @@ class Dispatcher {
     agent::v1::AgentMessage message;
   };
 
+  // Which machine an agent runs on; empty texts: not known.
+  struct Machine {
+    std::string machine_id;
+    std::string boot_id;
+
+    bool known() const { return !machine_id.empty() && !boot_id.empty(); }
+    bool operator==(const Machine&) const = default;
+  };
+
+  // A stream of a host whose older stream lives.
+  struct Newcomer {
+    std::shared_ptr<AgentSession> session;
+    absl::Duration came_at;
+    std::optional<agent::v1::AgentMessage> hello;
+  };
+
   struct HostLink {
     std::shared_ptr<AgentSession> session;  // null: offline
+    std::optional<Newcomer> newcomer;       // only while `session` is greeted
+    Machine machine;                        // of the last Hello
+    Machine clone;                          // that was reported
+    std::string problem;                    // why it gets no work: a reason
+    absl::flat_hash_set<AssignmentKey> stopping;  // what the agent still has and nobody here knows
+    absl::Duration greeted_at;
     bool greeted = false;                   // Hello was handled
     std::string process_id;                 // of the last Hello; stays while offline
     absl::Duration opened_at;               // times are monotonic
@@ -97,6 +128,12 @@ class Dispatcher {
     jobs::JobEvent event;
     jobs::EventFacts facts;
     bool acknowledge = false;  // the agent waits for it
+  };
+
+  // What an agent said of its work, until it is recorded.
+  struct Said {
+    jobs::Change change;
+    std::shared_ptr<AgentSession> session;
   };
 
   struct Live {
@@ -121,28 +158,39 @@ class Dispatcher {
   absl::Status OnMessage(const catalog::HostId& host, HostLink& link, agent::v1::AgentMessage& message);
   absl::Status OnHello(const catalog::HostId& host, HostLink& link, const agent::v1::Hello& hello);
   absl::Status OnInventory(const catalog::HostId& host, const agent::v1::Inventory& inventory);
-  absl::Status OnAccepted(const catalog::HostId& host, const AssignmentKey& key);
-  absl::Status OnProgress(const catalog::HostId& host, const agent::v1::AssignmentProgress& progress);
+  void OnAccepted(const catalog::HostId& host, const HostLink& link, const AssignmentKey& key);
+  void OnProgress(const catalog::HostId& host, const HostLink& link, const agent::v1::AssignmentProgress& progress);
   absl::Status OnWarning(const catalog::HostId& host, const agent::v1::AssignmentWarning& warning);
   void OnResult(const catalog::HostId& host, HostLink& link, const agent::v1::AssignmentResult& result);
   // Reconnect: what the agent still has, against what it should have.
   absl::Status MatchRunning(const catalog::HostId& host, HostLink& link, const agent::v1::Hello& hello);
+
+  // Newer streams of a host whose older one lives.
+  void OnNewcomer(const catalog::HostId& host, HostLink& link, agent::v1::AgentMessage& message);
+  void RefuseClone(const catalog::HostId& host, HostLink& link);
+  void TakeOver(const catalog::HostId& host, HostLink& link);
+  // Tells the queue whether the host takes work.
+  void TellQueue(const catalog::HostId& host, const HostLink& link);
+
+  // Records what was said and what has ended, together, and asks for the next messages.
+  void Record();
+  void ForgetSaid(const std::vector<Said>& said, const absl::Status& why);
+  void Recorded(const Said& said, const absl::Status& result);
 
   // Regular work.
   void CheckLinks(absl::Duration now);
   void CheckAssignments(absl::Duration now);
   void CheckUnaccepted(Live& live, absl::Duration now);
   void SyncWithJobs();
-  void CancelAsAsked(const catalog::ActiveJob& job, Live& live);
+  void CancelAsAsked();
   void EndOrphan(const catalog::ActiveJob& job);
   void DispatchQueued();
-  absl::Status Dispatch(const catalog::JobId& id, const catalog::HostId& host, HostLink& link);
+  void Dispatch(const catalog::Job& job);
 
-  // Ends the assignment: fence first, then the job, then the acknowledgement. When a commit is under way, or the catalog
-  // can't be written, it is tried again at the next tick.
+  // Ends the assignment with the next Record: fence first, then the job, then the acknowledgement. When a commit is
+  // under way, or the catalog can't be written, it is tried again at the next tick. The first word counts.
   void End(Live& live, jobs::JobEvent event, jobs::EventFacts facts = {}, bool acknowledge = false);
-  // True when it is done; `live` is gone then.
-  bool TryEnd(Live& live);
+  void Ended(const AssignmentKey& key, const absl::StatusOr<jobs::Applied>& applied);
 
   void Disconnect(const catalog::HostId& host, HostLink& link, const absl::Status& status);
   void GoOffline(const catalog::HostId& host, HostLink& link);
@@ -166,6 +214,9 @@ class Dispatcher {
   // Only touched by the thread. `hosts_` keeps hosts that are offline, for their leases; its size is that of the fleet.
   absl::flat_hash_map<catalog::HostId, HostLink> hosts_;
   absl::flat_hash_map<AssignmentKey, Live> live_;
+  std::vector<Said> said_;
+  std::vector<AssignmentKey> ending_;
+  std::vector<std::shared_ptr<AgentSession>> read_next_;
 
   jobs::Subscription subscription_;
   std::jthread thread_;

@@ -286,6 +286,7 @@ link::DaemonMessage ToAssignmentMessage(const catalog::Job& job, const std::opti
   SetKey({job.id, job.attempt}, *to.mutable_id());
   if (const auto* backup = std::get_if<catalog::BackupSpec>(&job.spec)) {
     ToBackup(*backup, *to.mutable_backup());
+    to.mutable_backup()->set_upload_bytes_per_second(job.terms.upload_bytes_per_second);
   } else if (const auto* restore = std::get_if<catalog::RestoreSpec>(&job.spec)) {
     ToRestore(*restore, point, *to.mutable_restore());
   }

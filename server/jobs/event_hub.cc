@@ -38,8 +38,8 @@ int64_t EventHub::WaitPast(int64_t sequence, absl::Duration timeout) {
   return newest_;
 }
 
-absl::Status EventHub::Prune() {
-  const absl::Time before = clock_.Now() - kEventsKeptFor;
+absl::Status EventHub::Prune(absl::Duration kept_for) {
+  const absl::Time before = clock_.Now() - kept_for;
   return catalog_.Write([&](catalog::Stores& stores) { return stores.events.Prune(before, kEventsKeptMax); }).status();
 }
 

@@ -18,7 +18,7 @@
 namespace umbra::jobs {
 
 // How many events are kept at most: a few months of a busy fleet, well under 100 MB.
-inline constexpr int64_t kEventsKeptMax = 200'000;
+inline constexpr int64_t kEventsKeptMax = 20'000'000;
 inline constexpr absl::Duration kEventsKeptFor = absl::Hours(24 * 90);
 
 // Thread-safe. Hears of every commit to the catalog that appends events, whoever writes; one EventHub per Catalog, made
@@ -40,8 +40,8 @@ class EventHub {
   // Blocks until Newest() > `sequence` or `timeout` passed; returns Newest().
   int64_t WaitPast(int64_t sequence, absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Forgets what kEventsKeptMax and kEventsKeptFor no longer cover. Call now and then.
-  absl::Status Prune();
+  // Forgets what is older than `kept_for`, and the oldest beyond kEventsKeptMax. Call now and then.
+  absl::Status Prune(absl::Duration kept_for = kEventsKeptFor);
 
  private:
   void OnCommit(int64_t newest) ABSL_LOCKS_EXCLUDED(mu_);

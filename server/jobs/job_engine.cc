@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "server/jobs/retry.h"
 #include "storage/base/crash_point.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
@@ -20,6 +21,8 @@ using catalog::VmKey;
 namespace {
 
 constexpr char kStatesTopic[] = "*";  // no job has this id
+// Changes that come from the daemon itself are written this many at a time: others get their turn in between.
+constexpr size_t kBatchMax = 256;
 
 absl::Status Invalid(std::string message) {
   return base::MakeError(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", std::move(message));
@@ -74,7 +77,12 @@ absl::StatusOr<std::optional<Job>> Replay(const Stores& stores, const RequestKey
 
 // ---- Events of the log ----
 
+bool IsBetweenAttempts(const Job& job) {
+  return job.state == JobState::kQueued && job.next_attempt_time.has_value();
+}
+
 Severity SeverityOf(const Job& job, bool has_warnings) {
+  if (IsBetweenAttempts(job)) return Severity::kWarning;
   if (job.state == JobState::kFailed) return Severity::kError;
   return job.state == JobState::kSucceeded && has_warnings ? Severity::kWarning : Severity::kInfo;
 }
@@ -82,6 +90,10 @@ Severity SeverityOf(const Job& job, bool has_warnings) {
 catalog::Event StateEvent(const Job& job, absl::Time now) {
   std::string message = fmt::format("{} {}", catalog::NameOf(catalog::KindOf(job.spec)), catalog::NameOf(job.state));
   if (job.state == JobState::kFailed) message += fmt::format(": {} ({})", job.error.message, job.error.reason);
+  if (IsBetweenAttempts(job)) {
+    message += fmt::format(" again for {}: attempt {} failed: {} ({})", absl::FormatTime(*job.next_attempt_time),
+                           job.attempt, job.last_attempt_error.message, job.last_attempt_error.reason);
+  }
   return {.time = now,
           .type = "JOB_STATE_CHANGED",
           .resource = "jobs/" + job.id.value,
@@ -153,6 +165,8 @@ JobMessage DefaultError(JobEvent event) {
       return {"AGENT_LOST", "the agent lost its link for too long"};
     case JobEvent::kServerRestarted:
       return {"DAEMON_RESTARTED", "the daemon restarted while the job ran"};
+    case JobEvent::kWindowMissed:
+      return {"BACKUP_WINDOW_MISSED", "the backup window ended before the job could begin"};
     default:
       return {"INTERNAL", "the worker failed and gave no reason"};
   }
@@ -186,6 +200,7 @@ void EnterState(Job& job, JobState next, absl::Time now) {
   if (next == JobState::kQueued) ResetAttempt(job);
   if (next == JobState::kDispatching) {
     ResetAttempt(job);
+    job.next_attempt_time.reset();
     ++job.attempt;
   }
   if (next == JobState::kRunning || next == JobState::kCommitting || next == JobState::kSucceeded) {
@@ -197,6 +212,7 @@ void EnterState(Job& job, JobState next, absl::Time now) {
     job.end_time = now;
     job.phase = JobPhase::kNone;
     job.wait_reason.clear();
+    job.next_attempt_time.reset();
     job.progress.rate_bytes_per_second = 0;
     job.progress.eta.reset();
   }
@@ -223,19 +239,27 @@ absl::Status NotCurrent(const Job& job, int32_t attempt) {
                      catalog::NameOf(job.state), job.attempt);
 }
 
-// One virtual machine, one working job.
-absl::Status CheckVmsFree(const Stores& stores, const Job& job) {
-  const std::vector<VmKey> wanted = catalog::VmsOf(job.spec);
-  ASSIGN_OR_RETURN(const std::vector<ActiveJob> active, stores.jobs.Active());
-  for (const ActiveJob& other : active) {
-    if (other.id == job.id || !HoldsVms(other.state)) continue;
-    for (const VmKey& vm : other.vms) {
-      if (std::find(wanted.begin(), wanted.end(), vm) == wanted.end()) continue;
-      return base::Error(absl::StatusCode::kAborted, "VM_BUSY", "job {} works on virtual machine {}", other.id,
-                         vm.uuid);
-    }
-  }
-  return absl::OkStatus();
+ActiveJob ActiveOf(const Job& job) {
+  return {.id = job.id,
+          .kind = catalog::KindOf(job.spec),
+          .state = job.state,
+          .attempt = job.attempt,
+          .host = catalog::HostOf(job.spec),
+          .vms = catalog::VmsOf(job.spec),
+          .wait_reason = job.wait_reason,
+          .number = job.number,
+          .repository = catalog::RepositoryOf(job.spec),
+          .terms = job.terms,
+          .create_time = job.create_time,
+          .next_attempt_time = job.next_attempt_time};
+}
+
+// When the next attempt may begin, after one that ended with `error`; absent: there is none.
+std::optional<absl::Time> NextAttempt(const Job& job, const JobMessage& error, absl::Time now) {
+  if (job.failed_attempts >= job.terms.retries_max) return std::nullopt;
+  const std::optional<absl::Duration> wait = RetryWait(error.reason, job.terms.retry_backoff);
+  if (!wait || (job.terms.not_after && now + *wait >= *job.terms.not_after)) return std::nullopt;
+  return now + *wait;
 }
 
 // Writes the rows that belong to `event` besides the job's own.
@@ -292,31 +316,44 @@ absl::StatusOr<Job> JobEngine::Submit(const Submission& submission) {
 absl::StatusOr<std::vector<absl::StatusOr<Job>>> JobEngine::SubmitAll(const std::vector<Submission>& submissions) {
   const absl::Time now = clock_.Now();
   std::vector<absl::StatusOr<Job>> jobs;
-  std::vector<JobId> fresh;
-  RETURN_IF_ERROR(catalog_.Write([&](Stores& stores) -> absl::Status {
-    for (const Submission& submission : submissions) {
-      bool is_new = false;
-      absl::StatusOr<Job> job = Insert(stores, submission, now, is_new);
-      if (!job.ok() && is_new) return job.status();  // something may be written of it
-      if (job.ok() && is_new) fresh.push_back(job->id);
-      jobs.push_back(std::move(job));
+  std::vector<Job> fresh;
+  {
+    absl::MutexLock change_lock(&change_mu_);
+    RETURN_IF_ERROR(LoadLocked());
+    size_t queued = 0;
+    {
+      absl::MutexLock lock(&mu_);
+      queued = queue_.queued_count();
     }
-    return absl::OkStatus();
-  }));
-  for (const JobId& id : fresh) {
-    base::Log("jobs")->info("job submitted job={}", id);
-    Announce(id, id == fresh.back());
+    RETURN_IF_ERROR(catalog_.Write([&](Stores& stores) -> absl::Status {
+      for (const Submission& submission : submissions) {
+        bool is_new = false;
+        absl::StatusOr<Job> job = Insert(stores, submission, queued + fresh.size(), now, is_new);
+        if (!job.ok() && is_new) return job.status();  // something may be written of it
+        if (job.ok() && is_new) fresh.push_back(*job);
+        jobs.push_back(std::move(job));
+      }
+      return absl::OkStatus();
+    }));
+    absl::MutexLock lock(&mu_);
+    for (const Job& job : fresh) queue_.Put(ActiveOf(job), now);
   }
+  for (const Job& job : fresh) {
+    base::Log("jobs")->info("job submitted job={} kind={} policy={}", job.id,
+                            catalog::NameOf(catalog::KindOf(job.spec)), job.terms.policy);
+    Announce(job.id);
+  }
+  if (!fresh.empty()) notifier_.Notify(kStatesTopic);
   return jobs;
 }
 
-absl::StatusOr<Job> JobEngine::Insert(Stores& stores, const Submission& submission, absl::Time now, bool& is_new) {
+absl::StatusOr<Job> JobEngine::Insert(Stores& stores, const Submission& submission, size_t queued, absl::Time now,
+                                      bool& is_new) {
   RETURN_IF_ERROR(CheckSpec(submission.spec));
   RETURN_IF_ERROR(CheckTerms(submission.terms));
   ASSIGN_OR_RETURN(std::optional<Job> earlier, Replay(stores, submission.request));
   if (earlier.has_value()) return *std::move(earlier);
-  ASSIGN_OR_RETURN(const int64_t queued, stores.jobs.CountQueued());
-  if (queued >= kQueuedJobsMax) {
+  if (queued >= static_cast<size_t>(kQueuedJobsMax)) {
     return base::Error(absl::StatusCode::kResourceExhausted, "SERVER_BUSY", "{} jobs wait already", queued);
   }
   is_new = true;
@@ -333,26 +370,52 @@ absl::StatusOr<Job> JobEngine::Insert(Stores& stores, const Submission& submissi
   return fresh;
 }
 
-absl::Status JobEngine::PruneRequests() {
-  const absl::Time before = clock_.Now() - kRequestsKeptFor;
-  return catalog_.Write([&](Stores& stores) { return stores.requests.Prune(before); });
+absl::Status JobEngine::Prune(absl::Duration jobs_kept_for) {
+  const absl::Time now = clock_.Now();
+  RETURN_IF_ERROR(catalog_.Write([&](Stores& stores) { return stores.requests.Prune(now - kRequestsKeptFor); }));
+  constexpr int kAtOnceMax = kBatchMax;
+  for (int64_t gone = kAtOnceMax; gone == kAtOnceMax;) {
+    ASSIGN_OR_RETURN(
+        gone, catalog_.Write([&](Stores& stores) { return stores.jobs.Prune(now - jobs_kept_for, kAtOnceMax); }));
+  }
+  return absl::OkStatus();
 }
 
 // ---- Changing ----
 
 absl::StatusOr<Applied> JobEngine::Apply(const JobId& id, Attempt attempt, JobEvent event, const EventFacts& facts) {
-  UMBRA_CHECK(event != JobEvent::kSubmit);
-  if (event == JobEvent::kProgress) return ApplyProgress(id, attempt, facts);
-  absl::StatusOr<Applied> applied;
+  ASSIGN_OR_RETURN(std::vector<absl::StatusOr<Applied>> applied, ApplyAll({{id, attempt, event, facts}}));
+  absl::StatusOr<Applied>& one = applied.front();
+  if (one.ok() && event == JobEvent::kProgress) {
+    ASSIGN_OR_RETURN(one->job, Get(id));
+  }
+  return std::move(one);
+}
+
+absl::StatusOr<std::vector<absl::StatusOr<Applied>>> JobEngine::ApplyAll(const std::vector<Change>& changes) {
+  absl::StatusOr<std::vector<absl::StatusOr<Applied>>> applied;
   {
     absl::MutexLock lock(&change_mu_);
-    applied = Change(id, attempt, event, facts);
+    RETURN_IF_ERROR(LoadLocked());
+    applied = Write(changes);
   }
-  if (!applied.ok() || !applied->changed) return applied;
-  base::Log("jobs")->info("job changed job={} attempt={} event={} state={} reason={}", id, applied->job.attempt,
-                          NameOf(event), catalog::NameOf(applied->job.state), applied->job.error.reason);
-  Announce(id, true);
+  if (applied.ok()) AnnounceAll(*applied, changes);
   return applied;
+}
+
+void JobEngine::AnnounceAll(const std::vector<absl::StatusOr<Applied>>& applied, const std::vector<Change>& changes) {
+  bool states_changed = false;
+  for (size_t i = 0; i < changes.size(); ++i) {
+    if (!applied[i].ok() || !applied[i]->changed) continue;
+    const Job& job = applied[i]->job;
+    if (changes[i].event != JobEvent::kProgress) {
+      base::Log("jobs")->info("job changed job={} attempt={} event={} state={} reason={}", job.id, job.attempt,
+                              NameOf(changes[i].event), catalog::NameOf(job.state), job.error.reason);
+    }
+    states_changed = states_changed || applied[i]->moved || changes[i].event != JobEvent::kProgress;
+    Announce(changes[i].id);
+  }
+  if (states_changed) notifier_.Notify(kStatesTopic);
 }
 
 absl::StatusOr<Job> JobEngine::Cancel(const JobId& id) {
@@ -360,53 +423,107 @@ absl::StatusOr<Job> JobEngine::Cancel(const JobId& id) {
   return std::move(applied.job);
 }
 
-absl::StatusOr<Applied> JobEngine::Change(const JobId& id, Attempt attempt, JobEvent event, const EventFacts& facts) {
-  base::CrashPoint(fmt::format("jobs.{}.before", NameOf(event)));
-  absl::StatusOr<Applied> applied =
-      catalog_.Write([&](Stores& stores) { return ChangeRow(stores, id, attempt, event, facts); });
-  base::CrashPoint(fmt::format("jobs.{}.after", NameOf(event)));
-  if (applied.ok() && applied->changed) UpdateLive(applied->job);
+absl::StatusOr<std::vector<absl::StatusOr<Applied>>> JobEngine::Write(const std::vector<Change>& changes) {
+  std::vector<absl::StatusOr<Applied>> applied(changes.size(), absl::UnknownError("not applied"));
+  std::vector<size_t> to_write;
+  for (size_t i = 0; i < changes.size(); ++i) {
+    UMBRA_CHECK(changes[i].event != JobEvent::kSubmit);
+    if (changes[i].event == JobEvent::kProgress && TakeProgress(changes[i])) {
+      applied[i] = Applied{{.id = changes[i].id}, true};
+    } else {
+      to_write.push_back(i);
+    }
+  }
+  if (to_write.empty()) return applied;
+  for (size_t i : to_write) {
+    const JobEvent event = changes[i].event;
+    base::CrashPoint(fmt::format("jobs.{}.before", NameOf(event)));
+  }
+  RETURN_IF_ERROR(catalog_.Write([&](Stores& stores) -> absl::Status {
+    for (size_t i : to_write) {
+      bool wrote = false;
+      applied[i] = ChangeRow(stores, changes[i], wrote);
+      if (!applied[i].ok() && wrote) return applied[i].status();
+    }
+    return absl::OkStatus();
+  }));
+  for (size_t i : to_write) {
+    const JobEvent event = changes[i].event;
+    base::CrashPoint(fmt::format("jobs.{}.after", NameOf(event)));
+  }
+  for (size_t i : to_write) {
+    if (applied[i].ok() && applied[i]->changed) UpdateLive(applied[i]->job);
+  }
   return applied;
 }
 
-absl::StatusOr<Applied> JobEngine::ChangeRow(Stores& stores, const JobId& id, Attempt attempt, JobEvent event,
-                                             const EventFacts& facts) const {
+absl::StatusOr<Applied> JobEngine::ChangeRow(Stores& stores, const Change& change, bool& wrote) const {
+  const auto& [id, attempt, asked, facts] = change;
   ASSIGN_OR_RETURN(Job job, stores.jobs.Get(id));
   Overlay(job, LiveOf(id));
   if (attempt.has_value() && *attempt != job.attempt) {
-    if (event == JobEvent::kRepoCommitted) return NotCurrent(job, *attempt);
+    if (asked == JobEvent::kRepoCommitted) return NotCurrent(job, *attempt);
     return Applied{std::move(job), false};
   }
+  if (attempt.has_value() && asked == JobEvent::kRepoCommitted && job.state == JobState::kQueued) {
+    return NotCurrent(job, *attempt);  // it failed, and another one follows
+  }
+  const absl::Time now = clock_.Now();
+  JobEvent event = asked;
   JobMessage error = ErrorOf(event, facts);
   if (IsDoneWithoutCommit(job, event)) {
     event = JobEvent::kAgentFailed;
     error = {"UPLOAD_INVALID", "the agent reported success without committing a recovery point"};
   }
-  const Transition transition = Lookup(job.state, event);
+  Transition transition = Lookup(job.state, event);
   if (transition.verdict == Verdict::kRefuse) return Refuse(job, event);
   if (transition.verdict == Verdict::kIgnore) return Applied{std::move(job), false};
-  if (event == JobEvent::kAssign) RETURN_IF_ERROR(CheckVmsFree(stores, job));
+  if (event == JobEvent::kAssign) RETURN_IF_ERROR(CheckVmsFree(job));
+  const bool attempt_ends = transition.next == JobState::kFailed && event != JobEvent::kWindowMissed;
+  const std::optional<absl::Time> next_attempt = attempt_ends ? NextAttempt(job, error, now) : std::nullopt;
+  if (next_attempt) {
+    // A job that shall stop, or whose data was lost after its commit, doesn't come here again.
+    const Transition again = Lookup(job.state, JobEvent::kAttemptFailed);
+    if (again.verdict == Verdict::kMove && again.next == JobState::kQueued) transition = again;
+  }
 
-  const absl::Time now = clock_.Now();
+  wrote = true;
   const JobState before = job.state;
   TakeFacts(job, facts);
   EnterState(job, transition.next, now);
   job.revision = NextRevision(job.revision);
   if (job.state == JobState::kFailed) job.error = error;
+  if (job.state == JobState::kQueued && next_attempt) {
+    ++job.failed_attempts;
+    job.last_attempt_error = error;
+    job.next_attempt_time = next_attempt;
+  }
   if (job.state == JobState::kSucceeded && event != JobEvent::kAgentDone) {
     RETURN_IF_ERROR(stores.jobs.AddWarning(id, error));  // the data was safe when the worker failed
   }
   RETURN_IF_ERROR(stores.jobs.Update(job));
   RETURN_IF_ERROR(WriteResults(stores, job, event, facts, now));
   ASSIGN_OR_RETURN(job, stores.jobs.Get(id));
-  if (job.state != before) RETURN_IF_ERROR(stores.events.Append(StateEvent(job, now)).status());
-  return Applied{std::move(job), true};
+  const bool moved = job.state != before;
+  if (moved) RETURN_IF_ERROR(stores.events.Append(StateEvent(job, now)).status());
+  return Applied{std::move(job), true, moved};
+}
+
+absl::Status JobEngine::CheckVmsFree(const Job& job) const {
+  absl::MutexLock lock(&mu_);
+  for (const VmKey& vm : catalog::VmsOf(job.spec)) {
+    const std::optional<JobId> holder = queue_.HolderOf(vm);
+    if (!holder || *holder == job.id) continue;
+    return base::Error(absl::StatusCode::kAborted, "VM_BUSY", "job {} works on virtual machine {}", *holder, vm.uuid);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status JobEngine::AddWarning(const JobId& id, Attempt attempt, const JobMessage& warning) {
   bool changed = false;
   {
     absl::MutexLock lock(&change_mu_);
+    RETURN_IF_ERROR(LoadLocked());
     const absl::StatusOr<Job> job = catalog_.Write([&](Stores& stores) -> absl::StatusOr<Job> {
       ASSIGN_OR_RETURN(Job row, stores.jobs.Get(id));
       Overlay(row, LiveOf(id));
@@ -420,42 +537,23 @@ absl::Status JobEngine::AddWarning(const JobId& id, Attempt attempt, const JobMe
     RETURN_IF_ERROR(job.status());
     if (changed) UpdateLive(*job);
   }
-  if (changed) Announce(id, false);
+  if (changed) Announce(id);
   return absl::OkStatus();
 }
 
 // ---- Progress ----
 
-bool JobEngine::TakeProgress(Live& live, const EventFacts& facts) {
+bool JobEngine::TakeProgress(const Change& change) {
+  absl::MutexLock lock(&mu_);
+  const auto it = live_.find(change.id);
+  if (it == live_.end() || (change.attempt.has_value() && *change.attempt != it->second.attempt)) return false;
+  Live& live = it->second;
+  const EventFacts& facts = change.facts;
   const bool moves = live.state == JobState::kDispatching || (facts.phase.has_value() && *facts.phase != live.phase);
   if (moves || clock_.Monotonic() - live.stored_at >= kProgressStoreInterval) return false;
   if (facts.progress.has_value()) MergeProgress(live.progress, *facts.progress);
   live.revision = NextRevision(live.revision);
   return true;
-}
-
-absl::StatusOr<Applied> JobEngine::ApplyProgress(const JobId& id, Attempt attempt, const EventFacts& facts) {
-  bool changed = false;
-  bool started = false;
-  {
-    absl::MutexLock change_lock(&change_mu_);
-    bool in_memory = false;
-    {
-      absl::MutexLock lock(&mu_);
-      auto it = live_.find(id);
-      if (it != live_.end() && (!attempt.has_value() || *attempt == it->second.attempt)) {
-        started = it->second.state == JobState::kDispatching;
-        changed = in_memory = TakeProgress(it->second, facts);
-      }
-    }
-    if (!in_memory) {
-      ASSIGN_OR_RETURN(const Applied applied, Change(id, attempt, JobEvent::kProgress, facts));
-      changed = applied.changed;
-    }
-  }
-  if (changed) Announce(id, started);
-  ASSIGN_OR_RETURN(Job job, Get(id));
-  return Applied{std::move(job), changed};
 }
 
 std::optional<JobEngine::Live> JobEngine::LiveOf(const JobId& id) const {
@@ -474,6 +572,8 @@ void JobEngine::Overlay(Job& job, const std::optional<Live>& live) {
 
 void JobEngine::UpdateLive(const Job& job) {
   absl::MutexLock lock(&mu_);
+  queue_.Put(ActiveOf(job), clock_.Now());
+  if (job.state != JobState::kQueued) told_waits_.erase(job.id);
   if (!HoldsVms(job.state) || job.state == JobState::kCancelling) {
     live_.erase(job.id);
     return;
@@ -481,57 +581,213 @@ void JobEngine::UpdateLive(const Job& job) {
   live_[job.id] = {job.attempt, job.state, job.phase, job.progress, job.revision, clock_.Monotonic()};
 }
 
+void JobEngine::ShowWait(Job& job) const {
+  if (job.state != JobState::kQueued) return;
+  absl::MutexLock lock(&mu_);
+  std::string reason = queue_.WaitReason(job.id, clock_.Now());
+  auto [it, fresh] = told_waits_.try_emplace(job.id);
+  ToldWait& told = it->second;
+  // Whoever compares revisions sees that the reason is another one.
+  if (fresh) told = {reason, reason == job.wait_reason ? job.revision : NextRevision(job.revision)};
+  if (told.reason != reason) told = {reason, NextRevision(std::max(job.revision, told.revision))};
+  job.wait_reason = std::move(reason);
+  job.revision = std::max(job.revision, told.revision);
+}
+
 int64_t JobEngine::NextRevision(int64_t current) const {
   // Time keeps it rising over a restart, although what was only in memory is gone then.
   return std::max(current + 1, absl::ToUnixMicros(clock_.Now()));
 }
 
-// ---- Dispatching ----
+// ---- Queue ----
+
+absl::Status JobEngine::Load() {
+  absl::MutexLock lock(&change_mu_);
+  return LoadLocked();
+}
+
+absl::Status JobEngine::LoadLocked() {
+  if (loaded_) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<ActiveJob> active, Active());
+  ASSIGN_OR_RETURN(const std::vector<catalog::HostId> drained,
+                   catalog_.Read([](const Stores& stores) { return stores.hosts.Drained(); }));
+  absl::MutexLock lock(&mu_);
+  for (const ActiveJob& job : active) queue_.Put(job, clock_.Now());
+  for (const catalog::HostId& host : drained) queue_.SetDrained(host, true, clock_.Now());
+  loaded_ = true;
+  return absl::OkStatus();
+}
+
+void JobEngine::SetLimits(const QueueLimits& limits) {
+  absl::MutexLock lock(&mu_);
+  queue_.SetLimits(limits);
+}
+
+void JobEngine::SetHost(const catalog::HostId& host, const std::string& reason) {
+  absl::MutexLock lock(&mu_);
+  queue_.SetHost(host, reason, clock_.Now());
+}
+
+void JobEngine::SetDrained(const catalog::HostId& host, bool drained) {
+  {
+    absl::MutexLock lock(&mu_);
+    queue_.SetDrained(host, drained, clock_.Now());
+  }
+  notifier_.Notify(kStatesTopic);
+}
+
+std::vector<ActiveJob> JobEngine::TakeNext(size_t count_max) {
+  std::vector<ActiveJob> taken;
+  const absl::Time now = clock_.Now();
+  absl::MutexLock lock(&mu_);
+  queue_.Advance(now);
+  while (taken.size() < count_max) {
+    const std::optional<JobId> next = queue_.Next();
+    if (!next) break;
+    queue_.Served(*next);
+    taken.push_back(queue_.Get(*next));
+    ActiveJob sent = taken.back();
+    sent.state = JobState::kDispatching;
+    queue_.Put(sent, now);
+  }
+  return taken;
+}
+
+absl::StatusOr<std::vector<Job>> JobEngine::AssignNext(size_t count_max) {
+  std::vector<Change> changes;
+  absl::StatusOr<std::vector<absl::StatusOr<Applied>>> applied;
+  {
+    absl::MutexLock change_lock(&change_mu_);
+    RETURN_IF_ERROR(LoadLocked());
+    const std::vector<ActiveJob> taken = TakeNext(count_max);
+    for (const ActiveJob& job : taken) changes.push_back({job.id, kCurrentAttempt, JobEvent::kAssign});
+    if (changes.empty()) return std::vector<Job>();
+    applied = Write(changes);
+    absl::MutexLock lock(&mu_);
+    for (size_t i = 0; i < taken.size(); ++i) {
+      if (!applied.ok() || !applied->at(i).ok()) queue_.Put(taken[i], clock_.Now());
+    }
+  }
+  RETURN_IF_ERROR(applied.status());
+  AnnounceAll(*applied, changes);
+  std::vector<Job> jobs;
+  for (absl::StatusOr<Applied>& one : *applied) {
+    if (one.ok())
+      jobs.push_back(std::move(one->job));
+    else
+      base::Log("jobs")->error("job not assigned error={}", base::Describe(one.status()));
+  }
+  return jobs;
+}
+
+absl::StatusOr<std::optional<JobId>> JobEngine::NextOwn(catalog::JobKind kind) {
+  RETURN_IF_ERROR(Load());
+  absl::MutexLock lock(&mu_);
+  return queue_.NextOwn(kind, clock_.Now());
+}
+
+absl::Status JobEngine::Tick(absl::Duration report_after) {
+  RETURN_IF_ERROR(Load());
+  RETURN_IF_ERROR(EndMissedWindows());
+  RETURN_IF_ERROR(ReportWaits(report_after));
+  TellWaits();
+  return absl::OkStatus();
+}
+
+absl::Status JobEngine::EndMissedWindows() {
+  while (true) {
+    std::vector<Change> changes;
+    {
+      const absl::Time now = clock_.Now();
+      absl::MutexLock lock(&mu_);
+      queue_.Advance(now);
+      for (const JobId& id : queue_.MissedWindows(now, kBatchMax)) {
+        const std::string reason = queue_.WaitReason(id, now);
+        JobMessage error = DefaultError(JobEvent::kWindowMissed);
+        if (!reason.empty()) error.message += "; it waited: " + reason;
+        changes.push_back({id, kCurrentAttempt, JobEvent::kWindowMissed, {.error = std::move(error)}});
+      }
+    }
+    if (changes.empty()) return absl::OkStatus();
+    RETURN_IF_ERROR(ApplyAll(changes).status());
+  }
+}
+
+absl::Status JobEngine::ReportWaits(absl::Duration report_after) {
+  while (true) {
+    std::vector<JobId> reported;
+    {
+      absl::MutexLock change_lock(&change_mu_);
+      std::vector<std::pair<JobId, std::string>> waits;
+      {
+        absl::MutexLock lock(&mu_);
+        waits = queue_.Unreported(clock_.Now(), report_after, kBatchMax);
+      }
+      if (waits.empty()) return absl::OkStatus();
+      std::vector<Job> jobs;
+      RETURN_IF_ERROR(catalog_.Write([&](Stores& stores) -> absl::Status {
+        for (const auto& [id, reason] : waits) {
+          ASSIGN_OR_RETURN(Job job, stores.jobs.Get(id));
+          job.wait_reason = reason;
+          job.revision = NextRevision(job.revision);
+          RETURN_IF_ERROR(stores.jobs.Update(job));
+          RETURN_IF_ERROR(stores.events.Append(WaitEvent(id, reason, clock_.Now())).status());
+          jobs.push_back(std::move(job));
+        }
+        return absl::OkStatus();
+      }));
+      for (const Job& job : jobs) {
+        UpdateLive(job);
+        reported.push_back(job.id);
+      }
+    }
+    for (const JobId& id : reported) Announce(id);
+  }
+}
+
+// Those who watch a queued job hear when it waits for something else.
+void JobEngine::TellWaits() {
+  std::vector<JobId> changed;
+  {
+    absl::MutexLock lock(&mu_);
+    for (const auto& [id, told] : told_waits_) {
+      if (queue_.WaitReason(id, clock_.Now()) != told.reason) changed.push_back(id);
+    }
+  }
+  for (const JobId& id : changed) Announce(id);
+}
+
+absl::Time JobEngine::NextTime() const {
+  absl::MutexLock lock(&mu_);
+  return queue_.NextTime();
+}
 
 absl::StatusOr<std::vector<ActiveJob>> JobEngine::Active() const {
   return catalog_.Read([](const Stores& stores) { return stores.jobs.Active(); });
 }
 
-absl::StatusOr<std::vector<ActiveJob>> JobEngine::Runnable(absl::FunctionRef<bool(const catalog::HostId&)> online) {
-  ASSIGN_OR_RETURN(const std::vector<ActiveJob> active, Active());
-  absl::flat_hash_set<VmKey> taken;
-  for (const ActiveJob& job : active) {
-    if (HoldsVms(job.state)) taken.insert(job.vms.begin(), job.vms.end());
-  }
-  std::vector<ActiveJob> runnable;
-  for (const ActiveJob& job : active) {
-    if (job.state != JobState::kQueued) continue;
-    const bool busy = std::any_of(job.vms.begin(), job.vms.end(), [&](const VmKey& vm) { return taken.contains(vm); });
-    // Those that wait claim their machines too: who came first is served first.
-    taken.insert(job.vms.begin(), job.vms.end());
-    const bool offline = !job.host.empty() && !online(job.host);
-    if (!busy && !offline) {
-      runnable.push_back(job);
-      continue;
-    }
-    const char* reason = offline ? "HOST_OFFLINE" : "VM_BUSY";
-    if (job.wait_reason != reason) RETURN_IF_ERROR(SetWaitReason(job.id, reason));
-  }
-  return runnable;
+absl::StatusOr<std::vector<ActiveJob>> JobEngine::Working() {
+  RETURN_IF_ERROR(Load());
+  absl::MutexLock lock(&mu_);
+  return queue_.Working();
 }
 
-absl::Status JobEngine::SetWaitReason(const JobId& id, const std::string& reason) {
-  bool changed = false;
-  {
-    absl::MutexLock lock(&change_mu_);
-    RETURN_IF_ERROR(catalog_.Write([&](Stores& stores) -> absl::Status {
-      ASSIGN_OR_RETURN(Job job, stores.jobs.Get(id));
-      if (job.state != JobState::kQueued || job.wait_reason == reason) return absl::OkStatus();
-      job.wait_reason = reason;
-      job.revision = NextRevision(job.revision);
-      RETURN_IF_ERROR(stores.jobs.Update(job));
-      if (!reason.empty()) RETURN_IF_ERROR(stores.events.Append(WaitEvent(id, reason, clock_.Now())).status());
-      changed = true;
-      return absl::OkStatus();
-    }));
-  }
-  if (changed) Announce(id, false);
-  return absl::OkStatus();
+absl::StatusOr<std::vector<ActiveJob>> JobEngine::Cancelling() {
+  RETURN_IF_ERROR(Load());
+  absl::MutexLock lock(&mu_);
+  return queue_.Cancelling();
+}
+
+absl::StatusOr<int> JobEngine::WorkingOn(const catalog::HostId& host) {
+  RETURN_IF_ERROR(Load());
+  absl::MutexLock lock(&mu_);
+  return queue_.WorkingOn(host);
+}
+
+absl::StatusOr<std::vector<JobId>> JobEngine::JobsOf(const catalog::HostId& host) {
+  RETURN_IF_ERROR(Load());
+  absl::MutexLock lock(&mu_);
+  return queue_.JobsOf(host);
 }
 
 absl::StatusOr<Job> JobEngine::CheckWorker(const JobId& id, int32_t attempt, const catalog::HostId& host) const {
@@ -552,6 +808,7 @@ absl::StatusOr<Job> JobEngine::Get(const JobId& id) const {
   const std::optional<Live> live = LiveOf(id);
   ASSIGN_OR_RETURN(Job job, catalog_.Read([&](const Stores& stores) { return stores.jobs.Get(id); }));
   Overlay(job, live);
+  ShowWait(job);
   return job;
 }
 
@@ -566,6 +823,7 @@ absl::StatusOr<catalog::Page<Job, int64_t>> JobEngine::List(const catalog::JobSt
   if (!page.ok()) return page;
   for (Job& job : page->items) {
     if (auto it = live.find(job.id); it != live.end()) Overlay(job, it->second);
+    ShowWait(job);
   }
   return page;
 }
@@ -578,13 +836,12 @@ Subscription JobEngine::SubscribeStates(Listener listener) {
   return notifier_.Subscribe(kStatesTopic, std::move(listener));
 }
 
-void JobEngine::Announce(const JobId& id, bool state_changed) {
+void JobEngine::Announce(const JobId& id) {
   {
     absl::MutexLock lock(&mu_);
     ++changes_;
   }
   notifier_.Notify(id.value);
-  if (state_changed) notifier_.Notify(kStatesTopic);
 }
 
 absl::StatusOr<Job> JobEngine::WaitForChange(const JobId& id, int64_t revision, absl::Duration timeout) const {

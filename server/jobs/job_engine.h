@@ -1,9 +1,10 @@
 // Owns every change of a job. A change is one event: the table of job_state.h is asked, row and event are written in
 // one transaction, and only then is anybody told.
 //
-// Facts of a job are the catalog's row, with one exception: progress comes several times a second and is kept in
+// Facts of a job are the catalog's row, with two exceptions. Progress comes several times a second and is kept in
 // memory, and written at most once a second (kProgressStoreInterval). Get and List show the newest of both. After a
-// crash a row's figures may be a second old; its state never is.
+// crash a row's figures may be a second old; its state never is. And why a queued job waits is told by the queue
+// (job_queue.h), which is in memory; the row has it only where it was reported as an event.
 #ifndef UMBRA_SERVER_JOBS_JOB_ENGINE_H_
 #define UMBRA_SERVER_JOBS_JOB_ENGINE_H_
 
@@ -19,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/jobs/job_queue.h"
 #include "server/jobs/job_state.h"
 #include "server/jobs/notifier.h"
 #include "storage/base/clock.h"
@@ -80,6 +82,15 @@ struct Submission {
 struct Applied {
   Job job;       // as it is now
   bool changed;  // false: the event was late or a repetition, nothing changed
+  bool moved = false;  // the state is another one
+};
+
+// One of several events that are applied together.
+struct Change {
+  JobId id;
+  Attempt attempt;
+  JobEvent event;
+  EventFacts facts = {};
 };
 
 // Thread-safe. Calls that change something return after the commit is durable: a few milliseconds, longer on a busy
@@ -122,6 +133,11 @@ class JobEngine {
   // ABORTED / VM_BUSY                        kAssign while another job works on one of its virtual machines.
   absl::StatusOr<Applied> Apply(const JobId& id, Attempt attempt, JobEvent event, const EventFacts& facts = {});
 
+  // The same for many, in this order, in one transaction and one sync: the answer to each in its place. Of kProgress
+  // the job in the answer may have nothing but its id. An error of the call as a whole: the catalog failed, nothing
+  // changed.
+  absl::StatusOr<std::vector<absl::StatusOr<Applied>>> ApplyAll(const std::vector<Change>& changes);
+
   // A person wants it to stop: Apply(kCancelRequested) on whichever attempt is current.
   absl::StatusOr<Job> Cancel(const JobId& id);
 
@@ -129,16 +145,34 @@ class JobEngine {
   // dropped.
   absl::Status AddWarning(const JobId& id, Attempt attempt, const catalog::JobMessage& warning);
 
-  // ---- Dispatching ----
+  // ---- Queue ----
 
-  // Queued jobs that may be assigned now, in order of submission: their host is online (`online` is called without a
-  // lock of ours; not for verifications) and none of their virtual machines is held or claimed by an earlier job.
-  // Writes down why the others wait (HOST_OFFLINE, VM_BUSY).
-  absl::StatusOr<std::vector<ActiveJob>> Runnable(absl::FunctionRef<bool(const catalog::HostId&)> online);
-  // Jobs that have not ended, in order of submission: what to cancel, whose lease to watch.
+  void SetLimits(const QueueLimits& limits) ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether a host takes work: an empty `reason` says so, else it is why its jobs wait, such as HOST_DRAINED. Hosts
+  // that nobody spoke of are HOST_OFFLINE.
+  void SetHost(const catalog::HostId& host, const std::string& reason) ABSL_LOCKS_EXCLUDED(mu_);
+  // Maintenance begins or ends. The row of the host is the caller's, who writes it first; a restart reads it.
+  void SetDrained(const catalog::HostId& host, bool drained) ABSL_LOCKS_EXCLUDED(mu_);
+  // Assigns (kAssign) at most `count_max` jobs of agents, in the order of the queue and as far as its limits allow, in
+  // one transaction. Fewer: no other may begin now.
+  absl::StatusOr<std::vector<Job>> AssignNext(size_t count_max);
+  // The daemon's own job of this kind that is next; assign it with Apply.
+  absl::StatusOr<std::optional<JobId>> NextOwn(catalog::JobKind kind);
+  // What time brings: ends jobs whose backup window is over (BACKUP_WINDOW_MISSED), and says once of each job that is
+  // due and waits for a host which takes no work for `report_after` that it does so (event JOB_WAITING). Call it every
+  // second or so, and at NextTime.
+  absl::Status Tick(absl::Duration report_after);
+  // When Tick or AssignNext have something to do although nothing happened; InfiniteFuture: not foreseen.
+  absl::Time NextTime() const ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Jobs that have not ended, in order of submission.
   absl::StatusOr<std::vector<ActiveJob>> Active() const;
-  // Says why a queued job waits; no effect on others.
-  absl::Status SetWaitReason(const JobId& id, const std::string& reason);
+  // Those that a worker may be busy with, and those of them that shall stop.
+  absl::StatusOr<std::vector<ActiveJob>> Working();
+  absl::StatusOr<std::vector<ActiveJob>> Cancelling();
+  // Of a host: how many its agent works on, and all that have not ended.
+  absl::StatusOr<int> WorkingOn(const catalog::HostId& host);
+  absl::StatusOr<std::vector<JobId>> JobsOf(const catalog::HostId& host);
   // OK when `attempt` is the job's current one and its worker may work (DISPATCHING, RUNNING, COMMITTING) on `host`.
   // For the data service, before it opens a session, commits or reads, and for work that a Hello lists.
   // NOT_FOUND / JOB_NOT_FOUND, FAILED_PRECONDITION / SESSION_NOT_FOUND, PERMISSION_DENIED / PERMISSION_DENIED (host).
@@ -161,8 +195,9 @@ class JobEngine {
   absl::StatusOr<Job> WaitForChange(const JobId& id, int64_t revision, absl::Duration timeout) const
       ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Forgets request ids that kRequestsKeptFor no longer covers. Call now and then.
-  absl::Status PruneRequests();
+  // Forgets request ids that kRequestsKeptFor no longer covers, and jobs that ended longer than `jobs_kept_for` ago,
+  // but for those that a recovery point in the catalog came from. Call now and then.
+  absl::Status Prune(absl::Duration jobs_kept_for);
 
  private:
   // What is newer than the row of a job that a worker is busy with.
@@ -176,23 +211,43 @@ class JobEngine {
   };
 
   // `is_new` is set when something is written.
-  absl::StatusOr<Job> Insert(catalog::Stores& stores, const Submission& submission, absl::Time now, bool& is_new);
+  absl::StatusOr<Job> Insert(catalog::Stores& stores, const Submission& submission, size_t queued, absl::Time now,
+                             bool& is_new);
 
-  // Change, but for the announcement: that happens with no lock held.
-  absl::StatusOr<Applied> Change(const JobId& id, Attempt attempt, JobEvent event, const EventFacts& facts)
+  // What a queued job was last said to wait for.
+  struct ToldWait {
+    std::string reason;
+    int64_t revision = 0;
+  };
+
+  // Reads the queue from the catalog, once.
+  absl::Status Load() ABSL_LOCKS_EXCLUDED(change_mu_, mu_);
+  absl::Status LoadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_mu_) ABSL_LOCKS_EXCLUDED(mu_);
+  // ApplyAll, but for the announcement: that happens with no lock held.
+  absl::StatusOr<std::vector<absl::StatusOr<Applied>>> Write(const std::vector<Change>& changes)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_mu_) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::StatusOr<Applied> ChangeRow(catalog::Stores& stores, const JobId& id, Attempt attempt, JobEvent event,
-                                    const EventFacts& facts) const ABSL_LOCKS_EXCLUDED(mu_);
-  absl::StatusOr<Applied> ApplyProgress(const JobId& id, Attempt attempt, const EventFacts& facts)
-      ABSL_LOCKS_EXCLUDED(change_mu_, mu_);
+  // `wrote` is set when something was written; an error without is the answer to the change.
+  absl::StatusOr<Applied> ChangeRow(catalog::Stores& stores, const Change& change, bool& wrote) const
+      ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status CheckVmsFree(const Job& job) const ABSL_LOCKS_EXCLUDED(mu_);
+  void AnnounceAll(const std::vector<absl::StatusOr<Applied>>& applied, const std::vector<Change>& changes)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status EndMissedWindows() ABSL_LOCKS_EXCLUDED(change_mu_, mu_);
+  absl::Status ReportWaits(absl::Duration report_after) ABSL_LOCKS_EXCLUDED(change_mu_, mu_);
+  void TellWaits() ABSL_LOCKS_EXCLUDED(mu_);
+  // The next jobs, as they were; the queue counts them as working from then on.
+  std::vector<ActiveJob> TakeNext(size_t count_max) ABSL_LOCKS_EXCLUDED(mu_);
   // Takes progress into memory. False: not taken, the row must be written instead.
-  bool TakeProgress(Live& live, const EventFacts& facts) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool TakeProgress(const Change& change) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Shows what is newer in memory than in the row.
   static void Overlay(Job& job, const std::optional<Live>& live);
+  // Shows why a queued job waits.
+  void ShowWait(Job& job) const ABSL_LOCKS_EXCLUDED(mu_);
   std::optional<Live> LiveOf(const JobId& id) const ABSL_LOCKS_EXCLUDED(mu_);
   void UpdateLive(const Job& job) ABSL_LOCKS_EXCLUDED(mu_);
-  void Announce(const JobId& id, bool state_changed) ABSL_LOCKS_EXCLUDED(mu_);
+  // Tells the watchers of the job; those of states are told once for all changes of a call.
+  void Announce(const JobId& id) ABSL_LOCKS_EXCLUDED(mu_);
 
   int64_t NextRevision(int64_t current) const;
 
@@ -208,6 +263,9 @@ class JobEngine {
   // only, never while calling the catalog or a listener.
   mutable absl::Mutex mu_;
   absl::flat_hash_map<JobId, Live> live_ ABSL_GUARDED_BY(mu_);
+  JobQueue queue_ ABSL_GUARDED_BY(mu_);  // every job that has not ended, as of the last commit
+  mutable absl::flat_hash_map<JobId, ToldWait> told_waits_ ABSL_GUARDED_BY(mu_);
+  bool loaded_ ABSL_GUARDED_BY(change_mu_) = false;
   int64_t changes_ ABSL_GUARDED_BY(mu_) = 0;  // counts every change, for WaitForChange
 };
 

@@ -23,20 +23,20 @@ constexpr Transition kCancel = To(JobState::kCancelled);
 // clang-format off
 // Rows are states by their stored value, columns are events.
 constexpr Transition kTable[kJobStateCount][kJobEventCount] = {
-    //                  Submit  Assign     Accept Progress AgentLost LeaseExp. CancelReq. AgentDone AgentFail AgentCanc. RepoComm. Restart
-    /* NONE        */ { kQueue, kNo,       kNo,   kNo,     kNo,      kNo,      kNo,       kNo,      kNo,      kNo,       kNo,      kNo     },
-    /* QUEUED      */ { kNo,    kDispatch, kLate, kLate,   kLate,    kLate,    kCancel,   kLate,    kLate,    kLate,     kNo,      kLate   },
+    //                  Submit  Assign     Accept Progress AgentLost LeaseExp. CancelReq. AgentDone AgentFail AgentCanc. RepoComm. Restart AttemptF. WindowMissed
+    /* NONE        */ { kQueue, kNo,       kNo,   kNo,     kNo,      kNo,      kNo,       kNo,      kNo,      kNo,       kNo,      kNo, kNo, kNo },
+    /* QUEUED      */ { kNo,    kDispatch, kLate, kLate,   kLate,    kLate,    kCancel,   kLate,    kLate,    kLate,     kNo,      kLate, kLate, kFail },
     // A worker's first sign may overtake its Accept: they travel on different connections.
-    /* DISPATCHING */ { kNo,    kNo,       kRun,  kRun,    kQueue,   kQueue,   kStop,     kSucceed, kFail,    kFail,     kCommit,  kQueue  },
+    /* DISPATCHING */ { kNo,    kNo,       kRun,  kRun,    kQueue,   kQueue,   kStop,     kSucceed, kFail,    kFail,     kCommit,  kQueue, kQueue, kLate },
     // A worker that stopped unasked was shut down: the job failed, nobody cancelled it.
-    /* RUNNING     */ { kNo,    kNo,       kLate, kRun,    kFail,    kFail,    kStop,     kSucceed, kFail,    kFail,     kCommit,  kFail   },
+    /* RUNNING     */ { kNo,    kNo,       kLate, kRun,    kFail,    kFail,    kStop,     kSucceed, kFail,    kFail,     kCommit,  kFail, kQueue, kLate },
     // The data is safe: whatever happens to the worker now, the result stands. A cancel comes too late.
-    /* COMMITTING  */ { kNo,    kNo,       kLate, kCommit, kSucceed, kSucceed, kLate,     kSucceed, kSucceed, kSucceed,  kLate,    kFail   },
-    /* SUCCEEDED   */ { kNo,    kNo,       kLate, kLate,   kLate,    kLate,    kNo,       kLate,    kLate,    kLate,     kLate,    kLate   },
-    /* FAILED      */ { kNo,    kNo,       kLate, kLate,   kLate,    kLate,    kNo,       kLate,    kLate,    kLate,     kNo,      kLate   },
-    /* CANCELLED   */ { kNo,    kNo,       kLate, kLate,   kLate,    kLate,    kNo,       kLate,    kLate,    kLate,     kNo,      kLate   },
+    /* COMMITTING  */ { kNo,    kNo,       kLate, kCommit, kSucceed, kSucceed, kLate,     kSucceed, kSucceed, kSucceed,  kLate,    kFail, kSucceed, kLate },
+    /* SUCCEEDED   */ { kNo,    kNo,       kLate, kLate,   kLate,    kLate,    kNo,       kLate,    kLate,    kLate,     kLate,    kLate, kLate, kLate },
+    /* FAILED      */ { kNo,    kNo,       kLate, kLate,   kLate,    kLate,    kNo,       kLate,    kLate,    kLate,     kNo,      kLate, kLate, kLate },
+    /* CANCELLED   */ { kNo,    kNo,       kLate, kLate,   kLate,    kLate,    kNo,       kLate,    kLate,    kLate,     kNo,      kLate, kLate, kLate },
     // Work that was finished before the cancel reached the worker is finished.
-    /* CANCELLING  */ { kNo,    kNo,       kLate, kLate,   kCancel,  kCancel,  kLate,     kSucceed, kFail,    kCancel,   kCommit,  kCancel },
+    /* CANCELLING  */ { kNo,    kNo,       kLate, kLate,   kCancel,  kCancel,  kLate,     kSucceed, kFail,    kCancel,   kCommit,  kCancel, kCancel, kLate },
 };
 // clang-format on
 
@@ -51,8 +51,9 @@ Transition Lookup(JobState state, JobEvent event) {
 
 std::string_view NameOf(JobEvent event) {
   constexpr std::string_view kNames[kJobEventCount] = {
-      "submit",           "assign",     "accept",       "progress",        "agent-lost",     "lease-expired",
-      "cancel-requested", "agent-done", "agent-failed", "agent-cancelled", "repo-committed", "server-restarted"};
+      "submit",         "assign",           "accept",         "progress",     "agent-lost",
+      "lease-expired",  "cancel-requested", "agent-done",     "agent-failed", "agent-cancelled",
+      "repo-committed", "server-restarted", "attempt-failed", "window-missed"};
   return kNames[static_cast<int>(event)];
 }
 

@@ -16,13 +16,16 @@ using catalog::JobState;
 // The states, and for each: is the result usable, who moves it on, what does a restart of the daemon do.
 //
 //   NONE         Not submitted. Nothing is stored.
-//   QUEUED       Nothing was touched. The dispatcher moves it on (Assign) when its host is there and its virtual
-//   machines
-//                are free. A restart keeps it.
+//   QUEUED       Nothing is touched. The dispatcher moves it on (Assign) when it is its turn (server/jobs/job_queue.h),
+//   or
+//                ends it when its backup window is over (WindowMissed). A restart keeps it.
 //   DISPATCHING  Sent, not accepted. The worker moves it on. A restart queues it again; the next Assign gets a new
 //   attempt
 //                number, so that a worker that did start is known as old and told to stop.
-//   RUNNING      No result yet. The worker moves it on. A restart ends it: its data session died with the daemon.
+//   RUNNING      No result yet. The worker moves it on. A restart ends the attempt: its data session died with the
+//   daemon.
+//                An attempt that failed for a reason that passes (server/jobs/retry.h) is followed by another one while
+//                there are some left: the job is QUEUED again (AttemptFailed), else FAILED.
 //   COMMITTING   Backups only: the recovery points are durable in the repository and visible in the catalog, the worker
 //                cleans up. Usable; the job can't fail any more unless the repository loses the points. The worker
 //                moves it on, and so does losing the worker. A restart finishes it.
@@ -48,8 +51,10 @@ enum class JobEvent {
   kAgentCancelled,   // the worker stopped and put everything back
   kRepoCommitted,    // the repository holds the recovery points, durably
   kServerRestarted,  // the daemon came up again, and the repository holds no recovery point of this job
+  kAttemptFailed,    // the attempt failed, and another one follows; the engine makes it of the events that fail a job
+  kWindowMissed,     // the backup window is over
 };
-inline constexpr int kJobEventCount = 12;
+inline constexpr int kJobEventCount = 14;
 
 enum class Verdict {
   kMove,    // go to `next` (which may be the same state: the event's facts are taken)

@@ -16,10 +16,14 @@ constexpr absl::Duration kHealedDamageKeptFor = absl::Hours(24 * 90);
 }  // namespace
 
 Housekeeper::Housekeeper(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events, base::Clock& clock,
-                         std::vector<HousekeepingTask> tasks)
-    : catalog_(catalog), engine_(engine), events_(events), clock_(clock), tasks_(std::move(tasks)), thread_([this] {
-        Loop();
-      }) {}
+                         std::vector<HousekeepingTask> tasks, HistoryKept kept)
+    : catalog_(catalog),
+      engine_(engine),
+      events_(events),
+      clock_(clock),
+      tasks_(std::move(tasks)),
+      kept_(kept),
+      thread_([this] { Loop(); }) {}
 
 Housekeeper::~Housekeeper() {
   absl::MutexLock lock(&mu_);
@@ -35,8 +39,8 @@ void Housekeeper::Loop() {
 }
 
 void Housekeeper::Clean() {
-  absl::Status cleaned = events_.Prune();
-  cleaned.Update(engine_.PruneRequests());
+  absl::Status cleaned = events_.Prune(kept_.events);
+  cleaned.Update(engine_.Prune(kept_.jobs));
   cleaned.Update(
       catalog_.Write([&](catalog::Stores& stores) { return stores.tokens.Prune(clock_.Now() - kTokensKeptFor); }));
   cleaned.Update(catalog_.Write(

@@ -26,11 +26,17 @@ struct HousekeepingTask {
   std::function<absl::Status()> run;
 };
 
+// How long what happened is remembered. Jobs that a recovery point in the catalog came from stay.
+struct HistoryKept {
+  absl::Duration events = jobs::kEventsKeptFor;
+  absl::Duration jobs = absl::Hours(24 * 90);
+};
+
 // One thread that works once at the start and then every kHousekeepingInterval. What it is given outlives it.
 class Housekeeper {
  public:
   Housekeeper(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events, base::Clock& clock,
-              std::vector<HousekeepingTask> tasks = {});
+              std::vector<HousekeepingTask> tasks = {}, HistoryKept kept = {});
   ~Housekeeper();
   Housekeeper(const Housekeeper&) = delete;
   Housekeeper& operator=(const Housekeeper&) = delete;
@@ -44,6 +50,7 @@ class Housekeeper {
   jobs::EventHub& events_;
   base::Clock& clock_;
   const std::vector<HousekeepingTask> tasks_;
+  const HistoryKept kept_;
   absl::Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::jthread thread_;

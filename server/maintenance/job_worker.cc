@@ -97,7 +97,8 @@ bool JobWorker::WaitForWork(const std::stop_token& stop) {
 void JobWorker::Loop(std::stop_token stop) {
   while (WaitForWork(stop)) {
     work_.look_around();
-    for (auto next = NextQueued(); next.ok() && next->has_value() && !stop.stop_requested(); next = NextQueued()) {
+    const auto next_own = [this] { return engine_.NextOwn(work_.kind); };
+    for (auto next = next_own(); next.ok() && next->has_value() && !stop.stop_requested(); next = next_own()) {
       const catalog::JobId id = **next;
       if (const absl::Status ran = Run(id, stop); !ran.ok()) {
         base::Log("maintenance")->error("end of a job not recorded job={} error={}", id, base::Describe(ran));
@@ -105,14 +106,6 @@ void JobWorker::Loop(std::stop_token stop) {
       }
     }
   }
-}
-
-absl::StatusOr<std::optional<catalog::JobId>> JobWorker::NextQueued() {
-  ASSIGN_OR_RETURN(const auto active, engine_.Active());
-  for (const catalog::ActiveJob& job : active) {
-    if (job.kind == work_.kind && job.state == JobState::kQueued) return job.id;
-  }
-  return std::nullopt;
 }
 
 absl::Status JobWorker::Run(const catalog::JobId& id, const std::stop_token& stop) {

@@ -73,7 +73,6 @@ class JobWorker {
   void Wake() ABSL_LOCKS_EXCLUDED(mu_);
   void Loop(std::stop_token stop) ABSL_LOCKS_EXCLUDED(mu_);
   bool WaitForWork(const std::stop_token& stop) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::StatusOr<std::optional<catalog::JobId>> NextQueued();
   absl::Status Run(const catalog::JobId& id, const std::stop_token& stop);
 
   jobs::JobEngine& engine_;

@@ -28,6 +28,7 @@ constexpr char kDeleteWriters[] = "DELETE FROM writer WHERE host_id = ?";
 constexpr char kDeleteFileSets[] = "DELETE FROM file_set WHERE host_id = ?";
 constexpr char kGet[] = HOST_COLUMNS "WHERE id = ? AND revoked = 0";
 constexpr char kFind[] = HOST_COLUMNS "WHERE certificate_fingerprint = ?";
+constexpr char kDrained[] = "SELECT id FROM host WHERE drained = 1 AND revoked = 0 ORDER BY id";
 constexpr char kList[] = HOST_COLUMNS "WHERE revoked = 0 AND id > ? ORDER BY id LIMIT ?";
 
 Host ReadHost(const sqlite::Row& row) {
@@ -93,6 +94,12 @@ absl::StatusOr<Host> HostStore::FindByFingerprint(const std::string& fingerprint
       kFind, [&](const sqlite::Row& row) { host = ReadHost(row); }, fingerprint));
   if (!host.has_value()) return NoSuchHost("with certificate " + fingerprint);
   return *std::move(host);
+}
+
+absl::StatusOr<std::vector<HostId>> HostStore::Drained() const {
+  std::vector<HostId> ids;
+  RETURN_IF_ERROR(db_.Query(kDrained, [&](const sqlite::Row& row) { ids.emplace_back(row.Text(0)); }));
+  return ids;
 }
 
 absl::StatusOr<Page<Host, HostId>> HostStore::List(const ListOptions<HostId>& options) const {

@@ -28,6 +28,8 @@ class HostStore {
   absl::StatusOr<Host> Get(const HostId& id) const;
   // By certificate, revoked hosts too: the caller looks at `revoked`. NOT_FOUND / HOST_NOT_FOUND.
   absl::StatusOr<Host> FindByFingerprint(const std::string& fingerprint) const;
+  // Those in maintenance.
+  absl::StatusOr<std::vector<HostId>> Drained() const;
   // Ordered by id; without revoked hosts.
   absl::StatusOr<Page<Host, HostId>> List(const ListOptions<HostId>& options) const;
 

@@ -61,8 +61,9 @@ WALKS = (
     ("daemon.listening", DAEMON_START),
 )
 
-# Of server/jobs: a submit and progress don't go through JobEngine::Change, where the points are.
-EVENTS_WITHOUT_POINT = ("submit", "progress")
+# Of server/jobs: a submit doesn't go through JobEngine::Write, where the points are; progress comes too often for one death; and
+# attempt-failed is what becomes of others, in their transaction and at their points.
+EVENTS_WITHOUT_POINT = ("submit", "progress", "attempt-failed")
 
 _CALL = re.compile(r"\bCrashPoint\(")
 _CONSTANT = re.compile(r'\b(kCrash\w+)\s*=\s*"([^"]+)"')

@@ -114,6 +114,11 @@ class DaemonTest(WalkTest):
         self.lease_expired()
         self.stack.start_agent(online=False)
 
+    def window_missed(self):
+        """Its host isn't there, and the time in which it may begin is over."""
+        self.stack.agent.stop()
+        self.ask("backup", "run", GUEST, "--begin-within", "1")
+
     def backup(self):
         self.ask("backup", "run", GUEST)
 
@@ -134,12 +139,13 @@ class DaemonWhileAJobChanges(DaemonTest):
             return self.walk_restart(name)
         self.armed_daemon(name)
         ways = {"cancel-requested": self.cancel_requested, "agent-cancelled": self.agent_cancelled, "agent-failed": self.agent_failed,
-                "agent-lost": self.agent_lost, "lease-expired": self.lease_expired}
+                "agent-lost": self.agent_lost, "lease-expired": self.lease_expired,
+                "window-missed": self.window_missed}
         ways.get(event, self.backup)()
         job = self.after_death(name)
         if event == "agent-cancelled" or (event, when) == ("cancel-requested", "after"):
             self.assertEqual(job["state"], "STATE_CANCELLED", job)
-        if event in ("agent-failed", "agent-lost", "lease-expired"):
+        if event in ("agent-failed", "agent-lost", "lease-expired", "window-missed"):
             self.assertEqual(job["state"], "STATE_FAILED", job)
         if event in ("repo-committed", "agent-done"):
             self.assertEqual(job["state"], "STATE_SUCCEEDED", "it was committed before")

@@ -31,6 +31,43 @@ TEST_F(JobServiceTest, BackupOfAnOfflineHostIsQueuedWithDefaults) {
   EXPECT_NE(job.etag(), "");
 }
 
+TEST_F(JobServiceTest, HowAJobStandsInTheQueueIsTakenAndShown) {
+  AddOneVm();
+  v1::CreateJobRequest request = BackupOf({kVm});
+  v1::Job& wanted = *request.mutable_job();
+  wanted.set_priority(7);
+  wanted.mutable_due_time()->set_seconds(4'000'000'000);
+  wanted.mutable_not_after()->set_seconds(4'000'003'600);
+  wanted.mutable_retry()->set_max_retries(3);
+  wanted.mutable_retry()->mutable_backoff()->set_seconds(90);
+  wanted.set_upload_bytes_per_second(1'000'000);
+  wanted.set_policy("policies/not-the-callers-to-say");
+  v1::Job job;
+  ASSERT_EQ(Create(request, &job), "OK");
+  v1::GetJobRequest get;
+  get.set_name(job.name());
+  ASSERT_EQ(Outcome(Call(jobs_, &v1::JobService::Stub::GetJob, get, &job)), "OK");
+  EXPECT_EQ(job.priority(), 7);
+  EXPECT_EQ(job.due_time().seconds(), 4'000'000'000);
+  EXPECT_EQ(job.not_after().seconds(), 4'000'003'600);
+  EXPECT_EQ(job.retry().max_retries(), 3);
+  EXPECT_EQ(job.retry().backoff().seconds(), 90);
+  EXPECT_EQ(job.upload_bytes_per_second(), 1'000'000);
+  EXPECT_EQ(job.policy(), "");
+  EXPECT_EQ(job.wait_reason(), "NOT_DUE");
+  wanted.mutable_retry()->clear_backoff();
+  ASSERT_EQ(Create(request, &job), "OK");
+  EXPECT_EQ(job.retry().backoff().seconds(), 600);
+  wanted.set_priority(101);
+  EXPECT_EQ(Create(request), "INVALID_ARGUMENT INVALID_REQUEST");
+  request.set_validate_only(true);
+  EXPECT_EQ(Create(request), "INVALID_ARGUMENT INVALID_REQUEST");
+  wanted.set_priority(0);
+  wanted.mutable_verify();
+  EXPECT_EQ(Create(request), "INVALID_ARGUMENT INVALID_REQUEST") << "a verification uploads nothing";
+  EXPECT_EQ(JobCount(), 2u);
+}
+
 struct BadRequest {
   std::string what;
   std::function<void(v1::Job*)> fill;

@@ -293,6 +293,60 @@ TEST_F(ResourcesTest, RemovedHostIsRevokedAndItsJobsCancelled) {
   EXPECT_TRUE(host->revoked);
 }
 
+TEST_F(ResourcesTest, AHostWithWorkIsRemovedOnlyByForce) {
+  AddOneVm();
+  const catalog::JobId job = Submit();
+  ASSERT_TRUE(engine_->Apply(job, jobs::kCurrentAttempt, jobs::JobEvent::kAssign).ok());
+  v1::GetHostRequest get;
+  get.set_name("hosts/h1");
+  v1::Host host;
+  ASSERT_EQ(Outcome(Call(hosts_, &v1::HostService::Stub::GetHost, get, &host)), "OK");
+  EXPECT_EQ(host.working_job_count(), 1);
+  v1::DeleteHostRequest request;
+  request.set_name("hosts/h1");
+  google::protobuf::Empty nothing;
+  EXPECT_EQ(Outcome(Call(hosts_, &v1::HostService::Stub::DeleteHost, request, &nothing)),
+            "FAILED_PRECONDITION HOST_HAS_WORK");
+  request.set_force(true);
+  EXPECT_EQ(Outcome(Call(hosts_, &v1::HostService::Stub::DeleteHost, request, &nothing)), "OK");
+  EXPECT_EQ(engine_->Get(job)->state, catalog::JobState::kCancelling);
+}
+
+TEST_F(ResourcesTest, AHostIsDrainedAndUndrained) {
+  AddOneVm();
+  engine_->SetHost(catalog::HostId("h1"), "");
+  v1::DrainHostRequest drain;
+  drain.set_name("hosts/h1");
+  drain.set_note("new memory");
+  v1::Host host;
+  for (int i = 0; i < 2; ++i) {  // twice is as good as once
+    ASSERT_EQ(Outcome(Call(hosts_, &v1::HostService::Stub::DrainHost, drain, &host)), "OK");
+    EXPECT_TRUE(host.drained());
+    EXPECT_EQ(host.drain_note(), "new memory");
+  }
+  const catalog::JobId job = Submit();
+  EXPECT_TRUE(engine_->AssignNext(9)->empty());
+  EXPECT_EQ(engine_->Get(job)->wait_reason, "HOST_DRAINED");
+  v1::UndrainHostRequest undrain;
+  undrain.set_name("hosts/h1");
+  ASSERT_EQ(Outcome(Call(hosts_, &v1::HostService::Stub::UndrainHost, undrain, &host)), "OK");
+  EXPECT_FALSE(host.drained());
+  EXPECT_EQ(host.drain_note(), "");
+  EXPECT_EQ(engine_->AssignNext(9)->size(), 1u);
+  v1::ListEventsRequest events;
+  events.set_resource("hosts/h1");
+  v1::ListEventsResponse log;
+  ASSERT_EQ(Outcome(Call(log_, &v1::EventService::Stub::ListEvents, events, &log)), "OK");
+  ASSERT_EQ(log.events_size(), 2);
+  EXPECT_EQ(log.events(0).type(), "HOST_DRAINED");
+  EXPECT_EQ(log.events(1).type(), "HOST_UNDRAINED");
+  drain.set_name("hosts/none");
+  EXPECT_EQ(Outcome(Call(hosts_, &v1::HostService::Stub::DrainHost, drain, &host)), "NOT_FOUND HOST_NOT_FOUND");
+  drain.set_name("hosts/h1");
+  drain.set_note(std::string(257, 'x'));
+  EXPECT_EQ(Outcome(Call(hosts_, &v1::HostService::Stub::DrainHost, drain, &host)), "INVALID_ARGUMENT INVALID_REQUEST");
+}
+
 TEST_F(ResourcesTest, EventsInPagesAndByResource) {
   for (int i = 0; i < 5; ++i) {
     catalog::Event event;

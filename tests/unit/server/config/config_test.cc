@@ -24,7 +24,9 @@ TEST(ParseConfig, NamesEveryFaultWithItsLine) {
   const std::string agents_known =
       "known: data_dir, api.socket, agents.listen, agents.enrolment_listen, agents.advertise, agents.heartbeat, "
       "agents.lease, prune.every, prune.undelete_window, prune.young_pack_grace, prune.condemned_grace, "
-      "prune.io_mib_per_second, prune.compact_below_percent, prune.reserve_mib, log.level, log.file, log.json, "
+      "prune.io_mib_per_second, prune.compact_below_percent, prune.reserve_mib, jobs.max, "
+      "jobs.per_host_max, jobs.per_repository_max, jobs.keep_days, jobs.keep_events_days, log.level, log.file, "
+      "log.json, "
       "verify.interval, verify.within_days, verify.budget";
   const Fault kFaults[] = {
       {"data_dir = 5", "u.toml:1: data_dir: expected a text"},
@@ -133,6 +135,16 @@ TEST(Verification, IsConfiguredByTheFile) {
   EXPECT_EQ(config->verify_within_days, 7u);
   EXPECT_EQ(config->verify_budget, absl::Minutes(20));
   EXPECT_FALSE(CompleteConfig(*ParseConfig("[verify]\nwithin_days = 0\n", "u.toml")).ok());
+}
+
+TEST(Jobs, AreLimitedAndKeptAsTheFileSays) {
+  const auto config = ParseConfig(
+      "[jobs]\nmax = 9\nper_host_max = 3\nper_repository_max = 4\nkeep_days = 5\nkeep_events_days = 6\n", "u.toml");
+  ASSERT_TRUE(config.ok());
+  EXPECT_EQ(config->jobs, (JobsConfig{9, 3, 4, 5, 6}));
+  EXPECT_EQ(JobsConfig().per_host_max, 2u);
+  EXPECT_FALSE(CompleteConfig(*ParseConfig("[jobs]\nkeep_days = 0\n", "u.toml")).ok());
+  EXPECT_FALSE(CompleteConfig(*ParseConfig("[jobs]\nkeep_events_days = 0\n", "u.toml")).ok());
 }
 
 TEST(ReadCommandLine, HelpHasExamplesAndVersionIsPrinted) {

@@ -99,6 +99,7 @@ class DispatcherTest : public ::testing::Test {
     });
     DispatcherOptions options;
     options.daemon_version = "1.2.3";
+    options.oldest_agent_version = "0.9";
     dispatcher_ = std::make_unique<Dispatcher>(*catalog_, *engine_, clock_, registry_, table_, options);
     dispatcher_->Start();
   }
@@ -135,6 +136,27 @@ class DispatcherTest : public ::testing::Test {
     message.mutable_hello()->set_process_id(process);
     for (const AssignmentKey& key : running) SetId(key, *message.mutable_hello()->add_running());
     Say(session, message);
+  }
+
+  void SayHelloOf(const std::shared_ptr<FakeSession>& session, const std::string& boot,
+                  const std::string& version = "0.9") {
+    AgentMessage message;
+    message.mutable_hello()->set_agent_version(version);
+    message.mutable_hello()->set_process_id("p-" + boot);
+    message.mutable_hello()->set_machine_id("machine");
+    message.mutable_hello()->set_boot_id(boot);
+    dispatcher_->Received(session, message);
+  }
+  void Beat(const std::shared_ptr<FakeSession>& session) {
+    AgentMessage message;
+    message.mutable_heartbeat();
+    Say(session, message);
+  }
+  std::vector<std::string> EventTypes(const std::string& resource) {
+    std::vector<std::string> types;
+    const auto events = catalog_->Read([&](const catalog::Stores& s) { return s.events.List(resource, {}); });
+    for (const catalog::Event& event : events->items) types.push_back(event.type);
+    return types;
   }
 
   std::shared_ptr<FakeSession> Online(const std::string& host = "h1") {
@@ -294,6 +316,125 @@ TEST_F(DispatcherTest, ANewerStreamEndsTheOlderOneAndTheOldOneIsNotHeardAnyMore)
   Say(second, heartbeat);
   EXPECT_EQ(Get(job).state, JobState::kRunning);
   EXPECT_TRUE(registry_.IsOnline(HostId("h1")));
+}
+
+// Two machines with one certificate: the one that came later is refused, and a person is told once.
+TEST_F(DispatcherTest, ACloneIsRefusedWhileTheOtherLives) {
+  const auto first = Open();
+  SayHelloOf(first, "boot-1");
+  ASSERT_TRUE(Eventually([&] { return registry_.IsOnline(HostId("h1")); }));
+  const JobId job = Submit(1);
+  Accept(first, job);
+  for (int i = 0; i < 2; ++i) {
+    const auto clone = Open();
+    SayHelloOf(clone, "boot-2");
+    Beat(first);  // said at the same moment: may have been on its way for long
+    EXPECT_FALSE(clone->closed());
+    EXPECT_TRUE(clone->Sent(DaemonMessage::kWelcome).empty());
+    clock_.Advance(absl::Seconds(5));
+    Beat(first);
+    ASSERT_TRUE(Eventually([&] { return clone->closed(); }));
+    EXPECT_EQ(base::ReasonOf(clone->close_status()), "AGENT_DUPLICATED");
+    dispatcher_->Closed(clone);
+  }
+  EXPECT_FALSE(first->closed());
+  EXPECT_EQ(Get(job).state, JobState::kRunning);
+  EXPECT_EQ(EventTypes("hosts/h1"), (std::vector<std::string>{"HOST_ONLINE", "AGENT_DUPLICATED"}));
+}
+
+// The same machine after a restart, or another one in its place, while the old link isn't known to be dead yet.
+TEST_F(DispatcherTest, AMachineThatCameBackTakesOverWhenItsOldLinkIsDead) {
+  const auto first = Open();
+  SayHelloOf(first, "boot-1");
+  ASSERT_TRUE(Eventually([&] { return registry_.IsOnline(HostId("h1")); }));
+  clock_.Advance(absl::Seconds(15));
+  const auto second = Open();
+  SayHelloOf(second, "boot-2");
+  absl::SleepFor(absl::Milliseconds(20));
+  EXPECT_TRUE(second->Sent(DaemonMessage::kWelcome).empty());
+  clock_.Advance(absl::Seconds(16));  // three heartbeats of silence
+  EXPECT_TRUE(Sent(second, DaemonMessage::kWelcome, 1));
+  EXPECT_TRUE(first->closed());
+  EXPECT_FALSE(second->closed());
+  // The same boot is the same machine: its newest stream counts at once.
+  const auto third = Open();
+  SayHelloOf(third, "boot-2");
+  EXPECT_TRUE(Sent(third, DaemonMessage::kWelcome, 1));
+  EXPECT_TRUE(Eventually([&] { return second->closed(); }));
+}
+
+TEST_F(DispatcherTest, AnAgentThatIsTooOldIsToldAndGetsNoWork) {
+  const JobId job = Submit(1);
+  const auto old = Open();
+  SayHelloOf(old, "boot-1", "0.8.12");
+  ASSERT_TRUE(Sent(old, DaemonMessage::kWelcome, 1));
+  EXPECT_EQ(old->Sent(DaemonMessage::kWelcome)[0].welcome().problem_reason(), "AGENT_TOO_OLD");
+  EXPECT_NE(old->Sent(DaemonMessage::kWelcome)[0].welcome().problem().find("0.8.12"), std::string::npos);
+  EXPECT_TRUE(Waits(job, "AGENT_TOO_OLD"));
+  EXPECT_EQ(registry_.Find(HostId("h1"))->problem_reason, "AGENT_TOO_OLD");
+  EXPECT_EQ(EventTypes("hosts/h1"), (std::vector<std::string>{"AGENT_TOO_OLD", "HOST_ONLINE"}));
+  EXPECT_TRUE(old->Sent(DaemonMessage::kAssignment).empty());
+  const auto upgraded = Open();
+  SayHelloOf(upgraded, "boot-1", "0.10.0");
+  Accept(upgraded, job);
+  EXPECT_EQ(upgraded->Sent(DaemonMessage::kWelcome)[0].welcome().problem_reason(), "");
+}
+
+TEST_F(DispatcherTest, ADrainedHostEndsItsWorkAndGetsNothingNew) {
+  const auto session = Online();
+  const JobId first = Submit(1);
+  const AssignmentKey key = Accept(session, first);
+  engine_->SetDrained(HostId("h1"), true);
+  const JobId second = Submit(2);
+  EXPECT_TRUE(Waits(second, "HOST_DRAINED"));
+  SayResult(session, key, agent::v1::AssignmentResult::OUTCOME_FAILED, "IO_ERROR");
+  EXPECT_EQ(Get(first).state, JobState::kFailed);
+  EXPECT_EQ(session->Sent(DaemonMessage::kAssignment).size(), 1u);
+  engine_->SetDrained(HostId("h1"), false);
+  Accept(session, second);
+}
+
+// Work that nobody here knows (the daemon restarted) is put back before the host gets something new.
+TEST_F(DispatcherTest, NothingNewIsSentUntilUnknownWorkWasPutBack) {
+  const JobId job = Submit(1);
+  const auto session = Open();
+  SayHello(session, {{job, 7}});
+  ASSERT_TRUE(Sent(session, DaemonMessage::kCancel, 1));
+  EXPECT_TRUE(Waits(job, "HOST_BUSY"));
+  SayResult(session, {job, 7}, agent::v1::AssignmentResult::OUTCOME_CANCELLED);
+  EXPECT_TRUE(Sent(session, DaemonMessage::kResultAcknowledged, 1));
+  EXPECT_EQ(Accept(session, job).attempt, 1);
+}
+
+TEST_F(DispatcherTest, AJobIsSentWhenItIsDueAndAgainAfterAFailureThatPasses) {
+  const auto session = Online();
+  catalog::BackupSpec spec;
+  spec.vms = {{HostId("h1"), VmUuid(1)}};
+  spec.repository = catalog::RepositoryId("main");
+  const auto submitted = engine_->Submit(
+      {.spec = spec,
+       .terms = {
+           .due_time = clock_.Now() + absl::Milliseconds(400), .retries_max = 1, .upload_bytes_per_second = 5000}});
+  ASSERT_TRUE(submitted.ok());
+  const JobId job = submitted->id;
+  EXPECT_TRUE(Waits(job, "NOT_DUE"));
+  clock_.Advance(absl::Milliseconds(400));  // less than a tick
+  const AssignmentKey key = Accept(session, job);
+  EXPECT_EQ(session->Sent(DaemonMessage::kAssignment)[0].assignment().backup().upload_bytes_per_second(), 5000);
+  SayResult(session, key, agent::v1::AssignmentResult::OUTCOME_FAILED, "VSS_WRITER_FAILED");
+  EXPECT_TRUE(Waits(job, "RETRY_LATER"));
+  for (int minute = 0; minute < 10; ++minute) {
+    clock_.Advance(absl::Seconds(15));
+    Beat(session);
+    clock_.Advance(absl::Seconds(15));
+    Beat(session);
+    clock_.Advance(absl::Seconds(15));
+    Beat(session);
+    clock_.Advance(absl::Seconds(15));
+    Beat(session);
+  }
+  ASSERT_TRUE(Sent(session, DaemonMessage::kAssignment, 2));
+  EXPECT_EQ(Accept(session, job).attempt, 2);
 }
 
 TEST_F(DispatcherTest, InventoryIsStoredAndAnErrorKeepsTheOneBefore) {

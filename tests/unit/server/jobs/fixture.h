@@ -75,12 +75,22 @@ class EngineTest : public ::testing::Test {
     catalog_ = *std::move(catalog);
     hub_ = std::make_unique<EventHub>(*catalog_, clock_);
     engine_ = std::make_unique<JobEngine>(*catalog_, clock_, random_);
+    engine_->SetLimits({.per_host_max = 0});
+    for (const char* host : {"h1", "h2"}) engine_->SetHost(HostId(host), "");
   }
 
   Job Submit(const JobSpec& spec) {
     absl::StatusOr<Job> job = engine_->Submit(spec);
     UMBRA_CHECK(job.ok());
     return *std::move(job);
+  }
+  // What the queue begins now.
+  std::vector<JobId> AssignAll(size_t count_max = 1000) {
+    const absl::StatusOr<std::vector<Job>> jobs = engine_->AssignNext(count_max);
+    EXPECT_TRUE(jobs.ok()) << jobs.status();
+    std::vector<JobId> ids;
+    for (const Job& job : *jobs) ids.push_back(job.id);
+    return ids;
   }
   Job Get(const JobId& id) {
     absl::StatusOr<Job> job = engine_->Get(id);

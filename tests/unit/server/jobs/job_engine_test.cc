@@ -5,22 +5,13 @@
 #include <atomic>
 #include <thread>
 
+#include "server/jobs/retry.h"
 #include "tests/unit/server/jobs/fixture.h"
 
 namespace umbra::jobs {
 namespace {
 
 using ::testing::ElementsAre;
-
-bool Online(const HostId&) {
-  return true;
-}
-
-std::vector<JobId> Ids(const std::vector<ActiveJob>& jobs) {
-  std::vector<JobId> ids;
-  for (const ActiveJob& job : jobs) ids.push_back(job.id);
-  return ids;
-}
 
 EventFacts Progress(int64_t done, int64_t total = 100) {
   return {.phase = catalog::JobPhase::kTransferring,
@@ -86,7 +77,7 @@ TEST_F(JobEngineTest, OfEqualRequestsAtOnceOneMakesAJob) {
 TEST_F(JobEngineTest, OldRequestIdsAreForgotten) {
   ASSERT_TRUE(engine_->Submit(Verify(), {"r1", "hash"}).ok());
   clock_.Advance(kRequestsKeptFor + absl::Seconds(1));
-  ASSERT_TRUE(engine_->PruneRequests().ok());
+  ASSERT_TRUE(engine_->Prune(absl::Hours(24 * 365)).ok());
   EXPECT_EQ(*engine_->FindRequest({"r1", "hash"}), std::nullopt);
 }
 
@@ -278,37 +269,338 @@ TEST_F(JobEngineTest, OnlyTheCurrentWorkerIsOne) {
 
 // ---- Queue ----
 
-TEST_F(JobEngineTest, RunnableJobsComeInOrderAndMachinesOnce) {
+TEST_F(JobEngineTest, JobsBeginInOrderAndMachinesOnce) {
   const Job a = Submit(Backup({"u1", "u2"}));
   const Job b = Submit(Backup({"u2", "u3"}));
   const Job c = Submit(RestoreInPlace("u3"));
   const Job d = Submit(Backup({"u4"}));
   const Job e = Submit(Verify());
-  // c waits behind b, although u3 is free: b came first.
-  EXPECT_THAT(Ids(*engine_->Runnable(Online)), ElementsAre(a.id, d.id, e.id));
+  EXPECT_EQ(Get(a.id).wait_reason, "");
+  EXPECT_EQ(Get(b.id).wait_reason, "VM_BUSY");
+  // c waits behind b, although u3 is free: b came first. e is the daemon's own.
+  EXPECT_THAT(AssignAll(), ElementsAre(a.id, d.id));
+  EXPECT_EQ(*engine_->NextOwn(catalog::JobKind::kVerify), e.id);
+  EXPECT_EQ(*engine_->NextOwn(catalog::JobKind::kPrune), std::nullopt);
   EXPECT_EQ(Get(b.id).wait_reason, "VM_BUSY");
   EXPECT_EQ(Get(c.id).wait_reason, "VM_BUSY");
-  Do(a.id, JobEvent::kAssign);
   const absl::Status busy = engine_->Apply(b.id, kCurrentAttempt, JobEvent::kAssign).status();
   EXPECT_EQ(busy.code(), absl::StatusCode::kAborted);
   EXPECT_EQ(base::ReasonOf(busy), "VM_BUSY");
   EXPECT_EQ(Get(b.id).state, JobState::kQueued);
+  EXPECT_THAT(AssignAll(), ElementsAre());
   Do(a.id, JobEvent::kAgentFailed);
-  EXPECT_THAT(Ids(*engine_->Runnable(Online)), ElementsAre(b.id, d.id, e.id));
-  EXPECT_EQ(Do(b.id, JobEvent::kAssign).job.wait_reason, "");
+  EXPECT_THAT(AssignAll(), ElementsAre(b.id));
+  EXPECT_EQ(Get(b.id).wait_reason, "");
+  EXPECT_EQ(Get(b.id).attempt, 1);
 }
 
 TEST_F(JobEngineTest, JobsOfOfflineHostsWait) {
+  engine_->SetHost(HostId("h1"), "HOST_OFFLINE");
   const Job a = Submit(Backup({"u1"}, "h1"));
   const Job b = Submit(Backup({"u1"}, "h2"));
-  const Job v = Submit(Verify());
-  const auto only_h2 = [](const HostId& host) { return host.value == "h2"; };
-  EXPECT_THAT(Ids(*engine_->Runnable(only_h2)), ElementsAre(b.id, v.id));
+  EXPECT_THAT(AssignAll(), ElementsAre(b.id));
   EXPECT_EQ(Get(a.id).wait_reason, "HOST_OFFLINE");
+  ASSERT_TRUE(engine_->Tick(absl::Minutes(1)).ok());
+  EXPECT_EQ(Events().back().type, "JOB_STATE_CHANGED");  // it may come back at once
+  clock_.Advance(absl::Minutes(1));
+  ASSERT_TRUE(engine_->Tick(absl::Minutes(1)).ok());
   EXPECT_EQ(Events().back().type, "JOB_WAITING");
+  EXPECT_EQ(Events().back().resource, "jobs/" + a.id.value);
   const size_t events = Events().size();
-  ASSERT_TRUE(engine_->Runnable(only_h2).ok());
+  clock_.Advance(absl::Minutes(1));
+  ASSERT_TRUE(engine_->Tick(absl::Minutes(1)).ok());
   EXPECT_EQ(Events().size(), events);  // said once
+  // What becomes due while its host is away for long already is told at once.
+  const Job late = Submit(Backup({"u2"}, "h1"));
+  ASSERT_TRUE(engine_->Tick(absl::Minutes(1)).ok());
+  EXPECT_EQ(Events().back().resource, "jobs/" + late.id.value);
+  engine_->SetHost(HostId("h1"), "");
+  EXPECT_EQ(Get(a.id).wait_reason, "");
+  EXPECT_THAT(AssignAll(), ElementsAre(a.id, late.id));  // it catches up
+}
+
+TEST_F(JobEngineTest, ADrainedHostGetsNothingNewAlsoAfterARestart) {
+  ASSERT_TRUE(catalog_
+                  ->Write([](catalog::Stores& s) -> absl::Status {
+                    catalog::Host host{.id = HostId("h1"), .certificate_fingerprint = "f"};
+                    RETURN_IF_ERROR(s.hosts.Insert(host));
+                    host.drained = true;
+                    return s.hosts.Update(host);
+                  })
+                  .ok());
+  Restart();
+  const Job running = Submit(Backup({"u0"}, "h2"));
+  const Job a = Submit(Backup({"u1"}));
+  EXPECT_THAT(AssignAll(), ElementsAre(running.id));
+  EXPECT_EQ(Get(a.id).wait_reason, "HOST_DRAINED");
+  engine_->SetDrained(HostId("h2"), true);
+  EXPECT_EQ(Do(running.id, JobEvent::kAccept).job.state, JobState::kRunning);  // what it works on goes on
+  int woken = 0;
+  Subscription s = engine_->SubscribeStates([&] { ++woken; });
+  engine_->SetDrained(HostId("h1"), false);
+  EXPECT_EQ(woken, 1);
+  EXPECT_THAT(AssignAll(), ElementsAre(a.id));
+}
+
+TEST_F(JobEngineTest, ManyChangesAreOneTransactionAndEachHasItsAnswer) {
+  const Job a = Submit(Backup({"u1"}));
+  const Job b = Submit(Backup({"u2"}));
+  const auto applied = engine_->ApplyAll({{a.id, kCurrentAttempt, JobEvent::kAssign},
+                                          {a.id, 1, JobEvent::kAccept},
+                                          {a.id, 1, JobEvent::kProgress, Progress(5)},
+                                          {b.id, kCurrentAttempt, JobEvent::kRepoCommitted},
+                                          {JobId("none"), kCurrentAttempt, JobEvent::kAssign},
+                                          {a.id, 0, JobEvent::kAgentDone},
+                                          {a.id, 1, JobEvent::kAgentFailed, {.error = {"IO_ERROR", "disk"}}}});
+  ASSERT_TRUE(applied.ok());
+  EXPECT_EQ(applied->at(0)->job.state, JobState::kDispatching);
+  EXPECT_EQ(applied->at(1)->job.state, JobState::kRunning);
+  EXPECT_TRUE(applied->at(2)->changed);
+  EXPECT_FALSE(applied->at(3).ok());
+  EXPECT_EQ(base::ReasonOf(applied->at(4).status()), "JOB_NOT_FOUND");
+  EXPECT_FALSE(applied->at(5)->changed);
+  EXPECT_EQ(applied->at(6)->job.state, JobState::kFailed);
+  EXPECT_EQ(applied->at(6)->job.progress.done_bytes, 5);
+  EXPECT_EQ(Get(a.id).error.reason, "IO_ERROR");
+  EXPECT_EQ(Get(b.id).state, JobState::kQueued);
+  EXPECT_THAT(AssignAll(), ElementsAre(b.id));
+}
+
+// What the daemon does for each job of a night, without the wire; the rate is printed for people.
+TEST_F(JobEngineTest, ManyJobsGoThroughInBatchesAndNoneIsLostOrDoubled) {
+  constexpr int kJobs = 1000;
+  base::SystemClock real;
+  const absl::Duration start = real.Monotonic();
+  std::vector<Submission> wanted;
+  for (int i = 0; i < kJobs; ++i) {
+    const std::string host = fmt::format("host{}", i % 40);
+    engine_->SetHost(HostId(host), "");
+    wanted.push_back(
+        {.spec = Backup({fmt::format("u{}", i / 40)}, host), .terms = {.policy = catalog::PolicyId("nightly")}});
+  }
+  ASSERT_TRUE(engine_->SubmitAll(wanted).ok());
+  size_t ended = 0;
+  while (true) {
+    const auto jobs = engine_->AssignNext(128);
+    ASSERT_TRUE(jobs.ok());
+    if (jobs->empty()) break;
+    std::vector<Change> accepted, committed, done;
+    for (const Job& job : *jobs) {
+      accepted.push_back({job.id, job.attempt, JobEvent::kAccept});
+      committed.push_back({job.id, job.attempt, JobEvent::kRepoCommitted, {.recovery_points = PointsOf(job)}});
+      done.push_back({job.id, job.attempt, JobEvent::kAgentDone});
+    }
+    for (const std::vector<Change>& changes : {accepted, committed, done}) {
+      const auto applied = engine_->ApplyAll(changes);
+      ASSERT_TRUE(applied.ok());
+      for (const auto& one : *applied) ASSERT_TRUE(one.ok() && one->changed);
+    }
+    ended += jobs->size();
+  }
+  EXPECT_EQ(ended, size_t{kJobs});
+  EXPECT_EQ(PointsInCatalog().size(), size_t{kJobs});
+  EXPECT_TRUE(engine_->Active()->empty());
+  fmt::print("{} jobs in {}: {:.0f} a second\n", kJobs, absl::FormatDuration(real.Monotonic() - start),
+             kJobs / absl::ToDoubleSeconds(real.Monotonic() - start));
+}
+
+// ---- Rows and events ----
+
+// A commit that fails leaves neither, and the numbers go on without a gap.
+TEST_F(JobEngineTest, RowAndEventComeTogetherOrNotAtAll) {
+  const Job a = Submit(Backup({"u1"}));
+  const size_t events = Events().size();
+  const auto fail = [](catalog::Stores& s, const Job& job) -> absl::Status {
+    Job changed = job;
+    changed.wait_reason = "X";
+    RETURN_IF_ERROR(s.jobs.Update(changed));
+    RETURN_IF_ERROR(s.events.Append({.type = "X"}).status());
+    return absl::AbortedError("the transaction is given up");
+  };
+  EXPECT_FALSE(catalog_->Write([&](catalog::Stores& s) { return fail(s, a); }).ok());
+  EXPECT_EQ(Events().size(), events);
+  // Of two changes the second can't be written: the first isn't either.
+  Do(a.id, JobEvent::kAssign);
+  const Job b = Submit(Backup({"u2"}));
+  const size_t before = Events().size();
+  std::vector<RecoveryPoint> broken = PointsOf(a);
+  broken[0].mechanism = static_cast<catalog::BackupMechanism>(99);  // the schema refuses it
+  EXPECT_FALSE(engine_
+                   ->ApplyAll({{b.id, kCurrentAttempt, JobEvent::kAssign},
+                               {a.id, 1, JobEvent::kRepoCommitted, {.recovery_points = broken}}})
+                   .ok());
+  EXPECT_EQ(Events().size(), before);
+  EXPECT_EQ(Get(a.id).state, JobState::kDispatching);
+  EXPECT_EQ(Get(b.id).state, JobState::kQueued);
+  EXPECT_TRUE(PointsInCatalog().empty());
+  EXPECT_THAT(AssignAll(), ElementsAre(b.id));
+  int64_t last = 0;
+  for (const catalog::Event& event : Events()) EXPECT_EQ(event.sequence, ++last);
+}
+
+// ---- Further attempts ----
+
+class RetryTest : public EngineTest {
+ protected:
+  Job SubmitWithRetries(const catalog::JobTerms& terms) {
+    auto job = engine_->Submit({.spec = Backup({"u1"}), .terms = terms});
+    UMBRA_CHECK(job.ok());
+    return *std::move(job);
+  }
+  Job Run(const JobId& id) {
+    EXPECT_THAT(AssignAll(), ElementsAre(id));
+    return Do(id, JobEvent::kAccept).job;
+  }
+  Job Fail(const JobId& id, const std::string& reason) {
+    return Do(id, JobEvent::kAgentFailed, {.error = {reason, "because"}}).job;
+  }
+};
+
+TEST_F(RetryTest, APassingFailureIsFollowedByFencedAttemptsUntilNoneIsLeft) {
+  const JobId id = SubmitWithRetries({.retries_max = 2, .retry_backoff = absl::Minutes(10)}).id;
+  for (int attempt = 1; attempt <= 2; ++attempt) {
+    EXPECT_EQ(Run(id).attempt, attempt);
+    Do(id, JobEvent::kProgress, Progress(5));
+    Job job = Fail(id, "VSS_WRITER_FAILED");
+    EXPECT_EQ(job.state, JobState::kQueued);
+    EXPECT_EQ(job.attempt, attempt);
+    EXPECT_EQ(job.failed_attempts, attempt);
+    EXPECT_EQ(job.last_attempt_error.reason, "VSS_WRITER_FAILED");
+    EXPECT_EQ(job.next_attempt_time, clock_.Now() + absl::Minutes(10));
+    EXPECT_TRUE(job.error.reason.empty());
+    EXPECT_EQ(job.progress, catalog::JobProgress{});
+    EXPECT_EQ(Get(id).wait_reason, "RETRY_LATER");
+    EXPECT_EQ(Events().back().severity, catalog::Severity::kWarning);
+    EXPECT_NE(Events().back().message.find("VSS_WRITER_FAILED"), std::string::npos);
+    EXPECT_EQ(engine_->NextTime(), job.next_attempt_time);
+    // The old attempt has nothing more to say.
+    for (JobEvent late : {JobEvent::kAccept, JobEvent::kProgress, JobEvent::kAgentDone, JobEvent::kAgentFailed,
+                          JobEvent::kAgentLost, JobEvent::kAttemptFailed}) {
+      EXPECT_FALSE(engine_->Apply(id, attempt, late, Progress(9))->changed);
+    }
+    EXPECT_FALSE(engine_->Apply(id, attempt, JobEvent::kRepoCommitted, {.recovery_points = PointsOf(job)}).ok());
+    EXPECT_EQ(base::ReasonOf(engine_->CheckWorker(id, attempt, HostId("h1")).status()), "SESSION_NOT_FOUND");
+    EXPECT_THAT(AssignAll(), ElementsAre());
+    clock_.Advance(absl::Minutes(10) - absl::Seconds(1));
+    EXPECT_THAT(AssignAll(), ElementsAre());
+    clock_.Advance(absl::Seconds(1));
+  }
+  EXPECT_EQ(Run(id).attempt, 3);
+  EXPECT_FALSE(engine_->Apply(id, 2, JobEvent::kAgentDone)->changed);
+  const Job job = Fail(id, "VSS_TIMEOUT");
+  EXPECT_EQ(job.state, JobState::kFailed);
+  EXPECT_EQ(job.error.reason, "VSS_TIMEOUT");
+  EXPECT_EQ(job.failed_attempts, 2);
+  EXPECT_FALSE(job.next_attempt_time.has_value());
+}
+
+TEST_F(RetryTest, WhatNeedsAPersonFailsAtOnce) {
+  for (const char* reason : {"GUEST_AGENT_NOT_CONFIGURED", "CHUNK_DAMAGED", "VM_NOT_FOUND", "INTERNAL", ""}) {
+    const JobId id = SubmitWithRetries({.retries_max = 3}).id;
+    Run(id);
+    EXPECT_EQ(Fail(id, reason).state, JobState::kFailed) << reason;
+  }
+}
+
+TEST_F(RetryTest, WithoutRetriesEverythingFailsAtOnce) {
+  const JobId id = Submit(Backup({"u1"})).id;
+  Run(id);
+  EXPECT_EQ(Fail(id, "VSS_WRITER_FAILED").state, JobState::kFailed);
+}
+
+TEST_F(RetryTest, AnInterruptionIsRepeatedSoon) {
+  for (JobEvent event :
+       {JobEvent::kLeaseExpired, JobEvent::kAgentLost, JobEvent::kServerRestarted, JobEvent::kAgentCancelled}) {
+    const JobId id = SubmitWithRetries({.retries_max = 1, .retry_backoff = absl::Hours(1)}).id;
+    Run(id);
+    const Job job = Do(id, event).job;
+    EXPECT_EQ(job.state, JobState::kQueued) << NameOf(event);
+    EXPECT_EQ(job.next_attempt_time, clock_.Now() + kInterruptedWait);
+    clock_.Advance(kInterruptedWait);
+    Run(id);
+    EXPECT_EQ(Do(id, event).job.state, JobState::kFailed);
+  }
+}
+
+TEST_F(RetryTest, NoAttemptIsMadeAfterTheWindow) {
+  const JobId id =
+      SubmitWithRetries(
+          {.not_after = clock_.Now() + absl::Minutes(15), .retries_max = 9, .retry_backoff = absl::Minutes(10)})
+          .id;
+  Run(id);
+  EXPECT_EQ(Fail(id, "IO_ERROR").state, JobState::kQueued);
+  clock_.Advance(absl::Minutes(10));
+  Run(id);
+  EXPECT_EQ(Fail(id, "IO_ERROR").state, JobState::kFailed);
+  EXPECT_EQ(Get(id).error.reason, "IO_ERROR");
+}
+
+TEST_F(RetryTest, ACancelledJobIsNotTriedAgain) {
+  const JobId id = SubmitWithRetries({.retries_max = 3}).id;
+  Run(id);
+  ASSERT_TRUE(engine_->Cancel(id).ok());
+  EXPECT_EQ(Do(id, JobEvent::kLeaseExpired).job.state, JobState::kCancelled);
+  const JobId waiting = SubmitWithRetries({.retries_max = 3}).id;
+  Run(waiting);
+  EXPECT_EQ(Fail(waiting, "IO_ERROR").state, JobState::kQueued);
+  EXPECT_EQ(engine_->Cancel(waiting)->state, JobState::kCancelled);
+}
+
+TEST_F(RetryTest, AMachineIsFreeBetweenTheAttempts) {
+  const JobId id = SubmitWithRetries({.retries_max = 3}).id;
+  Run(id);
+  Fail(id, "IO_ERROR");
+  const Job other = Submit(Backup({"u1"}));
+  EXPECT_THAT(AssignAll(), ElementsAre(other.id));
+  clock_.Advance(catalog::kRetryBackoffDefault);
+  EXPECT_THAT(AssignAll(), ElementsAre());
+  EXPECT_EQ(Get(id).wait_reason, "VM_BUSY");
+}
+
+// ---- Times ----
+
+TEST_F(JobEngineTest, AJobWaitsUntilItIsDueAndAfterItsWindowItHasFailed) {
+  const absl::Time t = clock_.Now();
+  const auto submit = [&](const char* vm, absl::Duration due, absl::Duration end) {
+    return engine_->Submit({.spec = Backup({vm}, "h3"), .terms = {.due_time = t + due, .not_after = t + end}})->id;
+  };
+  const JobId in_time = submit("u1", absl::Hours(1), absl::Hours(3));
+  const JobId too_late = submit("u2", absl::Hours(1), absl::Hours(2));
+  EXPECT_EQ(Get(in_time).wait_reason, "NOT_DUE");
+  EXPECT_EQ(engine_->NextTime(), t + absl::Hours(1));
+  clock_.Advance(absl::Hours(1));
+  EXPECT_THAT(AssignAll(), ElementsAre());
+  EXPECT_EQ(Get(in_time).wait_reason, "HOST_OFFLINE");
+  ASSERT_TRUE(engine_->Tick(absl::ZeroDuration()).ok());
+  EXPECT_EQ(Events().back().type, "JOB_WAITING");
+  clock_.Advance(absl::Hours(1));
+  ASSERT_TRUE(engine_->Tick(absl::Hours(9)).ok());
+  const Job missed = Get(too_late);
+  EXPECT_EQ(missed.state, JobState::kFailed);
+  EXPECT_EQ(missed.error.reason, "BACKUP_WINDOW_MISSED");
+  EXPECT_NE(missed.error.message.find("HOST_OFFLINE"), std::string::npos);
+  engine_->SetHost(HostId("h3"), "");
+  EXPECT_THAT(AssignAll(), ElementsAre(in_time));  // and it may end after the window
+  clock_.Advance(absl::Hours(5));
+  ASSERT_TRUE(engine_->Tick(absl::Hours(9)).ok());
+  EXPECT_EQ(Get(in_time).state, JobState::kDispatching);
+}
+
+TEST_F(JobEngineTest, WatchersHearWhenAJobWaitsForSomethingElse) {
+  engine_->SetHost(HostId("h1"), "HOST_OFFLINE");
+  const Job job = Submit(Backup({"u1"}));
+  std::vector<std::string> seen;
+  int64_t revision = Get(job.id).revision;
+  Subscription s = engine_->Subscribe(job.id, [&] {
+    const Job now = Get(job.id);
+    EXPECT_GT(now.revision, std::exchange(revision, now.revision));
+    seen.push_back(now.wait_reason);
+  });
+  ASSERT_TRUE(engine_->Tick(absl::Hours(1)).ok());
+  engine_->SetHost(HostId("h1"), "AGENT_TOO_OLD");
+  ASSERT_TRUE(engine_->Tick(absl::Hours(1)).ok());
+  ASSERT_TRUE(engine_->Tick(absl::Hours(1)).ok());
+  EXPECT_THAT(seen, ElementsAre("AGENT_TOO_OLD"));
 }
 
 TEST_F(JobEngineTest, TheQueueIsBounded) {
@@ -471,7 +763,8 @@ TEST_F(JobEngineTest, WatchersHearOfEveryChangeOfTheirJob) {
     seen.push_back(fmt::format("{}:{}", catalog::NameOf(now.state), now.progress.done_bytes));
   });
   Submit(Verify());
-  ASSERT_TRUE(engine_->SetWaitReason(job.id, "HOST_OFFLINE").ok());
+  engine_->SetHost(HostId("h1"), "HOST_OFFLINE");
+  ASSERT_TRUE(engine_->Tick(absl::ZeroDuration()).ok());
   Do(job.id, JobEvent::kAssign);
   Do(job.id, JobEvent::kAccept);
   Do(job.id, JobEvent::kAccept);  // a repetition is no change
@@ -523,7 +816,7 @@ TEST_F(JobEngineTest, ManyThreads) {
       EXPECT_GE(job.progress.done_bytes, last);
       last = job.progress.done_bytes;
       EXPECT_TRUE(engine_->List({.active_only = true}, {}).ok());
-      EXPECT_TRUE(engine_->Runnable(Online).ok());
+      EXPECT_TRUE(engine_->AssignNext(1).ok());
     }
   });
   {

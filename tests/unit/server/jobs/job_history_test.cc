@@ -16,6 +16,7 @@ namespace {
 struct Model {
   JobState state = JobState::kQueued;
   int32_t attempt = 0;
+  int32_t failed_attempts = 0;
   int64_t done_bytes = 0;
   bool in_repository = false;
 };
@@ -33,18 +34,27 @@ class JobHistoryTest : public EngineTest {
   void SubmitOne() {
     std::vector<std::string> vms = {fmt::format("u{}", Pick(3))};
     if (Pick(3) == 0) vms = {"u1", "u2"};
-    const Job job = Submit(Pick(3) == 0 ? JobSpec(RestoreInPlace(vms[0])) : JobSpec(Backup(vms)));
+    catalog::JobTerms terms{.policy = catalog::PolicyId(Pick(2) == 0 ? "p" : ""),
+                            .priority = static_cast<int32_t>(Pick(3)) - 1,
+                            .retries_max = static_cast<int32_t>(Pick(3))};
+    if (Pick(4) == 0) terms.due_time = clock_.Now() + absl::Minutes(Pick(30));
+    if (Pick(4) == 0) terms.not_after = clock_.Now() + absl::Hours(1);
+    const JobSpec spec = Pick(3) == 0 ? JobSpec(RestoreInPlace(vms[0])) : JobSpec(Backup(vms));
+    const auto submitted = engine_->Submit({.spec = spec, .terms = terms});
+    ASSERT_TRUE(submitted.ok());
+    const Job& job = *submitted;
     model_[job.id] = {};
     ids_.push_back(job.id);
   }
 
   void AssignAll() {
-    const auto runnable = engine_->Runnable([&](const HostId&) { return Pick(4) != 0; });
-    ASSERT_TRUE(runnable.ok());
-    for (const ActiveJob& job : *runnable) {
-      EXPECT_EQ(Do(job.id, JobEvent::kAssign).job.attempt, model_[job.id].attempt + 1);
-      ++model_[job.id].attempt;
-      model_[job.id].done_bytes = 0;
+    engine_->SetHost(HostId("h1"), Pick(4) == 0 ? "HOST_OFFLINE" : "");
+    clock_.Advance(absl::Minutes(Pick(5)));
+    EXPECT_TRUE(engine_->Tick(absl::Minutes(1)).ok());
+    for (const JobId& id : EngineTest::AssignAll(1 + Pick(3))) {
+      EXPECT_EQ(Get(id).attempt, model_[id].attempt + 1);
+      ++model_[id].attempt;
+      model_[id].done_bytes = 0;
     }
   }
 
@@ -59,6 +69,7 @@ class JobHistoryTest : public EngineTest {
     const Job before = Get(id);
     const int32_t attempt = before.attempt - (old ? 1 : 0);  // -1 is no attempt either
     EventFacts facts;
+    if (Pick(2) == 0) facts.error = {"IO_ERROR", "passes"};
     if (event == JobEvent::kProgress)
       facts.progress = catalog::JobProgress{.done_bytes = static_cast<int64_t>(Pick(100))};
     const auto applied = engine_->Apply(id, attempt, event, facts);
@@ -101,7 +112,11 @@ class JobHistoryTest : public EngineTest {
     const Job job = Get(id);
     EXPECT_TRUE(!catalog::IsTerminal(model.state) || job.state == model.state);  // the end is the end
     EXPECT_EQ(job.attempt, model.attempt);
-    EXPECT_TRUE(job.state == JobState::kQueued || job.progress.done_bytes >= model.done_bytes);
+    EXPECT_LE(job.failed_attempts, job.terms.retries_max);
+    EXPECT_LT(job.failed_attempts, job.attempt + 1);
+    EXPECT_TRUE(!job.next_attempt_time || job.state == JobState::kQueued);
+    const bool again = job.state == JobState::kQueued || job.failed_attempts != model.failed_attempts;
+    EXPECT_TRUE(again || job.progress.done_bytes >= model.done_bytes);
     EXPECT_GE(job.progress.total_bytes, job.progress.done_bytes);
     EXPECT_EQ(job.end_time.has_value(), catalog::IsTerminal(job.state));
     EXPECT_EQ(!job.error.reason.empty(), job.state == JobState::kFailed);
@@ -114,6 +129,7 @@ class JobHistoryTest : public EngineTest {
     }
     model.state = job.state;
     model.done_bytes = job.progress.done_bytes;
+    model.failed_attempts = job.failed_attempts;
   }
 
   void CheckAll() {

@@ -51,7 +51,22 @@ TEST_F(JobRecoveryTest, RunningJobsOfAllKindsFail) {
     EXPECT_EQ(Get(job.id).error.reason, "DAEMON_RESTARTED");
     EXPECT_EQ(base::ReasonOf(engine_->CheckWorker(job.id, 1, catalog::HostOf(job.spec)).status()), "SESSION_NOT_FOUND");
   }
-  EXPECT_TRUE(engine_->Runnable([](const HostId&) { return true; }).ok());
+  EXPECT_TRUE(AssignAll().empty());
+}
+
+TEST_F(JobRecoveryTest, ARunningJobWithAttemptsLeftIsQueuedForTheNextOne) {
+  const auto submitted = engine_->Submit({.spec = Backup({"u1"}), .terms = {.retries_max = 1}});
+  ASSERT_TRUE(submitted.ok());
+  const JobId id = submitted->id;
+  Do(id, JobEvent::kAssign);
+  Do(id, JobEvent::kAccept);
+  EXPECT_EQ(Recover()->requeued, 1);
+  EXPECT_EQ(Get(id).state, JobState::kQueued);
+  EXPECT_EQ(Get(id).last_attempt_error.reason, "DAEMON_RESTARTED");
+  EXPECT_FALSE(engine_->Apply(id, 1, JobEvent::kAgentDone)->changed);
+  clock_.Advance(absl::Minutes(1));
+  EXPECT_EQ(AssignAll(), std::vector<JobId>{id});
+  EXPECT_EQ(Get(id).attempt, 2);
 }
 
 TEST_F(JobRecoveryTest, CancellingBecomesCancelled) {

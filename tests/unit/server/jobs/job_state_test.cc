@@ -21,6 +21,7 @@ Transition Expected(S state, E event) {
   if (event == E::kSubmit) return state == S::kNone ? Move(S::kQueued) : kNo;
   if (state == S::kNone) return kNo;
   if (event == E::kAssign) return state == S::kQueued ? Move(S::kDispatching) : kNo;
+  if (event == E::kWindowMissed) return state == S::kQueued ? Move(S::kFailed) : kLate;
   if (catalog::IsTerminal(state)) {
     if (event == E::kCancelRequested) return kNo;
     return event == E::kRepoCommitted && state != S::kSucceeded ? kNo : kLate;
@@ -55,6 +56,9 @@ Transition Expected(S state, E event) {
     case E::kServerRestarted:
       if (stopping) return Move(S::kCancelled);
       return Move(state == S::kDispatching ? S::kQueued : S::kFailed);
+    case E::kAttemptFailed:
+      if (safe) return Move(S::kSucceeded);
+      return Move(stopping ? S::kCancelled : S::kQueued);
     default:
       return kNo;
   }
@@ -83,6 +87,19 @@ TEST(JobStateTest, EveryStateThatHoldsMachinesEndsWithoutItsWorker) {
       const Transition t = Lookup(static_cast<S>(s), event);
       EXPECT_EQ(t.verdict, Verdict::kMove);
       EXPECT_FALSE(HoldsVms(t.next));
+    }
+  }
+}
+
+// Another attempt is made only of an attempt that failed, and never while somebody wants the job to stop.
+TEST(JobStateTest, OnlyUnfinishedWorkIsQueuedAgain) {
+  for (int s = 0; s < kJobStateCount; ++s) {
+    for (int e = 0; e < kJobEventCount; ++e) {
+      const Transition t = Lookup(static_cast<S>(s), static_cast<E>(e));
+      if (t.verdict != Verdict::kMove || t.next != S::kQueued || static_cast<S>(s) == S::kNone) continue;
+      EXPECT_TRUE(static_cast<S>(s) == S::kDispatching ||
+                  (static_cast<S>(s) == S::kRunning && static_cast<E>(e) == E::kAttemptFailed))
+          << s << " " << e;
     }
   }
 }
