@@ -1,6 +1,7 @@
 #include "server/jobs/job_engine.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
@@ -393,14 +394,55 @@ absl::StatusOr<Applied> JobEngine::Apply(const JobId& id, Attempt attempt, JobEv
 }
 
 absl::StatusOr<std::vector<absl::StatusOr<Applied>>> JobEngine::ApplyAll(const std::vector<Change>& changes) {
-  absl::StatusOr<std::vector<absl::StatusOr<Applied>>> applied;
+  Waiting mine{.changes = changes, .answers = absl::UnknownError("not served")};
+  {
+    absl::MutexLock lock(&waiting_mu_);
+    waiting_.push_back(&mine);
+  }
   {
     absl::MutexLock lock(&change_mu_);
-    RETURN_IF_ERROR(LoadLocked());
-    applied = Write(changes);
+    while (!mine.done) ServeWaiting();
   }
-  if (applied.ok()) AnnounceAll(*applied, changes);
-  return applied;
+  if (mine.answers.ok()) AnnounceAll(*mine.answers, changes);
+  return std::move(mine.answers);
+}
+
+std::vector<JobEngine::Waiting*> JobEngine::TakeWaiting() {
+  std::vector<Waiting*> taken;
+  size_t count = 0;
+  absl::MutexLock lock(&waiting_mu_);
+  while (!waiting_.empty() && count < kBatchMax) {
+    taken.push_back(waiting_.front());
+    count += waiting_.front()->changes.size();
+    waiting_.pop_front();
+  }
+  return taken;
+}
+
+void JobEngine::ServeWaiting() {
+  const std::vector<Waiting*> taken = TakeWaiting();
+  const absl::Status loaded = LoadLocked();
+  std::vector<const Change*> all;
+  for (const Waiting* one : taken) {
+    for (const Change& change : one->changes) all.push_back(&change);
+  }
+  Answers together = loaded.ok() ? Write(all) : Answers(loaded);
+  size_t next = 0;
+  for (Waiting* one : taken) {
+    one->done = true;
+    if (together.ok()) {
+      const auto begin = std::make_move_iterator(together->begin() + static_cast<ptrdiff_t>(next));
+      next += one->changes.size();
+      one->answers.emplace(begin, begin + static_cast<ptrdiff_t>(one->changes.size()));
+    } else if (!loaded.ok() || taken.size() == 1) {
+      one->answers = together.status();
+    } else {
+      // One of them can't be written: only its caller shall hear of it.
+      std::vector<const Change*> alone;
+      for (const Change& change : one->changes) alone.push_back(&change);
+      one->answers = Write(alone);
+    }
+  }
 }
 
 void JobEngine::AnnounceAll(const std::vector<absl::StatusOr<Applied>>& applied, const std::vector<Change>& changes) {
@@ -423,32 +465,32 @@ absl::StatusOr<Job> JobEngine::Cancel(const JobId& id) {
   return std::move(applied.job);
 }
 
-absl::StatusOr<std::vector<absl::StatusOr<Applied>>> JobEngine::Write(const std::vector<Change>& changes) {
+JobEngine::Answers JobEngine::Write(const std::vector<const Change*>& changes) {
   std::vector<absl::StatusOr<Applied>> applied(changes.size(), absl::UnknownError("not applied"));
   std::vector<size_t> to_write;
   for (size_t i = 0; i < changes.size(); ++i) {
-    UMBRA_CHECK(changes[i].event != JobEvent::kSubmit);
-    if (changes[i].event == JobEvent::kProgress && TakeProgress(changes[i])) {
-      applied[i] = Applied{{.id = changes[i].id}, true};
+    UMBRA_CHECK(changes[i]->event != JobEvent::kSubmit);
+    if (changes[i]->event == JobEvent::kProgress && TakeProgress(*changes[i])) {
+      applied[i] = Applied{{.id = changes[i]->id}, true};
     } else {
       to_write.push_back(i);
     }
   }
   if (to_write.empty()) return applied;
   for (size_t i : to_write) {
-    const JobEvent event = changes[i].event;
+    const JobEvent event = changes[i]->event;
     base::CrashPoint(fmt::format("jobs.{}.before", NameOf(event)));
   }
   RETURN_IF_ERROR(catalog_.Write([&](Stores& stores) -> absl::Status {
     for (size_t i : to_write) {
       bool wrote = false;
-      applied[i] = ChangeRow(stores, changes[i], wrote);
+      applied[i] = ChangeRow(stores, *changes[i], wrote);
       if (!applied[i].ok() && wrote) return applied[i].status();
     }
     return absl::OkStatus();
   }));
   for (size_t i : to_write) {
-    const JobEvent event = changes[i].event;
+    const JobEvent event = changes[i]->event;
     base::CrashPoint(fmt::format("jobs.{}.after", NameOf(event)));
   }
   for (size_t i : to_write) {
@@ -662,7 +704,9 @@ absl::StatusOr<std::vector<Job>> JobEngine::AssignNext(size_t count_max) {
     const std::vector<ActiveJob> taken = TakeNext(count_max);
     for (const ActiveJob& job : taken) changes.push_back({job.id, kCurrentAttempt, JobEvent::kAssign});
     if (changes.empty()) return std::vector<Job>();
-    applied = Write(changes);
+    std::vector<const Change*> pointers;
+    for (const Change& change : changes) pointers.push_back(&change);
+    applied = Write(pointers);
     absl::MutexLock lock(&mu_);
     for (size_t i = 0; i < taken.size(); ++i) {
       if (!applied.ok() || !applied->at(i).ok()) queue_.Put(taken[i], clock_.Now());

@@ -9,6 +9,7 @@
 #define UMBRA_SERVER_JOBS_JOB_ENGINE_H_
 
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string>
 #include <vector>
@@ -223,9 +224,20 @@ class JobEngine {
   // Reads the queue from the catalog, once.
   absl::Status Load() ABSL_LOCKS_EXCLUDED(change_mu_, mu_);
   absl::Status LoadLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_mu_) ABSL_LOCKS_EXCLUDED(mu_);
+  using Answers = absl::StatusOr<std::vector<absl::StatusOr<Applied>>>;
+  // A call of ApplyAll that waits for its turn.
+  struct Waiting {
+    const std::vector<Change>& changes;
+    Answers answers;
+    bool done = false;  // guarded by change_mu_
+  };
+
+  // Writes what all waiting calls want, as far as that is a reasonable amount, in one transaction.
+  void ServeWaiting() ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_mu_) ABSL_LOCKS_EXCLUDED(mu_, waiting_mu_);
+  std::vector<Waiting*> TakeWaiting() ABSL_LOCKS_EXCLUDED(waiting_mu_);
   // ApplyAll, but for the announcement: that happens with no lock held.
-  absl::StatusOr<std::vector<absl::StatusOr<Applied>>> Write(const std::vector<Change>& changes)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_mu_) ABSL_LOCKS_EXCLUDED(mu_);
+  Answers Write(const std::vector<const Change*>& changes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(change_mu_)
+      ABSL_LOCKS_EXCLUDED(mu_);
   // `wrote` is set when something was written; an error without is the answer to the change.
   absl::StatusOr<Applied> ChangeRow(catalog::Stores& stores, const Change& change, bool& wrote) const
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -266,6 +278,9 @@ class JobEngine {
   JobQueue queue_ ABSL_GUARDED_BY(mu_);  // every job that has not ended, as of the last commit
   mutable absl::flat_hash_map<JobId, ToldWait> told_waits_ ABSL_GUARDED_BY(mu_);
   bool loaded_ ABSL_GUARDED_BY(change_mu_) = false;
+  // Who waits for change_mu_ to have something written: whoever gets it next writes for all of them. Taken last.
+  absl::Mutex waiting_mu_;
+  std::deque<Waiting*> waiting_ ABSL_GUARDED_BY(waiting_mu_);
   int64_t changes_ ABSL_GUARDED_BY(mu_) = 0;  // counts every change, for WaitForChange
 };
 

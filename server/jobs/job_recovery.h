@@ -4,7 +4,8 @@
 //   DISPATCHING                         QUEUED again; the next Assign starts a new attempt.
 //   any later state of a backup, when the repository holds its recovery points (the daemon died between the
 //   repository's commit and the catalog's, or later): the points are entered and the job SUCCEEDED, with the warning
-//   DAEMON_RESTARTED. RUNNING                             FAILED / DAEMON_RESTARTED: its data session is lost.
+//   DAEMON_RESTARTED. RUNNING                             FAILED / DAEMON_RESTARTED: its data session is lost; or
+//   QUEUED for another attempt, when it may have one.
 //   COMMITTING                          FAILED / RECOVERY_POINT_NOT_FOUND when the repository lost the points; their
 //   rows go. CANCELLING                          CANCELLED.
 // Agents that still work on such a job list it in their Hello and are told to cancel (server/dispatch).

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <thread>
 
+#include "absl/time/clock.h"
 #include "server/jobs/retry.h"
 #include "tests/unit/server/jobs/fixture.h"
 
@@ -402,6 +403,49 @@ TEST_F(JobEngineTest, ManyJobsGoThroughInBatchesAndNoneIsLostOrDoubled) {
   EXPECT_TRUE(engine_->Active()->empty());
   fmt::print("{} jobs in {}: {:.0f} a second\n", kJobs, absl::FormatDuration(real.Monotonic() - start),
              kJobs / absl::ToDoubleSeconds(real.Monotonic() - start));
+}
+
+// Calls that wait for each other are written together; one that can't be written spoils nothing but itself.
+TEST_F(JobEngineTest, CallsThatWaitAreWrittenTogetherAndFailAlone) {
+  constexpr int kJobs = 8;
+  std::vector<Job> jobs;
+  for (int i = 0; i < kJobs; ++i) jobs.push_back(Running(Backup({fmt::format("u{}", i)})));
+  std::atomic<int> commits = 0;
+  std::vector<absl::Status> answers(kJobs, absl::UnknownError(""));
+  catalog_->SetEventListener([&](int64_t) { ++commits; });
+  {
+    absl::Mutex mu;
+    bool go = false;
+    std::vector<std::jthread> threads;
+    // The catalog is busy until all of them wait.
+    threads.emplace_back([&] {
+      EXPECT_TRUE(catalog_
+                      ->Write([&](catalog::Stores&) -> absl::Status {
+                        absl::MutexLock lock(&mu);
+                        mu.Await(absl::Condition(&go));
+                        return absl::OkStatus();
+                      })
+                      .ok());
+    });
+    absl::SleepFor(absl::Milliseconds(20));
+    for (int i = 0; i < kJobs; ++i) {
+      threads.emplace_back([&, i] {
+        std::vector<RecoveryPoint> points = PointsOf(jobs[i]);
+        if (i == 5) points[0].mechanism = static_cast<catalog::BackupMechanism>(99);  // the schema refuses it
+        answers[i] = engine_->Apply(jobs[i].id, 1, JobEvent::kRepoCommitted, {.recovery_points = points}).status();
+      });
+    }
+    absl::SleepFor(absl::Milliseconds(100));
+    absl::MutexLock lock(&mu);
+    go = true;
+  }
+  catalog_->SetEventListener(nullptr);
+  for (int i = 0; i < kJobs; ++i) EXPECT_EQ(answers[i].ok(), i != 5) << i << answers[i];
+  EXPECT_EQ(PointsInCatalog().size(), size_t{kJobs - 1});
+  EXPECT_EQ(Get(jobs[5].id).state, JobState::kRunning);
+  EXPECT_LE(commits, kJobs - 1);
+  int64_t last = 0;
+  for (const catalog::Event& event : Events()) EXPECT_EQ(event.sequence, ++last);
 }
 
 // ---- Rows and events ----
