@@ -15,7 +15,7 @@ namespace umbra::bench {
 struct LocalStoreOptions {
   // One way for every chunk, so that bytes and seconds belong together; the daemon's agents change to a faster one
   // while their processors are the limit (docs/adr/0006).
-  int compression_level = 2;
+  int compression_level = 1;
 };
 
 class LocalStore final : public transfer::ChunkStoreClient {

@@ -2,7 +2,7 @@
 // all kinds.
 //
 //   repository_bench backup REPOSITORY IMAGE [LEVEL]
-//       One disk, as a recovery point, with this level of zstd (2). Makes the repository when there is none.
+//       One disk, as a recovery point, with this level of zstd (1). Makes the repository when there is none.
 //   repository_bench increment REPOSITORY IMAGE CHANGES
 //       The same disk as in the newest recovery point but for the stretches in the file CHANGES: a line with offset and
 //       length each.
