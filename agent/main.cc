@@ -126,8 +126,6 @@ runner::RunnerSettings SettingsOf(const Config& config) {
   settings.backup.workers = static_cast<int>(config.transfer_workers);
   settings.restore.workers = 2 * static_cast<int>(config.transfer_workers);  // half of them wait for the disk
   settings.backup.uploaders = static_cast<int>(config.upload_streams);
-  settings.restore_ledger_folder = config.data_dir + "/restores";
-  settings.file_restore_ledger_folder = config.data_dir + "/file-restores";
   return settings;
 }
 
@@ -192,9 +190,9 @@ absl::Status Run(System& system, const Config& config) {
                                                            .copies_folder = config.file_set_copies,
                                                            .intents_folder = config.data_dir + "/file-set-intents"},
                                              .saves_at_once = static_cast<size_t>(config.saves_at_once)}));
-  const runner::RunnerSettings settings = SettingsOf(config);
-  runner::Healer healer(*host, *hypervisor, system.files, system.clock, settings.restore_ledger_folder,
-                        settings.file_restore_ledger_folder);
+  runner::RestoreLedgers ledgers(system.files, config.data_dir);
+  RETURN_IF_ERROR(ledgers.Open());
+  runner::Healer healer(*host, *hypervisor, ledgers, system.clock);
   healer.Start();
 
   link::Outbox outbox(system.clock);
@@ -205,12 +203,13 @@ absl::Status Run(System& system, const Config& config) {
                             .clock = system.clock,
                             .random = system.random,
                             .outbox = outbox,
+                            .ledgers = ledgers,
                             .make_store =
                                 [&](transfer::Cancellation& cancellation) {
                                   return link::MakeGrpcStore(identity, config.agent_address, system.clock,
                                                              cancellation);
                                 },
-                            .settings = settings},
+                            .settings = SettingsOf(config)},
                            inventory);
   link::ControlLink link(identity, LinkOptions(system, config, *hypervisor), outbox, runner, system.clock,
                          system.random);

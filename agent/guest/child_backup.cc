@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "agent/vss/component_tree.h"
 #include "agent/vss/errors.h"
 #include "storage/base/status.h"
 
@@ -87,7 +88,7 @@ absl::Status ChildBackup::Fail(const absl::Status& error) {
   return vss::WithCode(base::Annotate(error, "backup in the guest"), code);
 }
 
-// Every component whose volumes are all in the backup.
+// Every component whose volumes are all in the backup, with all that comes with it.
 absl::Status ChildBackup::Gather() {
   RETURN_IF_ERROR(session_->InitializeForBackup());
   RETURN_IF_ERROR(session_->SetBackupState({}));
@@ -97,9 +98,12 @@ absl::Status ChildBackup::Gather() {
     return std::any_of(disks.begin(), disks.end(), [&](const std::string& disk) { return VolumeOf(disk) == volume; });
   };
   for (const vss::WriterMetadata& metadata : session_->writer_metadata()) {
-    for (const vss::Component& component : metadata.components) {
-      if (!std::all_of(component.volumes.begin(), component.volumes.end(), in_backup)) continue;
-      components_.push_back({metadata.writer_id, component.logical_path, component.name});
+    const vss::ComponentTree tree(metadata);
+    const auto chosen = tree.AutoSelect([&](const vss::Component& component) {
+      return std::all_of(component.volumes.begin(), component.volumes.end(), in_backup);
+    });
+    for (const vss::Component* component : chosen) {
+      components_.push_back({metadata.writer_id, component->logical_path, component->name});
       RETURN_IF_ERROR(session_->AddComponent(components_.back()));
     }
   }

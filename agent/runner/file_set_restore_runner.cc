@@ -18,7 +18,6 @@ namespace {
 constexpr uint64_t kSpaceReserveBytes = 64 * base::kMiB;
 // A file's share of what the file system notes down.
 constexpr uint64_t kEntryBytes = 512;
-constexpr std::string_view kLedgerSuffix = ".files";
 constexpr std::string_view kLedgerHead = "umbra file restore 1\n";
 
 absl::Status InvalidRequest(std::string message) {
@@ -82,37 +81,37 @@ absl::StatusOr<FileRestorePlan> PlanFileRestore(const agent::v1::RestoreAssignme
   return plan;
 }
 
-absl::StatusOr<std::vector<std::string>> HealFileRestores(base::Filesystem& files, const std::string& ledger_folder) {
+absl::StatusOr<std::vector<std::string>> HealFileRestores(base::DurableEntries& ledger) {
   std::vector<std::string> removed;
-  ASSIGN_OR_RETURN(const bool exists, files.Exists(ledger_folder));
-  if (!exists) return removed;
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, files.List(ledger_folder));
-  for (const std::string& name : names) {
-    if (!std::string_view(name).ends_with(kLedgerSuffix)) continue;  // not ours, or never finished: nothing had begun
-    const std::string path = fmt::format("{}/{}", ledger_folder, name);
-    const absl::StatusOr<std::string> entry = files.ReadFile(path);
-    const std::string folder = entry.ok() ? FolderIn(*entry) : "";
+  ASSIGN_OR_RETURN(const base::DurableEntries::Listing listing, ledger.List());
+  const auto log = base::Log("runner");
+  for (const std::string& path : listing.unreadable)
+    log->warn("no whole ledger of a restore, left alone path={}", path);
+  for (const auto& [name, text] : listing.entries) {
+    if (ledger.IsLive(name)) continue;
+    const std::string folder = FolderIn(text);
     absl::Status status = folder.empty() ? absl::DataLossError("it names no folder") : base::RemoveTree(folder);
-    if (status.ok()) status = files.Remove(path);
+    if (status.ok()) status = ledger.Remove(name);
     if (status.ok()) {
       removed.push_back(folder);
     } else {
-      base::Log("runner")->warn("a restore of files is not cleaned up path={} error=\"{}\"", path, base::Describe(status));
+      log->warn("a restore of files is not cleaned up path={} error=\"{}\"", ledger.PathOf(name),
+                base::Describe(status));
     }
   }
   return removed;
 }
 
 FileSetRestoreRunner::FileSetRestoreRunner(const RunnerContext& context, const agent::v1::AssignmentId& id,
-                                           const agent::v1::RestoreAssignment& work, transfer::Cancellation& cancellation,
-                                           JobReporter& reporter)
+                                           const agent::v1::RestoreAssignment& work,
+                                           transfer::Cancellation& cancellation, JobReporter& reporter)
     : context_(context),
       id_(id),
       work_(work),
       cancellation_(cancellation),
       reporter_(reporter),
       store_(context.make_store(cancellation)),
-      ledger_path_(fmt::format("{}/{}-{}{}", context.settings.file_restore_ledger_folder, id.job_id(), id.attempt(), kLedgerSuffix)) {}
+      ledger_entry_(fmt::format("{}-{}", id.job_id(), id.attempt())) {}
 
 absl::Status FileSetRestoreRunner::Run() {
   reporter_.SetPhase(v1::Job::PHASE_GATHERING);
@@ -191,9 +190,8 @@ absl::StatusOr<files::Selection> FileSetRestoreRunner::ReadList() {
 absl::Status FileSetRestoreRunner::WriteFiles(files::Selection selection) {
   RETURN_IF_ERROR(cancellation_.Check());
   reporter_.SetPhase(v1::Job::PHASE_TRANSFERRING);
-  RETURN_IF_ERROR(context_.files.MakeDirectories(context_.settings.file_restore_ledger_folder));
   recorded_ = true;
-  RETURN_IF_ERROR(base::Annotate(context_.files.WriteFileAtomic(ledger_path_, LedgerEntry(plan_.unfinished)),
+  RETURN_IF_ERROR(base::Annotate(context_.ledgers.folders().Record(ledger_entry_, LedgerEntry(plan_.unfinished)),
                                  "write down what the restore makes"));
   RETURN_IF_ERROR(context_.files.MakeDirectories(base::DirectoryOf(plan_.target)));
   const std::vector<files::Stretch> contents = selection.contents;
@@ -231,8 +229,9 @@ absl::Status FileSetRestoreRunner::TakeName() {
 void FileSetRestoreRunner::RemoveUnfinished() {
   if (!recorded_) return;
   absl::Status status = base::RemoveTree(plan_.unfinished);
-  if (status.ok()) status = context_.files.Remove(ledger_path_);
-  if (status.ok() || absl::IsNotFound(status)) return;
+  if (status.ok()) status = context_.ledgers.folders().Remove(ledger_entry_);
+  if (status.ok()) return;
+  context_.ledgers.folders().Abandon(ledger_entry_);
   reporter_.Warn(base::Annotate(status, "{} is left behind; the agent's next start tries again", plan_.unfinished));
 }
 

@@ -17,6 +17,7 @@
 #include "agent/runner/job_reporter.h"
 #include "agent/runner/runner.h"
 #include "agent/transfer/cancellation.h"
+#include "storage/base/durable_entries.h"
 #include "umbra/agent/v1/agent_link.pb.h"
 
 namespace umbra::runner {
@@ -35,9 +36,9 @@ struct FileRestorePlan {
 // INVALID_ARGUMENT / INVALID_REQUEST: a target that is no absolute path, or has no name; a path that can't be one.
 absl::StatusOr<FileRestorePlan> PlanFileRestore(const agent::v1::RestoreAssignment& work, const agent::v1::AssignmentId& id);
 
-// At the start of the agent: removes what restores of files that died left. Gives the folders that were removed. What can't
-// be removed is tried again at the next start.
-absl::StatusOr<std::vector<std::string>> HealFileRestores(base::Filesystem& files, const std::string& ledger_folder);
+// At the start of the agent: removes what restores of files that died left (`ledger`: RestoreLedgers::folders, open).
+// Gives the folders that were removed. What can't be removed is tried again at the next start.
+absl::StatusOr<std::vector<std::string>> HealFileRestores(base::DurableEntries& ledger);
 
 // One use, one thread.
 class FileSetRestoreRunner {
@@ -68,7 +69,7 @@ class FileSetRestoreRunner {
   transfer::Cancellation& cancellation_;
   JobReporter& reporter_;
   const std::unique_ptr<transfer::ChunkStoreClient> store_;
-  const std::string ledger_path_;
+  const std::string ledger_entry_;
 
   FileRestorePlan plan_;
   filetree::Header header_;

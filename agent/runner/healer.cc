@@ -1,20 +1,17 @@
 #include "agent/runner/healer.h"
 
-#include <utility>
+#include <string>
 #include <vector>
 
 #include "agent/runner/file_set_restore_runner.h"
-#include "agent/runner/restore_ledger.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 
 namespace umbra::runner {
 
-Healer::Healer(writers::VssHost& host, hypervisor::Hypervisor& hypervisor, base::Filesystem& files, base::Clock& clock,
-               std::string restore_ledger_folder, std::string file_restore_ledger_folder, absl::Duration period)
-    : host_(host), hypervisor_(hypervisor), files_(files), clock_(clock),
-      restore_ledger_folder_(std::move(restore_ledger_folder)),
-      file_restore_ledger_folder_(std::move(file_restore_ledger_folder)), period_(period) {}
+Healer::Healer(writers::VssHost& host, hypervisor::Hypervisor& hypervisor, RestoreLedgers& ledgers, base::Clock& clock,
+               absl::Duration period)
+    : host_(host), hypervisor_(hypervisor), ledgers_(ledgers), clock_(clock), period_(period) {}
 
 Healer::~Healer() {
   {
@@ -26,13 +23,13 @@ Healer::~Healer() {
 
 void Healer::Start() {
   HealOnce();  // first: it finishes restores whose files are complete, and those files are then in use
-  const auto removed = RestoreLedger::Heal(files_, restore_ledger_folder_, hypervisor_);
+  const auto removed = RestoreLedger::Heal(ledgers_.machines(), hypervisor_);
   if (!removed.ok()) {
     base::Log("runner")->warn("partial restores not removed, next start tries again error=\"{}\"", base::Describe(removed.status()));
   } else {
     for (const std::string& path : *removed) base::Log("runner")->warn("partial restore removed path={}", path);
   }
-  const auto folders = HealFileRestores(files_, file_restore_ledger_folder_);
+  const auto folders = HealFileRestores(ledgers_.folders());
   if (!folders.ok()) {
     base::Log("runner")->warn("partial restores of files not removed, next start tries again error=\"{}\"", base::Describe(folders.status()));
   } else {

@@ -3,7 +3,6 @@
 #ifndef UMBRA_AGENT_RUNNER_HEALER_H_
 #define UMBRA_AGENT_RUNNER_HEALER_H_
 
-#include <string>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
@@ -18,8 +17,9 @@ inline constexpr absl::Duration kHealPeriod = absl::Seconds(30);
 // One thread at a time. Everything outlives it.
 class Healer {
  public:
-  Healer(writers::VssHost& host, hypervisor::Hypervisor& hypervisor, base::Filesystem& files, base::Clock& clock,
-         std::string restore_ledger_folder, std::string file_restore_ledger_folder, absl::Duration period = kHealPeriod);
+  // `ledgers` are open.
+  Healer(writers::VssHost& host, hypervisor::Hypervisor& hypervisor, RestoreLedgers& ledgers, base::Clock& clock,
+         absl::Duration period = kHealPeriod);
   ~Healer();
 
   // Heals once, before the first assignment, then looks every `period` for intents that nobody works on: a glance at a
@@ -32,10 +32,8 @@ class Healer {
 
   writers::VssHost& host_;
   hypervisor::Hypervisor& hypervisor_;
-  base::Filesystem& files_;
+  RestoreLedgers& ledgers_;
   base::Clock& clock_;
-  const std::string restore_ledger_folder_;
-  const std::string file_restore_ledger_folder_;
   const absl::Duration period_;
 
   absl::Mutex mu_;

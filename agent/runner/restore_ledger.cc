@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "storage/base/bytes.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 
@@ -14,8 +15,10 @@ namespace {
 // Lines of an entry: "folder PATH" at most once, "file PATH" for each file; every path is absolute.
 constexpr std::string_view kFolder = "folder ";
 constexpr std::string_view kFile = "file ";
-// Of an entry whose writing was never finished (Filesystem::WriteFileAtomic): nothing of its restore had begun.
-constexpr std::string_view kUnfinished = ".tmp";
+constexpr char kMachineSuffix[] = ".restore";
+constexpr char kFolderSuffix[] = ".files";
+// A path for each disk of a virtual machine; the paths' own limit leaves room for hundreds.
+constexpr uint64_t kEntryBytesMax = base::kMiB;
 
 struct Entry {
   std::vector<std::string> paths;
@@ -72,8 +75,17 @@ absl::StatusOr<std::set<std::string>> PathsInUse(hypervisor::Hypervisor& hypervi
 
 }  // namespace
 
-RestoreLedger::RestoreLedger(base::Filesystem& files, std::string folder, const std::string& name)
-    : files_(files), folder_(std::move(folder)), path_(fmt::format("{}/{}", folder_, name)) {}
+RestoreLedgers::RestoreLedgers(base::Filesystem& files, const std::string& data_folder)
+    : machines_(files, data_folder + "/restores", kMachineSuffix, kEntryBytesMax),
+      folders_(files, data_folder + "/file-restores", kFolderSuffix, kEntryBytesMax) {}
+
+absl::Status RestoreLedgers::Open() {
+  RETURN_IF_ERROR(machines_.Open());
+  return folders_.Open();
+}
+
+RestoreLedger::RestoreLedger(base::DurableEntries& entries, std::string name)
+    : entries_(entries), name_(std::move(name)) {}
 
 absl::Status RestoreLedger::Record(const std::vector<std::string>& paths, const std::string& new_folder) {
   paths_ = paths;
@@ -84,48 +96,50 @@ absl::Status RestoreLedger::Record(const std::vector<std::string>& paths, const 
   if (static_cast<size_t>(std::count(text.begin(), text.end(), '\n')) != paths.size() + (new_folder.empty() ? 0 : 1)) {
     return base::MakeError(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "a path holds a line feed");
   }
-  RETURN_IF_ERROR(files_.MakeDirectories(folder_));
-  return base::Annotate(files_.WriteFileAtomic(path_, text), "write down what the restore makes");
+  return base::Annotate(entries_.Record(name_, text), "write down what the restore makes");
 }
 
 void RestoreLedger::Clear() {
   paths_.clear();
   new_folder_.clear();
-  if (absl::Status status = files_.Remove(path_); !Gone(status)) {
-    base::Log("runner")->warn("ledger not removed path={} error=\"{}\"", path_, base::Describe(status));
+  if (absl::Status status = entries_.Remove(name_); !status.ok()) {
+    base::Log("runner")->warn("ledger not removed path={} error=\"{}\"", entries_.PathOf(name_),
+                              base::Describe(status));
   }
 }
 
 std::vector<std::string> RestoreLedger::RemoveFiles() {
-  std::vector<std::string> left = RemoveEntry(files_, {paths_, new_folder_});
-  if (left.empty()) Clear();
+  std::vector<std::string> left = RemoveEntry(entries_.filesystem(), {paths_, new_folder_});
+  if (left.empty()) {
+    Clear();
+  } else {
+    entries_.Abandon(name_);
+  }
   return left;
 }
 
-absl::StatusOr<std::vector<std::string>> RestoreLedger::Heal(base::Filesystem& files, const std::string& folder,
+absl::StatusOr<std::vector<std::string>> RestoreLedger::Heal(base::DurableEntries& entries,
                                                              hypervisor::Hypervisor& hypervisor) {
-  ASSIGN_OR_RETURN(const bool exists, files.Exists(folder));
+  ASSIGN_OR_RETURN(const base::DurableEntries::Listing listing, entries.List());
+  std::vector<std::string> damaged = listing.unreadable;
   std::vector<std::string> removed;
-  if (!exists) return removed;
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, files.List(folder));
-  if (names.empty()) return removed;
-  ASSIGN_OR_RETURN(const std::set<std::string> in_use, PathsInUse(hypervisor));
-  for (const std::string& name : names) {
-    const std::string path = fmt::format("{}/{}", folder, name);
-    if (name.ends_with(kUnfinished)) {
-      files.Remove(path).IgnoreError();
-      continue;
-    }
-    const absl::StatusOr<std::string> text = files.ReadFile(path);
-    std::optional<Entry> entry = text.ok() ? Parse(*text) : std::nullopt;
+  std::set<std::string> in_use;
+  if (!listing.entries.empty()) {
+    ASSIGN_OR_RETURN(in_use, PathsInUse(hypervisor));
+  }
+  for (const auto& [name, text] : listing.entries) {
+    if (entries.IsLive(name)) continue;
+    std::optional<Entry> entry = Parse(text);
     if (!entry.has_value()) {
-      base::Log("runner")->warn("no whole ledger of a restore, left alone path={} error=\"{}\"", path,
-                                base::Describe(text.status()));
+      damaged.push_back(entries.PathOf(name));
       continue;
     }
     std::erase_if(entry->paths, [&](const std::string& p) { return in_use.contains(p); });
-    if (RemoveEntry(files, *entry).empty()) files.Remove(path).IgnoreError();
+    if (RemoveEntry(entries.filesystem(), *entry).empty()) RETURN_IF_ERROR(entries.Remove(name));
     removed.insert(removed.end(), entry->paths.begin(), entry->paths.end());
+  }
+  for (const std::string& path : damaged) {
+    base::Log("runner")->warn("no whole ledger of a restore, left alone path={}", path);
   }
   return removed;
 }

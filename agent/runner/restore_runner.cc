@@ -95,9 +95,13 @@ absl::StatusOr<RestorePlan> PlanRestore(const agent::v1::RestoreAssignment& work
 RestoreRunner::RestoreRunner(const RunnerContext& context, const agent::v1::AssignmentId& id,
                              const agent::v1::RestoreAssignment& work, transfer::Cancellation& cancellation,
                              JobReporter& reporter)
-    : context_(context), id_(id), work_(work), cancellation_(cancellation), reporter_(reporter),
+    : context_(context),
+      id_(id),
+      work_(work),
+      cancellation_(cancellation),
+      reporter_(reporter),
       store_(context.make_store(cancellation)),
-      ledger_(context.files, context.settings.restore_ledger_folder, fmt::format("{}-{}", LastSegment(id.job_id()), id.attempt())) {}
+      ledger_(context.ledgers.machines(), fmt::format("{}-{}", LastSegment(id.job_id()), id.attempt())) {}
 
 absl::Status RestoreRunner::Run(agent::v1::AssignmentResult* result) {
   reporter_.SetPhase(v1::Job::PHASE_GATHERING);
@@ -213,6 +217,7 @@ absl::Status RestoreRunner::WriteDisk(const DiskTarget& target, size_t meter_dis
                                   .capacity_bytes = capacity}));
   }
   RETURN_IF_ERROR(writer->Finish());
+  ++disks_written_;
   base::Log("runner")->info("disk restored job={} path={} capacity_bytes={} seconds={:.1f}", id_.job_id(), target.written_path,
                             capacity, absl::ToDoubleSeconds(context_.clock.Monotonic() - start));
   return absl::OkStatus();
@@ -308,7 +313,8 @@ bool RestoreRunner::LeftToCluster() {
 absl::Status RestoreRunner::Explain(const absl::Status& status) {
   if (pre_restored_) {
     // Registers nothing (R4); its answer says no more than `status` does.
-    restore_->SetFilesRestored(vss::FileRestoreStatus::kFailed).IgnoreError();
+    restore_->SetFilesRestored(disks_written_ == 0 ? vss::FileRestoreStatus::kNone : vss::FileRestoreStatus::kFailed)
+        .IgnoreError();
     restore_->PostRestore().status().IgnoreError();
   }
   std::string left;

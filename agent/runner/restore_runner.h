@@ -82,6 +82,7 @@ class RestoreRunner {
   RestoreLedger ledger_;
   std::unique_ptr<writers::VmRestore> restore_;
   bool pre_restored_ = false;  // in place: the virtual machine's registration is gone
+  int disks_written_ = 0;      // whole, with the saved memory
   bool names_taken_ = false;   // in place: at least one old file was replaced
 };
 

@@ -8,6 +8,7 @@
 
 #include "agent/hypervisor/hypervisor.h"
 #include "agent/link/outbox.h"
+#include "agent/runner/restore_ledger.h"
 #include "agent/transfer/backup_pipeline.h"
 #include "agent/transfer/cancellation.h"
 #include "agent/transfer/chunk_store_client.h"
@@ -27,8 +28,6 @@ struct RunnerSettings {
   transfer::BackupSettings backup;
   transfer::RestoreSettings restore;
   transfer::RetrySettings retry;
-  std::string restore_ledger_folder;       // see restore_ledger.h
-  std::string file_restore_ledger_folder;  // see file_set_restore_runner.h; another one
 };
 
 // The rooms that a runner drives; all of them are thread-safe and outlive it.
@@ -39,6 +38,7 @@ struct RunnerContext {
   base::Clock& clock;
   base::Random& random;
   link::Outbox& outbox;
+  RestoreLedgers& ledgers;  // open
   StoreFactory make_store;
   RunnerSettings settings;
 };

@@ -169,13 +169,8 @@ BackupType EffectiveBackupType(BackupType asked, uint32_t schema) {
   return BackupType::kFull;
 }
 
-bool MayMix(BackupType last, BackupType next, uint32_t schema) {
-  const bool both = (last == BackupType::kIncremental && next == BackupType::kDifferential) ||
-                    (last == BackupType::kDifferential && next == BackupType::kIncremental);
-  return !both || (schema & kSchemaExclusiveIncrementalDifferential) == 0;
-}
-
-bool NeedsSnapshot(const Component& component, BackupType type) {
+bool NeedsSnapshot(const Component& component, BackupType asked, uint32_t schema) {
+  const BackupType type = EffectiveBackupType(asked, schema);
   const auto from_snapshot = [&](const FileSet& set) { return SourceOf(set.backup_type_mask, type).from_snapshot; };
   if (component.files.empty() && component.log_files.empty()) return !component.volumes.empty();
   return std::any_of(component.files.begin(), component.files.end(), from_snapshot) ||

@@ -84,12 +84,9 @@ class ComponentTree {
 // schema has it, otherwise kFull (kCopy when a copy is asked for and the schema has it). kUndefined counts as kFull.
 BackupType EffectiveBackupType(BackupType asked, uint32_t schema);
 
-// Whether incremental and differential backups may follow on one another.
-bool MayMix(BackupType last, BackupType next, uint32_t schema);
-
-// Whether a backup of `type` must read any file of the component from a snapshot. True also when only its volumes are
-// known.
-bool NeedsSnapshot(const Component& component, BackupType type);
+// Whether a backup for which `asked` was asked must read any file of the component from a snapshot, when the
+// component's writer has `schema`. True also when only its volumes are known.
+bool NeedsSnapshot(const Component& component, BackupType asked, uint32_t schema);
 
 }  // namespace umbra::vss
 

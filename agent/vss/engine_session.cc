@@ -77,7 +77,7 @@ bool EngineSession::MayLeaveOutSnapshot() const {
       std::vector<const Component*> chosen;
       for (const BackupComponent& c : writer.components) chosen.push_back(metadata.Find(c.logical_path, c.name));
       for (const Component* c : tree.Included(chosen)) {
-        if (NeedsSnapshot(*c, document_.state.type)) return false;
+        if (NeedsSnapshot(*c, document_.state.type, metadata.backup_schema)) return false;
       }
     }
   }

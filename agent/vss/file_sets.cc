@@ -135,9 +135,10 @@ class Expansion {
         const absl::Status walked = Walk(below);
         if (!walked.ok() && !IsMissing(walked)) return walked;  // a folder may go away while the live volume is read
       }
-      if (entry.kind != base::EntryKind::kFile) continue;
+      if (entry.kind == base::EntryKind::kFolder) continue;
       if (!MatchesPattern(set_->filespec, entry.name, options_.ignore_case)) continue;
       ++seen_count_;
+      if (entry.kind != base::EntryKind::kFile) continue;
       if (!IsExcluded(folder, entry.name)) Found(Join(folder, entry.name), ReadAt(below), false);
     }
     return absl::OkStatus();
@@ -208,23 +209,6 @@ bool HasWildcard(std::string_view filespec) {
   return filespec.find_first_of("*?") != std::string_view::npos;
 }
 
-absl::StatusOr<std::string> ExpandVariables(std::string_view path, const VariableLookup& lookup) {
-  std::string expanded;
-  for (size_t at = 0; at < path.size();) {
-    const size_t begin = path.find('%', at);
-    expanded += path.substr(at, begin == std::string_view::npos ? begin : begin - at);
-    if (begin == std::string_view::npos) break;
-    const size_t end = path.find('%', begin + 1);
-    if (end == std::string_view::npos) return Invalid("path \"{}\" has a % without partner", path);
-    const std::string name(path.substr(begin + 1, end - begin - 1));
-    const std::optional<std::string> value = lookup(name);
-    if (!value.has_value()) return Invalid("path \"{}\": nobody knows %{}%", path, name);
-    expanded += *value;
-    at = end + 1;
-  }
-  return expanded;
-}
-
 bool Contains(const FileSet& set, std::string_view folder, std::string_view name, bool ignore_case) {
   const bool here = set.recursive ? IsWithin(folder, set.path, ignore_case) : SamePath(folder, set.path, ignore_case);
   return here && MatchesPattern(set.filespec, name, ignore_case);
@@ -291,23 +275,6 @@ absl::StatusOr<std::vector<SelectedFile>> ExpandFiles(base::Filesystem& filesyst
     RETURN_IF_ERROR(expansion.Add(set, {CopyRule::kIfChanged, true}, d));
   }
   return expansion.Take();
-}
-
-absl::StatusOr<std::vector<std::string>> FilesToDeleteFromSnapshot(base::Filesystem& filesystem,
-                                                                   const std::vector<FileSet>& excluded,
-                                                                   uint32_t context, const ExpandOptions& options) {
-  std::vector<std::string> paths;
-  if ((context & kAttrNoAutoRecovery) != 0) return paths;
-  const std::vector<FileSet> nothing;
-  Expansion expansion(filesystem, nothing, options);
-  for (const FileSet& set : excluded) {
-    const absl::Status added = expansion.Add(set, {CopyRule::kAlways, true}, nullptr);
-    if (!added.ok() && !IsMissing(added)) return added;
-  }
-  for (const SelectedFile& file : expansion.Take()) {
-    if (!file.is_folder) paths.push_back(file.source);
-  }
-  return paths;
 }
 
 }  // namespace umbra::vss

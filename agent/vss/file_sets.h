@@ -41,11 +41,6 @@ bool MatchesPattern(std::string_view pattern, std::string_view name, bool ignore
 
 bool HasWildcard(std::string_view filespec);
 
-// `path` with every %NAME% replaced by what `lookup` says. INVALID_ARGUMENT / INVALID_REQUEST for a name that it
-// doesn't know, or a % without partner.
-using VariableLookup = std::function<std::optional<std::string>(const std::string& name)>;
-absl::StatusOr<std::string> ExpandVariables(std::string_view path, const VariableLookup& lookup);
-
 // Whether the file `folder`/`name` belongs to `set`. Paths with '/' or '\', compared by whole elements.
 bool Contains(const FileSet& set, std::string_view folder, std::string_view name, bool ignore_case);
 
@@ -88,18 +83,12 @@ struct ExpandOptions {
 // the copy, after the snapshot is made. Links aren't followed; they and other special files are left out.
 //
 // `differenced`: what the writer said in this backup (BackupComponent::differenced_files); it beats the set's mask.
-// NOT_FOUND / FILE_NOT_FOUND: a file that is named without wildcard isn't there; the component has failed. A pattern
-// that matches nothing is fine. Blocks on the file system. Errors of the file system as they are.
+// NOT_FOUND / FILE_NOT_FOUND: a file that is named without wildcard isn't there, not even as a link; the component has
+// failed. A pattern that matches nothing is fine. Blocks on the file system. Errors of the file system as they are.
 absl::StatusOr<std::vector<SelectedFile>> ExpandFiles(base::Filesystem& filesystem, const Component& component,
                                                       const std::vector<FileSet>& excluded,
                                                       const std::vector<DifferencedFile>& differenced,
                                                       const ExpandOptions& options);
-
-// Files inside the copy that the writer wants deleted there (EXCLUDE_FILES_FROM_SNAPSHOT): what exists of them, sorted.
-// Nothing with `context` that forbids writing into the copy (NO_AUTORECOVERY).
-absl::StatusOr<std::vector<std::string>> FilesToDeleteFromSnapshot(base::Filesystem& filesystem,
-                                                                   const std::vector<FileSet>& excluded,
-                                                                   uint32_t context, const ExpandOptions& options);
 
 }  // namespace umbra::vss
 

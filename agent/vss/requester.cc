@@ -131,10 +131,10 @@ std::vector<const Component*> ChosenOf(const WriterMetadata& metadata, const std
 
 // For each instance of a writer: its metadata, and what is chosen of it.
 template <typename Each>
-absl::Status ForEachTree(const Session& session, const std::vector<ComponentChoice>& choices, Each each) {
+absl::Status ForEachWriter(const Session& session, const std::vector<ComponentChoice>& choices, Each each) {
   for (const WriterMetadata& metadata : session.writer_metadata()) {
     const std::vector<const Component*> chosen = ChosenOf(metadata, choices);
-    if (!chosen.empty()) RETURN_IF_ERROR(each(ComponentTree(metadata), chosen));
+    if (!chosen.empty()) RETURN_IF_ERROR(each(metadata, chosen));
   }
   return absl::OkStatus();
 }
@@ -159,10 +159,10 @@ absl::Status MissingEnd(const std::string& name, const Dependency& dependency) {
 }
 
 absl::Status BackupRequester::CheckSelection() {
-  RETURN_IF_ERROR(
-      ForEachTree(*session_, chosen_, [](const ComponentTree& tree, const std::vector<const Component*>& chosen) {
-        return tree.CheckSelection(chosen);
-      }));
+  RETURN_IF_ERROR(ForEachWriter(*session_, chosen_,
+                                [](const WriterMetadata& metadata, const std::vector<const Component*>& chosen) {
+                                  return ComponentTree(metadata).CheckSelection(chosen);
+                                }));
   std::vector<ComponentId> included;
   for (const WriterMetadata& metadata : session_->writer_metadata()) {
     for (const Component* c : ComponentTree(metadata).Included(ChosenOf(metadata, chosen_))) {
@@ -170,7 +170,7 @@ absl::Status BackupRequester::CheckSelection() {
     }
   }
   absl::Status result;
-  ForEachIncluded([&](const Component& component) {
+  ForEachIncluded([&](const WriterMetadata&, const Component& component) {
     for (const Dependency& d : component.dependencies) {
       if (!IsRemote(d) && !Contains(included, AsId(d))) result.Update(MissingEnd(component.name, d));
     }
@@ -178,9 +178,9 @@ absl::Status BackupRequester::CheckSelection() {
   return result;
 }
 
-void BackupRequester::ForEachIncluded(const std::function<void(const Component&)>& each) {
-  ForEachTree(*session_, chosen_, [&](const ComponentTree& tree, const std::vector<const Component*>& chosen) {
-    for (const Component* component : tree.Included(chosen)) each(*component);
+void BackupRequester::ForEachIncluded(const std::function<void(const WriterMetadata&, const Component&)>& each) {
+  ForEachWriter(*session_, chosen_, [&](const WriterMetadata& metadata, const std::vector<const Component*>& chosen) {
+    for (const Component* component : ComponentTree(metadata).Included(chosen)) each(metadata, *component);
     return absl::OkStatus();
   }).IgnoreError();  // always OK
 }
@@ -193,7 +193,7 @@ absl::Status BackupRequester::Select(const std::vector<ComponentChoice>& compone
 
 absl::Status BackupRequester::AddVolumes() {
   std::vector<std::string> volumes = settings_.volumes;
-  ForEachIncluded([&](const Component& component) {
+  ForEachIncluded([&](const WriterMetadata&, const Component& component) {
     volumes.insert(volumes.end(), component.volumes.begin(), component.volumes.end());
   });
   std::sort(volumes.begin(), volumes.end());
@@ -206,7 +206,9 @@ absl::Status BackupRequester::AddVolumes() {
 absl::Status BackupRequester::PrepareStep() {
   ASSIGN_OR_RETURN(set_id_, session_->StartSnapshotSet(settings_.set_wait));
   bool needed = !settings_.skip_needless_snapshot || !settings_.volumes.empty() || chosen_.empty();
-  ForEachIncluded([&](const Component& c) { needed = needed || NeedsSnapshot(c, settings_.state.type); });
+  ForEachIncluded([&](const WriterMetadata& metadata, const Component& c) {
+    needed = needed || NeedsSnapshot(c, settings_.state.type, metadata.backup_schema);
+  });
   without_snapshot_ = !needed;
   if (needed) RETURN_IF_ERROR(AddVolumes());
   if ((settings_.context & kAttrNoWriters) != 0) return absl::OkStatus();

@@ -82,7 +82,8 @@ class BackupRequester {
   absl::StatusOr<std::vector<WriterMetadata>> Gather();
   // 2. Chooses components, explicitly. NOT_FOUND (kObjectNotFound) for one that no writer offers. INVALID_ARGUMENT /
   //    INVALID_REQUEST: they can't be chosen together (ComponentTree::CheckSelection), or one depends on a component of
-  //    this machine that isn't chosen (both ends take part, or neither).
+  //    this machine that isn't chosen (both ends take part, or neither). A dependency makes no order, and may be a
+  //    circle: the events come to all writers, level by level (Microsoft, "IVssWMDependency").
   absl::Status Select(const std::vector<ComponentChoice>& components);
   // 3. Starts the set with the volumes of the chosen components and of what comes with them, PrepareForBackup.
   //    UNAVAILABLE / VSS_SNAPSHOT_SET_IN_PROGRESS: another backup is at this step; nothing was touched, try again.
@@ -111,7 +112,7 @@ class BackupRequester {
   absl::Status CheckWriters(const absl::Status& otherwise);
   absl::Status CheckSelection();
   // Calls `each` for every component that the chosen ones bring along, and for themselves.
-  void ForEachIncluded(const std::function<void(const Component&)>& each);
+  void ForEachIncluded(const std::function<void(const WriterMetadata&, const Component&)>& each);
   absl::Status AddVolumes();
   std::vector<FailedComponent> TakeFailedComponents();
   void EndSession();
@@ -165,9 +166,10 @@ class RestoreRequester {
   // 1. Loads the saved documents and asks which writers run now. INVALID_ARGUMENT / VSS_DOCUMENT_INVALID.
   absl::Status Gather();
   // 2. What to restore. NOT_FOUND / VSS_OBJECT_NOT_FOUND when its writer doesn't run. INVALID_ARGUMENT /
-  //    INVALID_REQUEST for a subcomponent that can't be restored alone, for options that can't be read, and for a component
-  //    without one that it depends on and that is in the backup. UNIMPLEMENTED / VSS_NOT_SUPPORTED when the
-  //    writer's schema doesn't allow what is asked.
+  //    INVALID_REQUEST for a subcomponent that can't be restored alone, for options that can't be read, and for a
+  //    component without one that it depends on and that is in the backup (restored together, in no order: PreRestore
+  //    of all comes before the first file of any, PostRestore after the last). UNIMPLEMENTED / VSS_NOT_SUPPORTED when
+  //    the writer's schema doesn't allow what is asked.
   absl::Status Select(const std::vector<RestoreChoice>& components);
   // 3. PreRestore of ALL writers. Files may be written only when this returned OK.
   absl::Status PreRestore();

@@ -232,9 +232,4 @@ absl::StatusOr<RestorePlan> PlanRestore(base::Filesystem& filesystem, const Rest
   return Planner(filesystem, request, probe).Plan();
 }
 
-FileRestoreStatus StatusOfFiles(size_t restored, size_t file_count) {
-  if (restored == file_count) return FileRestoreStatus::kAll;
-  return restored == 0 ? FileRestoreStatus::kNone : FileRestoreStatus::kFailed;
-}
-
 }  // namespace umbra::vss

@@ -74,10 +74,6 @@ struct RestorePlan {
 absl::StatusOr<RestorePlan> PlanRestore(base::Filesystem& filesystem, const RestoreRequest& request,
                                         const RestoreProbe& probe);
 
-// What the requester reports in SetFileRestoreStatus after `restored` of the `file_count` files that the backup has
-// were restored whole.
-FileRestoreStatus StatusOfFiles(size_t restored, size_t file_count);
-
 }  // namespace umbra::vss
 
 #endif  // UMBRA_AGENT_VSS_RESTORE_PLAN_H_

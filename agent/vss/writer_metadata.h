@@ -107,7 +107,7 @@ struct WriterMetadata {
   RestoreMethodInfo restore_method;
   std::vector<Component> components;
   std::vector<FileSet> exclude_files;                // beat every component
-  std::vector<FileSet> exclude_files_from_snapshot;  // deleted inside the copy at PostSnapshot
+  std::vector<FileSet> exclude_files_from_snapshot;  // not to be in the copy; kept, our providers have none
   UnknownXml unknown;                                // of the root
   UnknownXml unknown_locations;                      // of BACKUP_LOCATIONS
   UnknownXml unknown_identification;

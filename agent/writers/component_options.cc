@@ -88,6 +88,15 @@ absl::Status ToNumber(const std::string& text, int64_t* number) {
   return error == std::errc() && end == text.data() + text.size() ? absl::OkStatus() : Malformed(text);
 }
 
+// Written as a signed number, so no larger one is ever there.
+absl::Status ToSize(const std::string& text, uint64_t* size) {
+  int64_t number = 0;
+  RETURN_IF_ERROR(ToNumber(text, &number));
+  if (number < 0) return Malformed(text);
+  *size = static_cast<uint64_t>(number);
+  return absl::OkStatus();
+}
+
 absl::Status ToDuration(const std::string& text, absl::Duration* duration) {
   int64_t microseconds = 0;
   RETURN_IF_ERROR(ToNumber(text, &microseconds));
@@ -183,11 +192,10 @@ absl::StatusOr<BackupOptions> ParseBackupOptions(std::string_view text) {
     if (key == "base") options.base.name = value;
     if (std::string_view(key).starts_with(kBaseDiskPrefix)) {
       const size_t space = value.find(' ');
-      int64_t capacity = 0;
-      RETURN_IF_ERROR(ToNumber(value.substr(0, space), &capacity));
+      uint64_t capacity_bytes = 0;
+      RETURN_IF_ERROR(ToSize(value.substr(0, space), &capacity_bytes));
       options.base.disks.push_back({key.substr(kBaseDiskPrefix.size()),
-                                    space == std::string::npos ? "" : value.substr(space + 1),
-                                    static_cast<uint64_t>(capacity)});
+                                    space == std::string::npos ? "" : value.substr(space + 1), capacity_bytes});
     }
     return absl::OkStatus();
   }));
@@ -223,9 +231,7 @@ absl::StatusOr<BackupFacts> ParseBackupFacts(std::string_view text) {
     }
     if (key == "downtime_us") return ToDuration(value, &facts.downtime);
     if (key == "freeze_us") return ToDuration(value, &facts.freeze_duration);
-    int64_t state_bytes = 0;
-    if (key == "state_bytes") RETURN_IF_ERROR(ToNumber(value, &state_bytes));
-    if (key == "state_bytes") facts.state_bytes = static_cast<uint64_t>(state_bytes);
+    if (key == "state_bytes") return ToSize(value, &facts.state_bytes);
     int64_t microseconds = 0;
     if (key == "point_time_us") RETURN_IF_ERROR(ToNumber(value, &microseconds));
     if (key == "point_time_us") facts.point_time = absl::FromUnixMicros(microseconds);

@@ -15,7 +15,9 @@ namespace umbra::writers {
 namespace {
 
 constexpr size_t kNameLengthMax = 40;
-constexpr std::string_view kIntentSuffix = ".fileset";
+constexpr char kIntentSuffix[] = ".fileset";
+constexpr std::string_view kIntent = "umbra file set intent 1\n";
+constexpr uint64_t kIntentBytesMax = 4096;  // one line
 constexpr absl::Duration kKillGrace = absl::Seconds(5);
 constexpr absl::Duration kCopyTimeMax = absl::Seconds(9);  // the provider's hold is ten seconds
 constexpr absl::Duration kFreezeMin = absl::Seconds(60);
@@ -101,9 +103,8 @@ FileSetWriter::FileSetWriter(std::vector<FileSet> sets, base::CommandRunner& com
     : sets_(std::move(sets)),
       commands_(commands),
       provider_(provider),
-      files_(files),
       clock_(clock),
-      intents_folder_(std::move(intents_folder)),
+      intents_(files, std::move(intents_folder), kIntentSuffix, kIntentBytesMax),
       // Back end: frozen after, and thawed before, what may use the service.
       identity_{kFileSetWriterId, instance_id, std::string(kFileSetWriterName), "", vss::ApplicationLevel::kBackEnd} {}
 
@@ -146,40 +147,12 @@ absl::Status FileSetWriter::Run(const FileSet& set, const Hook& hook, std::strin
 
 // --- intents ---
 
-std::string FileSetWriter::IntentPath(const vss::Guid& set_id, const FileSet& set) const {
-  return fmt::format("{}/{}.{}{}", intents_folder_, set_id.ToString(), set.name, kIntentSuffix);
-}
-
-absl::Status FileSetWriter::RecordIntent(const vss::Guid& set_id, const FileSet& set) {
-  RETURN_IF_ERROR(files_.MakeDirectories(intents_folder_));
-  const std::string path = IntentPath(set_id, set);
-  {
-    absl::MutexLock lock(&mu_);
-    live_.insert(path);
-  }
-  const absl::Status written = files_.WriteFileAtomic(path, "umbra file set intent 1\n");
-  if (!written.ok()) {
-    absl::MutexLock lock(&mu_);
-    live_.erase(path);
-  }
-  return base::Annotate(written, "record the intent of file set {}", set.name);
-}
-
-absl::Status FileSetWriter::RemoveIntent(const std::string& path) {
-  const absl::Status removed = files_.Remove(path);
-  if (absl::IsNotFound(removed)) return absl::OkStatus();
-  RETURN_IF_ERROR(base::Annotate(removed, "remove the intent"));
-  return base::Annotate(files_.SyncDirectory(intents_folder_), "remove the intent");
+std::string FileSetWriter::IntentName(const vss::Guid& set_id, const FileSet& set) {
+  return fmt::format("{}.{}", set_id.ToString(), set.name);
 }
 
 absl::Status FileSetWriter::HealIntent(const std::string& name, FileSetHealReport& report) {
-  const std::string path = intents_folder_ + "/" + name;
-  {
-    absl::MutexLock lock(&mu_);
-    if (live_.contains(path)) return absl::OkStatus();
-  }
-  const size_t dot = name.find('.');
-  const std::string set_name = name.substr(dot + 1, name.size() - dot - 1 - kIntentSuffix.size());
+  const std::string set_name = name.substr(name.find('.') + 1);
   const FileSet* set = Find(set_name);
   if (set != nullptr) {
     RETURN_IF_ERROR(Run(*set, set->thaw, "thaw"));
@@ -188,21 +161,19 @@ absl::Status FileSetWriter::HealIntent(const std::string& name, FileSetHealRepor
     report.actions.push_back(
         fmt::format("file set {} is no longer configured: whether it is frozen isn't known", set_name));
   }
-  return RemoveIntent(path);
+  return base::Annotate(intents_.Remove(name), "remove the intent");
 }
 
 absl::StatusOr<FileSetHealReport> FileSetWriter::Heal() {
   FileSetHealReport report;
-  ASSIGN_OR_RETURN(const bool exists, files_.Exists(intents_folder_));
-  if (exists) {
-    ASSIGN_OR_RETURN(const std::vector<std::string> names, files_.List(intents_folder_));
-    for (const std::string& name : names) {
-      if (!std::string_view(name).ends_with(kIntentSuffix))
-        continue;  // a write that was never finished has begun nothing
-      const absl::Status healed = HealIntent(name, report);
-      if (!healed.ok()) report.open.push_back(fmt::format("{}: {}", name, base::Describe(healed)));
-    }
+  ASSIGN_OR_RETURN(const base::DurableEntries::Listing listing, intents_.List());
+  // Whoever wrote it: the name says all, and a thaw too many does no harm.
+  for (const auto& [name, text] : listing.entries) {
+    if (intents_.IsLive(name)) continue;
+    const absl::Status healed = HealIntent(name, report);
+    if (!healed.ok()) report.open.push_back(fmt::format("{}: {}", name, base::Describe(healed)));
   }
+  for (const std::string& path : listing.unreadable) report.open.push_back(fmt::format("{} can't be read", path));
   const auto orphans = provider_.RemoveOrphans();
   if (!orphans.ok()) report.open.push_back(base::Describe(orphans.status()));
   if (orphans.ok()) {
@@ -268,7 +239,8 @@ absl::Status FileSetWriter::PreparePart(const vss::EventContext& context, const 
   RETURN_IF_ERROR(base::Annotate(
       provider_.CopyAtCommit(context.snapshot_set_id, providers::FolderProvider::VolumeOf(set.name), request),
       "file set {}", set.name));
-  RETURN_IF_ERROR(RecordIntent(context.snapshot_set_id, set));
+  RETURN_IF_ERROR(base::Annotate(intents_.Record(IntentName(context.snapshot_set_id, set), kIntent),
+                                 "record the intent of file set {}", set.name));
   return Run(set, set.prepare, "prepare");
 }
 
@@ -346,11 +318,13 @@ absl::Status FileSetWriter::OnBackupShutdown(vss::EventContext& context) {
   Work& work = **found;
   absl::Status first = ThawAll(work);
   for (const Part& part : work.parts) {
-    const std::string path = IntentPath(work.set_id, *part.set);
+    const std::string name = IntentName(work.set_id, *part.set);
     // What is still frozen keeps its intent, for healing.
-    if (!part.thaw_owed) first.Update(RemoveIntent(path));
-    absl::MutexLock lock(&mu_);
-    live_.erase(path);
+    if (part.thaw_owed) {
+      intents_.Abandon(name);
+    } else {
+      first.Update(base::Annotate(intents_.Remove(name), "remove the intent"));
+    }
   }
   absl::MutexLock lock(&mu_);
   work_.erase(context.session_id);

@@ -1,9 +1,9 @@
 // An application writer for Linux hosts: quiesces a service with commands, so that its folders join a snapshot set.
 //
 // Each configured file set is a component. Its hooks are programs with arguments, run without a shell as this process's
-// user, with nothing in their environment but PATH, LC_ALL, UMBRA_FILE_SET (the set's name) and UMBRA_EVENT. They come from
-// the host's own configuration and from nowhere else: no job brings one, or an argument for one. Each has a
-// time limit; what it prints goes into the log and, its last line, into the failure. When they run:
+// user, with nothing in their environment but PATH, LC_ALL, UMBRA_FILE_SET (the set's name) and UMBRA_EVENT. They come
+// from the host's own configuration and from nowhere else: no job brings one, or an argument for one. Each has a time
+// limit; what it prints goes into the log and, its last line, into the failure. When they run:
 //   prepare    PrepareSnapshot, after it is certain that the copy can be made; the service runs
 //   freeze     Freeze: when it returns 0, nothing in the set's folders may change until thaw
 //   thaw       Thaw, or Abort, or at once when freeze fails or takes too long: always, when freeze was tried. Also at
@@ -11,12 +11,13 @@
 //              agent's next start when it died in between, so it must do no harm when nothing is frozen
 //   complete   BackupComplete: the backup is stored; the place to truncate logs
 //   pre_restore, post_restore
-//              PreRestore and PostRestore, before the first file of a restore is written and when all are in their place;
-//              UMBRA_TARGET_FOLDER has the folder. post_restore also comes when the files failed, with UMBRA_RESTORED=no
+//              PreRestore and PostRestore, before the first file of a restore is written and when all are in their
+//              place; UMBRA_TARGET_FOLDER has the folder. post_restore also comes when the files failed, with
+//              UMBRA_RESTORED=no
 // A thaw that fails is tried again by Heal, and the set's backup fails.
 //
-// Before prepare, an intent is made durable in the intents folder; it goes when the service is thawed and the copy is
-// gone.
+// Before prepare, an intent is made durable in the intents folder (storage/base/durable_entries.h); it goes when the
+// service is thawed and the copy is gone.
 //
 // Threads: the events come from the coordinator (writer.h); Heal is thread-safe beside them.
 #ifndef UMBRA_AGENT_WRITERS_FILE_SET_WRITER_H_
@@ -29,8 +30,6 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -39,6 +38,7 @@
 #include "agent/vss/writer.h"
 #include "storage/base/clock.h"
 #include "storage/base/command.h"
+#include "storage/base/durable_entries.h"
 #include "storage/base/filesystem.h"
 
 namespace umbra::writers {
@@ -73,9 +73,12 @@ struct FileSetHealReport {
 
 class FileSetWriter final : public vss::Writer {
  public:
-  // All outlive the writer. `sets` passed CheckFileSets. `intents_folder`: absolute, nobody else's; made when needed.
+  // All outlive the writer. `sets` passed CheckFileSets. `intents_folder`: absolute, nobody else's; made by Open.
   FileSetWriter(std::vector<FileSet> sets, base::CommandRunner& commands, providers::FolderProvider& provider,
                 base::Filesystem& files, base::Clock& clock, std::string intents_folder, vss::Guid instance_id);
+
+  // Once, before everything else. Errors: those of base::Filesystem.
+  absl::Status Open() { return intents_.Open(); }
 
   static vss::ComponentId ComponentOf(const std::string& set_name);
 
@@ -122,22 +125,18 @@ class FileSetWriter final : public vss::Writer {
                               Environment more);
   absl::Status PreparePart(const vss::EventContext& context, const FileSet& set);
   absl::Status ThawAll(Work& work);
-  std::string IntentPath(const vss::Guid& set_id, const FileSet& set) const;
-  absl::Status RecordIntent(const vss::Guid& set_id, const FileSet& set);
-  absl::Status RemoveIntent(const std::string& path);
+  static std::string IntentName(const vss::Guid& set_id, const FileSet& set);
   absl::Status HealIntent(const std::string& name, FileSetHealReport& report);
 
   const std::vector<FileSet> sets_;
   base::CommandRunner& commands_;
   providers::FolderProvider& provider_;
-  base::Filesystem& files_;
   base::Clock& clock_;
-  const std::string intents_folder_;
+  base::DurableEntries intents_;  // live ones are being worked on
   const vss::WriterIdentity identity_;
 
   absl::Mutex mu_;
-  std::map<vss::Guid, Work> work_ ABSL_GUARDED_BY(mu_);         // by session; what is in one belongs to its events
-  absl::flat_hash_set<std::string> live_ ABSL_GUARDED_BY(mu_);  // paths of intents that are being worked on
+  std::map<vss::Guid, Work> work_ ABSL_GUARDED_BY(mu_);  // by session; what is in one belongs to its events
 };
 
 }  // namespace umbra::writers

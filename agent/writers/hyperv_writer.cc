@@ -368,6 +368,19 @@ absl::Status HypervWriter::FilesTakeNames(const vss::Guid& session_id, std::vect
   return tools_.journal.Record(intent);
 }
 
+absl::StatusOr<vss::RestoreProbe> HypervWriter::ProbeFor(const std::string& vm_uuid) {
+  ASSIGN_OR_RETURN(const auto vms, tools_.hypervisor.ListVms());
+  absl::flat_hash_set<std::string> taken;
+  for (const hypervisor::VmInfo& vm : vms) {
+    if (vm.uuid == vm_uuid) continue;
+    for (const hypervisor::Disk& disk : vm.disks) taken.insert(disk.path);
+  }
+  vss::RestoreProbe probe;
+  probe.exists = [this](const std::string& path) { return filesystem_.Exists(path).value_or(true); };
+  probe.can_replace = [taken = std::move(taken)](const std::string& path) { return !taken.contains(path); };
+  return probe;
+}
+
 // This process tells itself how its restore ended: nothing is left to a restart.
 void HypervWriter::ForgetRestore(const vss::Guid& session_id) {
   journal::Intent intent;

@@ -25,6 +25,7 @@
 #include "agent/journal/intent_journal.h"
 #include "agent/providers/checkpoint_provider.h"
 #include "agent/providers/guest_freeze.h"
+#include "agent/vss/restore_plan.h"
 #include "agent/vss/writer.h"
 #include "agent/writers/clustered_restore.h"
 #include "agent/writers/component_options.h"
@@ -77,6 +78,9 @@ class HypervWriter final : public vss::Writer {
   // their names, `disks` says which; a restart finishes the restore from here on. OK when the session restores nothing in
   // place.
   absl::Status FilesTakeNames(const vss::Guid& session_id, std::vector<journal::RestoredDisk> disks);
+  // For the requester of a restore in place: a file that another virtual machine uses can't be replaced.
+  absl::StatusOr<vss::RestoreProbe> ProbeFor(const std::string& vm_uuid);
+  base::Filesystem& filesystem() { return filesystem_; }
   // Of one session, after its PostRestore; taken out.
   absl::StatusOr<hypervisor::DefinedVm> TakeRestored(const vss::Guid& session_id);
   // What became of the virtual machines of one restore that are resources of a cluster, after its PostRestore, well or

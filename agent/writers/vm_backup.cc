@@ -5,6 +5,7 @@
 
 #include "agent/journal/crash_points.h"
 #include "agent/providers/checkpoint_provider.h"
+#include "agent/vss/file_sets.h"
 #include "agent/writers/component_options.h"
 #include "agent/writers/file_set_writer.h"
 #include "agent/writers/hyperv_components.h"
@@ -45,11 +46,12 @@ absl::Status Check(const VmBackupOptions& options) {
 }  // namespace
 
 VmBackup::VmBackup(std::unique_ptr<vss::Session> session, HypervWriter& writer, providers::CheckpointProvider& provider,
-                   providers::FolderProvider* folders, VmBackupOptions options)
+                   providers::FolderProvider* folders, base::Filesystem& files, VmBackupOptions options)
     : requester_(std::move(session), vss::BackupSettings{}),
       writer_(writer),
       provider_(provider),
       folders_(folders),
+      files_(files),
       options_(std::move(options)) {}
 
 VmBackup::~VmBackup() = default;
@@ -62,6 +64,9 @@ absl::Status VmBackup::GatherAndSelect() {
   if (hyperv == metadata.end() && !options_.vm_uuids.empty()) {
     return base::Error(absl::StatusCode::kUnavailable, "HYPERVISOR_UNAVAILABLE",
                        "{} doesn't answer: the hypervisor can't be asked", kHypervWriterName);
+  }
+  for (const vss::WriterMetadata& m : metadata) {
+    if (m.writer_id == kFileSetWriterId) file_sets_ = m;
   }
   BackupOptions told;
   told.mechanism = options_.mechanism;
@@ -93,7 +98,31 @@ absl::Status VmBackup::Prepare() {
   return requester_.Prepare();
 }
 
+// A pattern may match nothing; a file that is named must be in the copy, unless the set excludes it.
+absl::Status VmBackup::CheckFileSet(const std::string& name) {
+  const vss::Component* component = file_sets_.Find("", name);
+  if (component == nullptr) return vss::Error(vss::Code::kUnexpected, "the set was made without file set {}", name);
+  vss::Component named = *component;
+  std::erase_if(named.files, [this](const vss::FileSet& set) {
+    return vss::HasWildcard(set.filespec) ||
+           std::any_of(file_sets_.exclude_files.begin(), file_sets_.exclude_files.end(),
+                       [&](const vss::FileSet& excluded) {
+                         return vss::Contains(excluded, set.path, set.filespec, /*ignore_case=*/false);
+                       });
+  });
+  if (named.files.empty()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const providers::FolderProvider::Copy copy, FileSetCopy(name));
+  vss::ExpandOptions options;
+  options.read_at = [&copy](const std::string& folder) {
+    const auto source = std::find(copy.sources.begin(), copy.sources.end(), folder);
+    return source == copy.sources.end() ? folder : copy.folders[source - copy.sources.begin()];
+  };
+  return base::Annotate(vss::ExpandFiles(files_, named, file_sets_.exclude_files, {}, options).status(), "file set {}",
+                        name);
+}
+
 absl::StatusOr<std::vector<VmSnapshot>> VmBackup::Collect() {
+  for (const std::string& name : options_.file_sets) RETURN_IF_ERROR(CheckFileSet(name));
   if (options_.vm_uuids.empty()) return std::vector<VmSnapshot>();
   ASSIGN_OR_RETURN(const std::vector<CapturedVm> captured, writer_.Captured(requester_.session_id()));
   std::vector<VmSnapshot> snapshots;

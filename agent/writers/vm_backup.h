@@ -70,7 +70,7 @@ class VmBackup {
   // Made by VssHost::NewBackup; all references outlive it.
   // `folders`: null when the host has no file sets.
   VmBackup(std::unique_ptr<vss::Session> session, HypervWriter& writer, providers::CheckpointProvider& provider,
-           providers::FolderProvider* folders, VmBackupOptions options);
+           providers::FolderProvider* folders, base::Filesystem& files, VmBackupOptions options);
   ~VmBackup();
   VmBackup(const VmBackup&) = delete;
   VmBackup& operator=(const VmBackup&) = delete;
@@ -80,6 +80,7 @@ class VmBackup {
   absl::Status Prepare();
 
   // Freezes or saves, takes the points in time, lets go on. In the order of `vm_uuids`.
+  // NOT_FOUND / FILE_NOT_FOUND: the copy of a file set lacks a file that the set names.
   absl::StatusOr<std::vector<VmSnapshot>> Snapshot();
 
   // Readers must end before Complete, Abort and the destructor. NOT_FOUND / DISK_NOT_FOUND for an excluded disk.
@@ -112,12 +113,15 @@ class VmBackup {
  private:
   absl::Status GatherAndSelect();
   absl::StatusOr<std::vector<VmSnapshot>> Collect();
+  absl::Status CheckFileSet(const std::string& name);
 
   vss::BackupRequester requester_;
   HypervWriter& writer_;
   providers::CheckpointProvider& provider_;
   providers::FolderProvider* const folders_;
+  base::Filesystem& files_;
   const VmBackupOptions options_;
+  vss::WriterMetadata file_sets_;  // of the file-set writer; empty without one
   bool selected_ = false;
   vss::Guid set_id_;  // null before Snapshot
 };

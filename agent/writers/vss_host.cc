@@ -69,6 +69,7 @@ absl::StatusOr<std::unique_ptr<VssHost>> VssHost::Create(hypervisor::Hypervisor&
   auto parts = std::make_unique<Parts>(hypervisor, filesystem, clock, random, std::move(options));
   RETURN_IF_ERROR(parts->journal.Open());
   if (parts->cluster.has_value()) RETURN_IF_ERROR(parts->deeds.Open());
+  if (parts->file_sets.has_value()) RETURN_IF_ERROR(parts->file_sets->Open());
   return std::unique_ptr<VssHost>(new VssHost(std::move(parts)));
 }
 
@@ -146,7 +147,8 @@ std::vector<vss::WriterStatus> VssHost::Writers() {
 
 std::unique_ptr<VmBackup> VssHost::NewBackup(VmBackupOptions options) {
   return std::make_unique<VmBackup>(parts_->coordinator.NewSession(), parts_->writer, parts_->provider,
-                                    parts_->folders.has_value() ? &*parts_->folders : nullptr, std::move(options));
+                                    parts_->folders.has_value() ? &*parts_->folders : nullptr, parts_->filesystem,
+                                    std::move(options));
 }
 
 std::unique_ptr<FileSetRestore> VssHost::NewFileSetRestore(FileSetRestoreOptions options) {

@@ -54,7 +54,7 @@ struct VssHostOptions {
 
 class VssHost {
  public:
-  // Everything passed outlives the host. Makes the journal folder: its errors are those of base::Filesystem.
+  // Everything passed outlives the host. Makes the folders of its journals: its errors are those of base::Filesystem.
   static absl::StatusOr<std::unique_ptr<VssHost>> Create(hypervisor::Hypervisor& hypervisor,
                                                          base::Filesystem& filesystem, base::Clock& clock,
                                                          base::Random& random, VssHostOptions options);

@@ -17,6 +17,7 @@
 #include "tests/support/guest_ledger.h"
 #include "tests/support/manual_clock.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/agent/vss/scripted.h"
 #include "tests/unit/agent/writers/recording_hypervisor.h"
 
 namespace umbra::guest {
@@ -29,6 +30,7 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using umbra::testing::GuestLedger;
 using umbra::testing::kLedgerName;
+using umbra::testing::kLedgerWriterId;
 using umbra::testing::LedgerFaults;
 using vss::WriterEvent;
 
@@ -223,6 +225,26 @@ TEST_F(ChildBackupTest, ComponentOnADiskThatIsNotInTheBackupTakesNoPart) {
   ChildBackup backup({hypervisor_, journal_, clock_}, random_, std::move(writers), std::move(request));
   ASSERT_TRUE(Run(backup).ok());
   EXPECT_THAT(ledger_->TakeEvents(), ElementsAre("Identify"));
+}
+
+// What comes with another component is never chosen beside it.
+TEST_F(ChildBackupTest, ComponentsBelowAChosenOneComeWithIt) {
+  vss::testing::Record record;
+  auto writer = std::make_unique<vss::testing::ScriptedWriter>("tree", kLedgerWriterId, record);
+  writer->AddComponent("set", VolumeOf("vda"));
+  writer->AddComponent("part", VolumeOf("vda"));
+  writer->metadata.components[1].logical_path = "set";
+  ChildBackupRequest request;
+  request.point = {vm_, {{"vda"}, dir_.File("s"), "job-2-1"}, true};
+  std::vector<std::unique_ptr<vss::Writer>> writers;
+  writers.push_back(std::move(writer));
+  ChildBackup backup({hypervisor_, journal_, clock_}, random_, std::move(writers), std::move(request));
+  ASSERT_TRUE(Run(backup).ok());
+  auto document = vss::ParseBackupComponents(backup.documents().backup_components);
+  ASSERT_TRUE(document.ok()) << document.status();
+  EXPECT_NE(document->Find({kLedgerWriterId, "", "set"}), nullptr);
+  EXPECT_EQ(document->Find({kLedgerWriterId, "set", "part"}), nullptr);
+  EXPECT_THAT(record.Take(), ::testing::Contains("tree.Freeze"));
 }
 
 // --- failures ---

@@ -306,8 +306,6 @@ TEST_F(FileSetTest, RestoresOnAHostThatDoesNotKnowTheSet) {
                                            {.scratch_folder = Scratch(), .journal_folder = folder_.File("intents")});
   ASSERT_TRUE(stranger.ok());
   runner_.reset();
-  RunnerSettings settings;
-  settings.file_restore_ledger_folder = folder_.File("file-restores");
   runner_ = std::make_unique<JobRunner>(
       RunnerContext{.hypervisor = hypervisor_,
                     .host = **stranger,
@@ -315,8 +313,9 @@ TEST_F(FileSetTest, RestoresOnAHostThatDoesNotKnowTheSet) {
                     .clock = clock_,
                     .random = random_,
                     .outbox = outbox_,
+                    .ledgers = ledgers_,
                     .make_store = [this](transfer::Cancellation&) { return std::make_unique<SharedStore>(store_); },
-                    .settings = settings},
+                    .settings = {}},
       *inventory_);
   const AssignmentResult result = Run(RestoreTo(folder_.File("back")));
   EXPECT_EQ(result.outcome(), AssignmentResult::OUTCOME_SUCCEEDED) << result.error().ShortDebugString();
@@ -337,7 +336,7 @@ TEST_F(FileSetTest, HealingRemovesOnlyWhatALedgerOfOursNames) {
   std::ofstream(ledgers + "/job7-1.files") << "umbra file restore 1\n" << folder_.File(".umbra-restore-x/..") << "\n";
   std::ofstream(ledgers + "/job6-1.files") << "umbra file restore 1\n" << unfinished;
   std::ofstream(ledgers + "/notes") << "mine";
-  const auto removed = HealFileRestores(files_, ledgers);
+  const auto removed = HealFileRestores(ledgers_.folders());
   ASSERT_TRUE(removed.ok());
   EXPECT_THAT(*removed, ElementsAre(unfinished));
   EXPECT_FALSE(fs::exists(unfinished));

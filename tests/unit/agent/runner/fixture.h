@@ -70,8 +70,7 @@ class RunnerTest : public ::testing::Test {
     settings.retry.backoff = {absl::Milliseconds(1), absl::Milliseconds(20)};
     settings.restore.link_grace = absl::Milliseconds(200);
     settings.restore.backoff = settings.retry.backoff;
-    settings.restore_ledger_folder = folder_.File("restores");
-    settings.file_restore_ledger_folder = folder_.File("file-restores");
+    ASSERT_TRUE(ledgers_.Open().ok());
     runner_ = std::make_unique<JobRunner>(
         RunnerContext{.hypervisor = hypervisor_,
                       .host = *host_,
@@ -79,6 +78,7 @@ class RunnerTest : public ::testing::Test {
                       .clock = clock_,
                       .random = random_,
                       .outbox = outbox_,
+                      .ledgers = ledgers_,
                       .make_store = [this](transfer::Cancellation&) { return std::make_unique<SharedStore>(store_); },
                       .settings = settings},
         *inventory_);
@@ -207,6 +207,7 @@ class RunnerTest : public ::testing::Test {
   writers::VssHostOptions::FileSets file_sets_;
   testing::MemoryChunkStore store_;
   link::Outbox outbox_{clock_};
+  RestoreLedgers ledgers_{files_, folder_.path()};
   std::unique_ptr<writers::VssHost> host_;
   std::unique_ptr<InventoryReporter> inventory_;
   std::unique_ptr<JobRunner> runner_;

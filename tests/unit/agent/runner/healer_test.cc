@@ -20,6 +20,7 @@ class HealerTest : public ::testing::Test {
     options.freeze.first_wait = absl::Milliseconds(1);
     options.freeze.longest_wait = absl::Milliseconds(5);
     options.freeze.patience = absl::Milliseconds(50);
+    ASSERT_TRUE(ledgers_.Open().ok());
     host_ = *writers::VssHost::Create(hypervisor_, files_, clock_, random_, options);
     vm_ = *hypervisor_.CreateVm({.name = "db", .disks = {{"vda", base::kMiB, {}}}});
   }
@@ -35,6 +36,7 @@ class HealerTest : public ::testing::Test {
   testing::TempDir folder_;
   base::PosixFilesystem files_;
   base::SystemClock clock_;
+  RestoreLedgers ledgers_{files_, folder_.path()};
   base::SeededRandom random_{5};
   hypervisor::SimulatedHypervisor hypervisor_{folder_.File("vms"), files_, clock_, random_};
   std::unique_ptr<writers::VssHost> host_;
@@ -42,7 +44,7 @@ class HealerTest : public ::testing::Test {
 };
 
 TEST_F(HealerTest, AThawThatIsOwedIsMadeGoodWhileTheAgentLives) {
-  Healer healer(*host_, hypervisor_, files_, clock_, folder_.File("restores"), folder_.File("file-restores"), absl::Milliseconds(5));
+  Healer healer(*host_, hypervisor_, ledgers_, clock_, absl::Milliseconds(5));
   healer.Start();
   hypervisor_.SetFaults(vm_, {.freeze_delay = absl::Milliseconds(40), .thaw_failures = 1000});
   auto backup = Backup();
@@ -60,7 +62,7 @@ TEST_F(HealerTest, RunningWorkIsLeftAlone) {
   auto backup = Backup();
   ASSERT_TRUE(backup->Prepare().ok());
   ASSERT_TRUE(backup->Snapshot().ok());
-  Healer healer(*host_, hypervisor_, files_, clock_, folder_.File("restores"), folder_.File("file-restores"), absl::Milliseconds(2));
+  Healer healer(*host_, hypervisor_, ledgers_, clock_, absl::Milliseconds(2));
   healer.Start();
   clock_.Sleep(absl::Milliseconds(50));
   EXPECT_TRUE(backup->Health(vm_).ok());

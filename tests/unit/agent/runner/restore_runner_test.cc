@@ -70,6 +70,25 @@ TEST_F(RestoreRunnerTest, InPlaceGivesTheMachineBackWithItsUuid) {
   ExpectClean(uuid_);
 }
 
+// Somebody has made another machine of the same disk since the backup: its data would go.
+TEST_F(RestoreRunnerTest, DiskThatAnotherMachineUsesIsNotReplaced) {
+  const std::string before = *files_.ReadFile(disk_path_);
+  const auto other = hypervisor_.DefineVm(
+      {.configuration = *hypervisor_.Configuration(uuid_), .new_name = "db02", .disk_paths = {{"vda", disk_path_}}});
+  ASSERT_TRUE(other.ok()) << other.status();
+  ASSERT_TRUE(hypervisor_.DeleteVm(uuid_).ok());
+  const AssignmentResult result = Run(RestoreOf(v1::RestoreSpec::MODE_IN_PLACE));
+  EXPECT_EQ(result.outcome(), AssignmentResult::OUTCOME_FAILED);
+  EXPECT_EQ(result.error().reason(), "VSS_NOT_SUPPORTED");
+  EXPECT_THAT(result.error().message(), HasSubstr(disk_path_));
+  EXPECT_TRUE(*files_.ReadFile(disk_path_) == before);
+  EXPECT_EQ(hypervisor_.ListVms()->size(), 1u);
+  // Elsewhere nothing is in its way.
+  agent::v1::Assignment elsewhere = RestoreOf(v1::RestoreSpec::MODE_IN_PLACE);
+  elsewhere.mutable_restore()->set_target_folder(folder_.File("elsewhere"));
+  EXPECT_EQ(Run(elsewhere).outcome(), AssignmentResult::OUTCOME_SUCCEEDED);
+}
+
 TEST_F(RestoreRunnerTest, NewMachineInAFolderOfItsOwn) {
   agent::v1::Assignment assignment = RestoreOf(v1::RestoreSpec::MODE_NEW);
   assignment.mutable_restore()->set_target_folder(folder_.File("elsewhere"));
@@ -290,43 +309,58 @@ TEST_F(RestoreLedgerTest, HealRemovesWhatADeadAgentWasWritingButNoDiskInUse) {
   const std::string made = folder_.File("made");
   ASSERT_TRUE(files_.MakeDirectories(made).ok());
   ASSERT_TRUE(files_.WriteFileAtomic(made + "/vda.raw", "half").ok());
-  RestoreLedger ledger(files_, folder_.File("restores"), "job-1");
+  RestoreLedger ledger(ledgers_.machines(), "job-1");
   ASSERT_TRUE(ledger.Record({made + "/vda.raw", made + "/never-made.raw", used}, made).ok());
 
-  const auto removed = RestoreLedger::Heal(files_, folder_.File("restores"), hypervisor_);
+  RestoreLedgers next(files_, folder_.path());  // of the agent that starts next
+  ASSERT_TRUE(next.Open().ok());
+  const auto removed = RestoreLedger::Heal(next.machines(), hypervisor_);
   ASSERT_TRUE(removed.ok());
   EXPECT_FALSE(*files_.Exists(made));
   EXPECT_TRUE(*files_.Exists(used));
   EXPECT_TRUE(files_.List(folder_.File("restores"))->empty());
-  EXPECT_TRUE(RestoreLedger::Heal(files_, folder_.File("restores"), hypervisor_)->empty()) << "safe to repeat";
+  EXPECT_TRUE(RestoreLedger::Heal(next.machines(), hypervisor_)->empty()) << "safe to repeat";
+}
+
+TEST_F(RestoreLedgerTest, HealLeavesAloneWhatThisProcessWorksAt) {
+  const std::string half = folder_.File("half.raw");
+  ASSERT_TRUE(files_.WriteFileAtomic(half, "half").ok());
+  RestoreLedger ledger(ledgers_.machines(), "job-1-1");
+  ASSERT_TRUE(ledger.Record({half}, "").ok());
+  EXPECT_TRUE(RestoreLedger::Heal(ledgers_.machines(), hypervisor_)->empty());
+  EXPECT_TRUE(*files_.Exists(half));
 }
 
 TEST_F(RestoreLedgerTest, HealLeavesAloneWhatIsNoEntryOfOurs) {
   const std::string restores = folder_.File("restores");
   const std::string disk = folder_.File("vda.raw");
-  ASSERT_TRUE(files_.MakeDirectories(restores + "/folder").ok());
+  ASSERT_TRUE(files_.MakeDirectories(restores + "/folder.restore").ok());
   ASSERT_TRUE(files_.WriteFileAtomic(disk, "somebody's").ok());
   const std::vector<std::pair<std::string, std::string>> strangers = {
-      {"empty", ""},
-      {"notes", "not ours\n"},
-      {"mixed", "file " + disk + "\nnot ours\n"},
-      {"torn", "file " + disk},
-      {"relative", "file vda.raw\n"},
-      {"two-folders", "folder /a\nfolder /b\nfile " + disk + "\n"},
-      {"no-files", "folder " + restores + "\n"}};
+      {"empty.restore", ""},
+      {"notes.restore", "not ours\n"},
+      {"mixed.restore", "file " + disk + "\nnot ours\n"},
+      {"torn.restore", "file " + disk},
+      {"relative.restore", "file vda.raw\n"},
+      {"two-folders.restore", "folder /a\nfolder /b\nfile " + disk + "\n"},
+      {"no-files.restore", "folder " + restores + "\n"}};
+  ASSERT_TRUE(files_.WriteFileAtomic(restores + "/read-me", "file " + disk + "\n").ok());
   for (const auto& [name, text] : strangers) ASSERT_TRUE(files_.WriteFileAtomic(restores + "/" + name, text).ok());
-  ASSERT_TRUE(files_.WriteFileAtomic(restores + "/job-2-1.tmp", "file " + disk).ok());
+  ASSERT_TRUE(files_.WriteFileAtomic(restores + "/job-2-1.restore.tmp", "file " + disk).ok());
   const std::string half = folder_.File("half.raw");
   ASSERT_TRUE(files_.WriteFileAtomic(half, "half").ok());
-  RestoreLedger ledger(files_, restores, "job-1-1");
+  RestoreLedger ledger(ledgers_.machines(), "job-1-1");
   ASSERT_TRUE(ledger.Record({half}, "").ok());
 
-  const auto removed = RestoreLedger::Heal(files_, restores, hypervisor_);
+  RestoreLedgers next(files_, folder_.path());
+  ASSERT_TRUE(next.Open().ok());
+  const auto removed = RestoreLedger::Heal(next.machines(), hypervisor_);
   ASSERT_TRUE(removed.ok());
   EXPECT_EQ(*removed, std::vector<std::string>{half}) << "nobody is in the way of healing";
   EXPECT_TRUE(*files_.Exists(disk));
   for (const auto& [name, text] : strangers) EXPECT_EQ(*files_.ReadFile(restores + "/" + name), text);
-  EXPECT_FALSE(*files_.Exists(restores + "/job-2-1.tmp")) << "its restore had not begun";
+  EXPECT_TRUE(*files_.Exists(restores + "/read-me"));
+  EXPECT_FALSE(*files_.Exists(restores + "/job-2-1.restore.tmp")) << "its restore had not begun";
 }
 
 }  // namespace

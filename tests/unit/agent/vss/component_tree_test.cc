@@ -173,29 +173,20 @@ TEST(BackupTypes, FollowTheSchema) {
   EXPECT_EQ(EffectiveBackupType(BackupType::kCopy, 881), BackupType::kCopy);
 }
 
-TEST(BackupTypes, ExclusiveSchemaForbidsMixing) {
-  constexpr uint32_t kBoth = kSchemaIncremental | kSchemaDifferential;
-  EXPECT_TRUE(MayMix(BackupType::kIncremental, BackupType::kDifferential, kBoth));
-  EXPECT_FALSE(
-      MayMix(BackupType::kIncremental, BackupType::kDifferential, kBoth | kSchemaExclusiveIncrementalDifferential));
-  EXPECT_FALSE(
-      MayMix(BackupType::kDifferential, BackupType::kIncremental, kBoth | kSchemaExclusiveIncrementalDifferential));
-  EXPECT_TRUE(MayMix(BackupType::kIncremental, BackupType::kIncremental, kSchemaExclusiveIncrementalDifferential));
-}
-
 TEST(BackupTypes, SnapshotIsNeededWhenAFileMustComeFromIt) {
   Component c;
-  EXPECT_FALSE(NeedsSnapshot(c, BackupType::kFull));
+  EXPECT_FALSE(NeedsSnapshot(c, BackupType::kFull, 0));
   c.volumes = {"/v/"};
-  EXPECT_TRUE(NeedsSnapshot(c, BackupType::kFull));  // more isn't known
+  EXPECT_TRUE(NeedsSnapshot(c, BackupType::kFull, 0));  // more isn't known
   FileSet set;
   set.backup_type_mask = kFileSpecFullBackupRequired | kFileSpecLogBackupRequired | kFileSpecLogSnapshotRequired;
   c.files = {set};
-  EXPECT_FALSE(NeedsSnapshot(c, BackupType::kFull));
-  EXPECT_TRUE(NeedsSnapshot(c, BackupType::kLog));
+  EXPECT_FALSE(NeedsSnapshot(c, BackupType::kFull, 0));
+  EXPECT_TRUE(NeedsSnapshot(c, BackupType::kLog, kSchemaLog));
+  EXPECT_FALSE(NeedsSnapshot(c, BackupType::kLog, 0)) << "for a writer that can't, it is a full backup";
   set.backup_type_mask = kFileSpecDefault;
   c.log_files = {set};
-  EXPECT_TRUE(NeedsSnapshot(c, BackupType::kFull));
+  EXPECT_TRUE(NeedsSnapshot(c, BackupType::kFull, 0));
 }
 
 }  // namespace

@@ -79,16 +79,6 @@ TEST(Patterns, MatchAsOnWindows) {
   EXPECT_FALSE(HasWildcard("a.b"));
 }
 
-TEST(Variables, AreReplacedOrRefused) {
-  const VariableLookup lookup = [](const std::string& name) -> std::optional<std::string> {
-    return name == "DATA" ? std::optional<std::string>("/srv") : std::nullopt;
-  };
-  EXPECT_EQ(*ExpandVariables("%DATA%/db", lookup), "/srv/db");
-  EXPECT_EQ(*ExpandVariables("/plain", lookup), "/plain");
-  EXPECT_EQ(base::ReasonOf(ExpandVariables("%OTHER%/db", lookup).status()), "INVALID_REQUEST");
-  EXPECT_EQ(base::ReasonOf(ExpandVariables("100%", lookup).status()), "INVALID_REQUEST");
-}
-
 TEST(FileSets, ContainByWholeElements) {
   EXPECT_TRUE(Contains(Set("/db", "*"), "/db", "x", false));
   EXPECT_TRUE(Contains(Set("/db/", "*"), "/db", "x", false));
@@ -233,14 +223,6 @@ TEST_F(ExpandTest, FileOfTwoSetsIsListedOnceByTheOneThatCopiesMore) {
   EXPECT_THAT(Expand(options), ElementsAre("/db/a.dat"));
 }
 
-TEST_F(ExpandTest, FilesForDeletionInsideTheCopy) {
-  for (const char* path : {"/db/page.sys", "/db/sub/page.sys", "/db/a.dat"}) Make(path);
-  const std::vector<FileSet> sets = {Set("/db", "page.sys", true), Set("/gone", "x")};
-  EXPECT_THAT(*FilesToDeleteFromSnapshot(files_, sets, kContextBackup, {}),
-              ElementsAre("/db/page.sys", "/db/sub/page.sys"));
-  EXPECT_THAT(*FilesToDeleteFromSnapshot(files_, sets, kAttrNoAutoRecovery, {}), IsEmpty());
-}
-
 TEST(ExpandOnDisk, DoesNotFollowLinks) {
   umbra::testing::TempDir folder;
   base::PosixFilesystem files;
@@ -258,6 +240,9 @@ TEST(ExpandOnDisk, DoesNotFollowLinks) {
   ASSERT_TRUE(expanded.ok()) << expanded.status();
   ASSERT_EQ(expanded->size(), 1u);
   EXPECT_EQ((*expanded)[0].source, folder.path() + "/db/sub/a.dat");
+  // One that is named is there.
+  c.files = {Set(folder.path() + "/db", "link.dat")};
+  EXPECT_TRUE(ExpandFiles(files, c, {}, {}, {}).ok());
 }
 
 }  // namespace

@@ -487,6 +487,26 @@ TEST_F(RequesterTest, RestoreOptionsOfTheCommonFormAreRead) {
   EXPECT_EQ(restore_with(R"("B":"Authoritative"="true")"), "VSS_OBJECT_NOT_FOUND");
 }
 
+// Together, and in no order: each may depend on the other, and all writers are asked before the first file is written.
+TEST_F(RequesterTest, DependenciesMakeNoOrder) {
+  one_.metadata.components[0].dependencies = {{kTwo, "", "B"}};
+  two_.metadata.components[0].dependencies = {{kOne, "", "A"}};
+  const BackupDocuments documents = Done();
+  for (const bool a_first : {true, false}) {
+    RestoreRequester restore(coordinator_.NewSession(), documents);
+    ASSERT_TRUE(restore.Gather().ok());
+    std::vector<RestoreChoice> choices = {{.id = kA}, {.id = kB}};
+    if (!a_first) std::swap(choices[0], choices[1]);
+    ASSERT_TRUE(restore.Select(choices).ok());
+    record_.Take();
+    ASSERT_TRUE(restore.PreRestore().ok());
+    EXPECT_THAT(record_.Take(), ::testing::UnorderedElementsAre("one.PreRestore", "two.PreRestore"));
+    for (const ComponentId& id : {kA, kB}) ASSERT_TRUE(restore.SetFileRestoreStatus(id, FileRestoreStatus::kAll).ok());
+    ASSERT_TRUE(restore.PostRestore().ok());
+    EXPECT_THAT(record_.Take(), ::testing::IsSupersetOf({"one.PostRestore", "two.PostRestore"}));
+  }
+}
+
 // A component and the one that it depends on take part both, or neither.
 TEST_F(RequesterTest, BothEndsOfADependencyTakePart) {
   one_.metadata.components[0].dependencies = {{kTwo, "", "B"}, {kTwo, "", "\\\\other-machine\\C"}};

@@ -191,11 +191,5 @@ TEST_F(PlanTest, DirectedFilesGoInPieces) {
   EXPECT_EQ(base::ReasonOf(Plan(RestoreMethod::kRestoreIfCanReplace).status()), "INVALID_REQUEST");
 }
 
-TEST(FileStatus, IsAllSomeOrNone) {
-  EXPECT_EQ(StatusOfFiles(3, 3), FileRestoreStatus::kAll);
-  EXPECT_EQ(StatusOfFiles(2, 3), FileRestoreStatus::kFailed);
-  EXPECT_EQ(StatusOfFiles(0, 3), FileRestoreStatus::kNone);
-}
-
 }  // namespace
 }  // namespace umbra::vss

@@ -47,6 +47,8 @@ TEST(ComponentOptions, IgnoreKeysOfLaterVersions) {
 }
 
 TEST(ComponentOptions, RefuseWhatIsMalformed) {
+  EXPECT_FALSE(ParseBackupFacts("state_bytes=-1").ok());
+  EXPECT_FALSE(ParseBackupOptions("base_disk.vda=-4096 7").ok());
   for (const char* text : {"x", "a=%", "a=%4", "a=%zz", "freeze_timeout_us=soon", "a=1;;b=2"}) {
     EXPECT_EQ(base::ReasonOf(ParseBackupOptions(text).status()), "INVALID_REQUEST") << text;
   }

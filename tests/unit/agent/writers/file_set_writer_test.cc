@@ -239,6 +239,27 @@ TEST_F(FileSetWriterTest, ACopyThatFailsInsideTheHoldThaws) {
   ExpectNothingLeft();
 }
 
+TEST_F(FileSetWriterTest, ANamedFileMustBeInTheCopyAPatternMayMatchNothing) {
+  testing::FakeCommandRunner commands(Fine);
+  const auto snapshot = [&](base::FolderSelection folder) {
+    set_.folders = {std::move(folder)};
+    Start(commands);
+    auto backup = Backup();
+    EXPECT_TRUE(backup->Prepare().ok());
+    return backup->Snapshot().status();
+  };
+  const std::string data = dir_.File("data");
+  EXPECT_TRUE(snapshot({data, "file"}).ok());
+  EXPECT_TRUE(snapshot({data, "*.db"}).ok());
+  const absl::Status missing = snapshot({data, "shop.db"});
+  EXPECT_EQ(ReasonOf(missing), "FILE_NOT_FOUND");
+  EXPECT_THAT(base::MessageOf(missing), HasSubstr("file set shop: " + data + "/shop.db"));
+  EXPECT_TRUE(snapshot({data, "file", true, {"file"}}).ok()) << "excluded isn't missing";
+  fs::create_symlink("file", data + "/link");
+  EXPECT_TRUE(snapshot({data, "link"}).ok());
+  ExpectNothingLeft();
+}
+
 TEST_F(FileSetWriterTest, AfterACrashHealingThawsAndRemovesTheCopy) {
   SetHooks();
   testing::FakeCommandRunner commands(Fine);

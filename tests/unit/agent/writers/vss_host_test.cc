@@ -347,6 +347,23 @@ TEST_F(VssHostTest, R2_R5_InPlaceThePowerGoesOffTheVirtualMachineIsDeletedAndReg
   EXPECT_EQ(*simulated_.GuestRead(vm, "vda", 0, 8), "restored");
 }
 
+// A writer of another release might want its files restored in a way that isn't ours: nothing is touched then.
+TEST_F(VssHostTest, RestoreInAWayThatIsNotOursIsRefused) {
+  const std::string vm = Vm("one");
+  const VmRestoreOptions good = Stored(vm);
+  const auto refusal = [&](const std::string& restore_method) {
+    VmRestoreOptions options = good;
+    for (std::string& xml : options.documents.writer_metadata) {
+      const std::string ours = "RESTORE_IF_CAN_BE_REPLACED";
+      if (const size_t at = xml.find(ours); at != std::string::npos) xml.replace(at, ours.size(), restore_method);
+    }
+    return base::ReasonOf(host_->NewRestore(options)->PreRestore());
+  };
+  EXPECT_EQ(refusal("REPLACE_AT_REBOOT"), "VSS_NOT_SUPPORTED");
+  EXPECT_TRUE(simulated_.GetVm(vm).ok());
+  EXPECT_EQ(refusal("RESTORE_IF_CAN_BE_REPLACED"), "");
+}
+
 TEST_F(VssHostTest, R2_OnlyTheSelectedVirtualMachineIsDeleted) {
   const std::string vm = Vm("one"), other = Vm("other");
   auto restore = host_->NewRestore(Stored(vm));
