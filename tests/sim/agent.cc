@@ -69,9 +69,13 @@ Agent::Agent(Host& host, std::optional<Death> death)
       journal_(files_, kJournalFolder),
       tools_{hypervisor_, journal_, clock_, run_.scheduler},
       provider_(tools_),
+      life_cluster_(run_, life_, clock_, host.cluster.service(), host.plan, host.trouble),
+      deeds_(files_, kDeedsFolder),
+      cluster_tools_{life_cluster_, deeds_, hypervisor_},
       writer_(tools_, provider_, files_, random_,
               {.instance_id = vss::Guid::Literal(random_.Uuid()),
                .scratch_folder = kScratchFolder,
+               .cluster = host.plan.cluster.exists ? &cluster_tools_ : nullptr,
                .threads = &run_.scheduler}),
       app_provider_(run_, host.apps),
       service_commands_(run_, life_, host.plan, host.trouble.calm, host.service),
@@ -97,6 +101,8 @@ Agent::Agent(Host& host, std::optional<Death> death)
   for (const auto& writer : faulty_writers_) coordinator_->AddWriter(*writer);
   for (const auto& provider : faulty_providers_) coordinator_->AddProvider(*provider);
   journal_.Open().IgnoreError();
+  deeds_.Open().IgnoreError();
+  file_set_writer_.Open().IgnoreError();
 }
 
 Agent::~Agent() {
@@ -109,7 +115,12 @@ Agent::~Agent() {
 
 bool Agent::HealOnce() {
   life_.healing = true;
+  auto deeds = deeds_.ListLeft();
   const auto report = journal::Heal(hypervisor_, journal_, clock_);
+  bool cluster_healed = true;
+  if (report.ok() && host_.plan.cluster.exists) {
+    cluster_healed = deeds.ok() && HealClusterAfter(*report, *std::move(deeds));
+  }
   const auto file_sets = file_set_writer_.Heal();
   life_.healing = false;
   if (dead()) return false;
@@ -130,7 +141,19 @@ bool Agent::HealOnce() {
   // One that couldn't be read just now isn't.
   const bool readable = host_.trouble.calm || host_.plan.file_error_at == 0;
   if (readable && !report->damaged.empty()) run_.Violate("a damaged intent: {}", report->damaged.front());
-  return report->open.empty() && file_sets.ok() && file_sets->open.empty();
+  return report->open.empty() && cluster_healed && file_sets.ok() && file_sets->open.empty();
+}
+
+bool Agent::HealClusterAfter(const journal::HealReport& machines, cluster::JournalList deeds) {
+  absl::flat_hash_set<std::string> not_yet;
+  for (const auto& open : machines.open) not_yet.insert(open.intent.vm_uuid);
+  const cluster::ClusterHealReport report = cluster::HealCluster(cluster_tools_, std::move(deeds), not_yet);
+  for (const cluster::JournalEntry& entry : report.healed) {
+    run_.Trace("healing: the cluster's {} of {}", cluster::NameOf(entry.deed.kind), entry.deed.resource);
+    run_.probes.Hit(entry.deed.kind == cluster::DeedKind::kOffline ? "cluster: healed a resource that was offline"
+                                                                   : "cluster: healed a planned save");
+  }
+  return report.open.empty();
 }
 
 void Agent::HealUntilDone(absl::Duration patience) {
@@ -149,10 +172,18 @@ void Agent::StartHealing() {
   });
 }
 
-size_t Agent::intent_count() {
-  const auto names = host_.files.List(kJournalFolder);
+size_t Agent::CountFiles(const char* folder, std::string_view suffix) {
+  const auto names = host_.files.List(folder);
   if (!names.ok()) return 0;
-  return std::count_if(names->begin(), names->end(), [](const std::string& name) { return name.ends_with(".intent"); });
+  return std::count_if(names->begin(), names->end(), [&](const std::string& name) { return name.ends_with(suffix); });
+}
+
+size_t Agent::intent_count() {
+  return CountFiles(kJournalFolder, ".intent");
+}
+
+size_t Agent::deed_count() {
+  return CountFiles(kDeedsFolder, ".deed");
 }
 
 // --- a job ---
@@ -394,6 +425,7 @@ absl::Status Agent::Restore(const RestorePlan& plan, const Point& point) {
   options.configuration = point.configuration;
   options.vm_uuid = point.vm.uuid;
   options.vm_name = point.vm.name;
+  options.take_cluster_offline = plan.take_cluster_offline;
   for (const hypervisor::Disk& disk : writers::IncludedDisks(point.vm))
     options.disk_paths.emplace_back(disk.name, disk.path);
   writers::VmRestore restore(coordinator_->NewSession(), writer_, std::move(options));
@@ -407,7 +439,8 @@ absl::Status Agent::Restore(const RestorePlan& plan, const Point& point) {
   }
   RETURN_IF_ERROR(restore.SetFilesRestored(vss::FileRestoreStatus::kAll));
   ASSIGN_OR_RETURN(const hypervisor::DefinedVm defined, restore.PostRestore());
-  if (!plan.power_on) return absl::OkStatus();
+  // A cluster's resource is started by its cluster.
+  if (!plan.power_on || restore.cluster_outcome().has_value()) return absl::OkStatus();
   const absl::Status started = hypervisor_.Start(defined.uuid);
   if (!started.ok()) run_.Trace("{} is restored, but does not start: {}", defined.name, base::Describe(started));
   return absl::OkStatus();
@@ -438,7 +471,12 @@ JobOutcome Agent::RunRestore(const RestorePlan& plan, bool must_work) {
     return JobOutcome::kCutShort;
   }
   run_.Trace("the restore of {} ends: {}", point.vm.name, status.ok() ? "complete" : base::Describe(status));
-  if (must_work && !status.ok())
+  const bool refused = base::ReasonOf(status) == "CLUSTER_RESOURCE_ONLINE";
+  const bool may_refuse = host_.plan.vms[plan.vm].clustered && !plan.take_cluster_offline;
+  if (refused) run_.probes.Hit("cluster: refused a restore");
+  if (may_refuse && must_work && status.ok())
+    run_.Violate("a resource that is online is restored behind its cluster's back");
+  if (must_work && !status.ok() && !(refused && may_refuse))
     run_.Violate("nothing goes wrong any more, but a restore fails: {}", base::Describe(status));
   if (!status.ok() && absl::IsNotFound(host_.hypervisor.GetVm(uuid).status())) RegisterByHand(point, ran);
   // It may have written since it was started.

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "agent/cluster/cluster_hold.h"
+#include "agent/cluster/deed_journal.h"
 #include "agent/journal/healing.h"
 #include "agent/journal/intent_journal.h"
 #include "agent/providers/checkpoint_provider.h"
@@ -19,6 +21,7 @@
 #include "agent/writers/vm_restore.h"
 #include "storage/base/random.h"
 #include "tests/sim/apps.h"
+#include "tests/sim/cluster.h"
 #include "tests/sim/faulty.h"
 #include "tests/sim/guests.h"
 #include "tests/sim/life.h"
@@ -43,6 +46,7 @@ struct Host {
   Guests& guests;
   std::vector<std::unique_ptr<App>>& apps;
   Service& service;
+  Cluster& cluster;
   PendingFaults& faults;
   MachineTrouble& trouble;
   int life_count = 0;
@@ -73,12 +77,15 @@ class Agent {
   JobOutcome RunRestore(const RestorePlan& restore, bool must_work);
 
   size_t intent_count();
+  size_t deed_count();
   size_t app_copy_count() const { return app_provider_.set_count(); }
 
  private:
   struct JobRun;
 
   bool HealOnce();
+  bool HealClusterAfter(const journal::HealReport& machines, cluster::JournalList deeds);
+  size_t CountFiles(const char* folder, std::string_view suffix);
   absl::Status Choose(JobRun& job);
   absl::Status PrepareWhenFree(JobRun& job);
   absl::Status TakeSnapshot(JobRun& job);
@@ -106,6 +113,9 @@ class Agent {
   journal::IntentJournal journal_;
   const providers::PointInTimeTools tools_;
   providers::CheckpointProvider provider_;
+  LifeCluster life_cluster_;
+  cluster::DeedJournal deeds_;
+  const cluster::ClusterTools cluster_tools_;
   writers::HypervWriter writer_;
   std::vector<std::unique_ptr<AppWriter>> app_writers_;
   AppProvider app_provider_;

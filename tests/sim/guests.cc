@@ -214,7 +214,7 @@ void Guests::SettleRestore(const std::string& uuid, bool finished) {
   if (!finished && old) return;
   if (!old) {
     guest.disks = *disks;
-    guest.expected = state;  // off, or started by the restore
+    guest.expected = guest.plan.clustered ? VmState::kRunning : state;  // off, or started by the restore
   } else if (guest.expected == VmState::kPaused && state == VmState::kOff) {
     guest.expected = VmState::kOff;  // its memory went with the machine
   }
@@ -229,7 +229,7 @@ void Guests::EndRestore(const std::string& uuid) {
   const std::optional<Disks> disks = OnDisk(uuid);
   if (!disks.has_value()) return run_.Violate("{} is gone after a restore", guest.name);
   guest.disks = *disks;
-  guest.expected = hypervisor_.GetVm(uuid)->state;
+  guest.expected = guest.plan.clustered ? VmState::kRunning : hypervisor_.GetVm(uuid)->state;
 }
 
 void Guests::PowerCut() {

@@ -175,6 +175,7 @@ class LifeHypervisor::Prepared final : public hypervisor::PreparedPointInTime {
 
 absl::Status LifeHypervisor::Reach() {
   if (life_.dead()) return Dead();
+  if (trouble_.on_call) trouble_.on_call();
   clock_.Sleep(dice_.Between(absl::Nanoseconds(1), trouble_.calm ? absl::Milliseconds(2) : plan_.slowest_call));
   const int number = ++trouble_.hypervisor_calls;
   const int first = plan_.outage.first_call;

@@ -74,7 +74,9 @@ class LifeClock final : public base::Clock {
 struct MachineTrouble {
   int hypervisor_calls = 0;
   int file_changes = 0;
+  int cluster_calls = 0;
   bool calm = false;
+  std::function<void()> on_call;  // before each call of the hypervisor or the cluster
 };
 
 // The process's files.

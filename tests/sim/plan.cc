@@ -191,6 +191,41 @@ void AddPowerCuts(Dice dice, Plan& plan) {
   for (Death& death : plan.deaths) death.power_cut = plan.restores.empty() && dice.Chance(0.15);
 }
 
+// Only machines that nobody but the agent stops: a cluster fails over what really fails, and one whose scratch space is
+// full stands still until the agent looks. Most can only be saved, because that is what the cluster must be told of.
+void AddCluster(Dice dice, Plan& plan) {
+  if (!dice.Chance(0.35)) return;
+  for (VmPlan& vm : plan.vms) {
+    const bool stops = vm.killed_at < absl::InfiniteDuration() || vm.faults.dies_after_read_bytes.has_value() ||
+                       vm.faults.scratch_limit_bytes.has_value();
+    if (!vm.running || vm.paused || stops || !dice.Chance(0.7)) continue;
+    vm.clustered = plan.cluster.exists = true;
+    if (dice.Chance(0.7)) vm.guest_agent = false;
+  }
+  if (!plan.cluster.exists) return;
+  for (JobPlan& job : plan.jobs) job.allow_crash_consistent = job.allow_crash_consistent && dice.Chance(0.3);
+  for (RestorePlan& restore : plan.restores) restore.take_cluster_offline = dice.Chance(0.8);
+  for (Death& death : plan.deaths) death.power_cut = false;
+  if (dice.Chance(0.2)) {
+    plan.cluster.silent_call = static_cast<int>(dice.Between(1, 12));
+    plan.cluster.silent_count = static_cast<int>(dice.Between(1, 6));
+  }
+  if (!dice.Chance(0.5)) return;
+  constexpr std::string_view kClusterCalls[] = {"cluster.List", "cluster.Plan", "cluster.Begin", "cluster.End",
+                                                "SaveState",    "Resume",       "DeleteVm",      "DefineVm"};
+  Death death;
+  death.call = OneOf(dice, kClusterCalls);
+  death.countdown = static_cast<int>(dice.Between(1, 2));
+  death.after = dice.Chance(0.5);
+  death.downtime = dice.Between(absl::Milliseconds(100), absl::Minutes(2));
+  plan.deaths.assign(1, death);
+  if (!dice.Chance(0.4)) return;
+  death.call = "cluster.End";  // of healing
+  death.countdown = 1;
+  death.after = dice.Chance(0.5);
+  plan.deaths.push_back(death);
+}
+
 }  // namespace
 
 std::string_view NameOf(FaultKind kind) {
@@ -228,6 +263,7 @@ Plan MakePlan(Dice dice) {
   while (plan.deaths.size() < 3 && dice.Chance(0.4)) AddDeath(dice, plan);
   AddRestores(dice.Split("restores"), plan);
   AddPowerCuts(dice.Split("power"), plan);
+  AddCluster(dice.Split("cluster"), plan);
   return plan;
 }
 
@@ -238,6 +274,7 @@ std::string Plan::Describe() const {
     const hypervisor::SimulatedFaults& f = vm.faults;
     text += fmt::format("; vm{}: {} disks{}{}{}", i, vm.disks.size(), vm.guest_agent ? "" : " no-agent",
                         vm.running ? "" : " off", vm.paused ? " paused" : "");
+    if (vm.clustered) text += " clustered";
     if (f.freeze_delay > absl::ZeroDuration()) text += " freeze after " + absl::FormatDuration(f.freeze_delay);
     if (f.freeze_fails) text += " refuses to freeze";
     if (f.thaw_failures > 0) text += fmt::format(" {} thaws unanswered", f.thaw_failures);
@@ -262,7 +299,8 @@ std::string Plan::Describe() const {
                     job.cancel_after_step < 0 ? "" : fmt::format(" cancelled after step {}", job.cancel_after_step));
   }
   for (const RestorePlan& r : restores)
-    text += fmt::format("; restore vm{}{}", r.vm, r.power_on ? " and start it" : "");
+    text += fmt::format("; restore vm{}{}{}", r.vm, r.power_on ? " and start it" : "",
+                        r.take_cluster_offline ? ", its resource offline" : "");
   for (const WriterFault& f : writer_faults) {
     text += fmt::format("; writer {} {} at {} ({})", f.writer, NameOf(f.kind), vss::NameOf(f.event),
                         absl::FormatDuration(f.duration));
@@ -275,6 +313,8 @@ std::string Plan::Describe() const {
     text += fmt::format("; {} {} call {} of {}", d.power_cut ? "power cut" : "agent dies", d.after ? "after" : "before",
                         d.countdown, d.call.empty() ? "any" : d.call);
   }
+  if (cluster.silent_call > 0)
+    text += fmt::format("; cluster silent at calls {}+{}", cluster.silent_call, cluster.silent_count);
   if (outage.first_call > 0)
     text += fmt::format("; hypervisor silent at calls {}+{}", outage.first_call, outage.call_count);
   if (file_error_at > 0) text += fmt::format("; file error at change {}", file_error_at);

@@ -24,6 +24,7 @@ struct VmPlan {
   absl::Duration silent_at = absl::InfiniteDuration();  // since the start; the agent in the guest stops answering
   absl::Duration silent_for;
   absl::Duration killed_at = absl::InfiniteDuration();
+  bool clustered = false;           // a resource of the failover cluster
   bool silent_when_frozen = false;  // falls silent as soon as it is frozen, for `silent_for`
 };
 
@@ -65,6 +66,13 @@ struct Death {
   bool power_cut = false;  // the whole host's: guests are off then, and files are as they were last synced
 };
 
+// Of the failover cluster, whose resources the plans of the machines say.
+struct ClusterPlan {
+  bool exists = false;
+  int silent_call = 0;  // of the agent, counted over all, from which on nobody answers; 0: never
+  int silent_count = 0;
+};
+
 struct Outage {
   int first_call = 0;  // of the hypervisor, counted over all; 0: never
   int call_count = 0;
@@ -90,12 +98,14 @@ struct JobPlan {
 struct RestorePlan {
   int vm = 0;
   bool power_on = false;
+  bool take_cluster_offline = false;
 };
 
 struct Plan {
   std::vector<VmPlan> vms;
   std::vector<AppPlan> apps;
   ServicePlan service;
+  ClusterPlan cluster;
   std::vector<JobPlan> jobs;
   std::vector<RestorePlan> restores;
   std::vector<WriterFault> writer_faults;

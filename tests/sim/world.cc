@@ -9,6 +9,7 @@
 #include "storage/base/random.h"
 #include "tests/sim/agent.h"
 #include "tests/sim/apps.h"
+#include "tests/sim/cluster.h"
 #include "tests/sim/guests.h"
 #include "tests/sim/plan.h"
 #include "tests/sim/run_context.h"
@@ -42,6 +43,7 @@ class World {
   Guests guests_;
   std::vector<std::unique_ptr<App>> apps_;
   Service service_;
+  Cluster cluster_;
   PendingFaults faults_;
   MachineTrouble trouble_;
   Host host_;
@@ -55,8 +57,9 @@ World::World(uint64_t seed, bool verbose)
       hypervisor_("/vms", files_, run_.scheduler, random_),
       guests_(run_, hypervisor_, files_, plan_),
       service_(run_, plan_, files_),
+      cluster_(run_, hypervisor_, guests_, files_, random_, plan_),
       faults_{plan_.writer_faults, plan_.provider_faults},
-      host_{run_, plan_, files_, hypervisor_, guests_, apps_, service_, faults_, trouble_},
+      host_{run_, plan_, files_, hypervisor_, guests_, apps_, service_, cluster_, faults_, trouble_},
       outcomes_(plan_.jobs.size(), JobOutcome::kPending),
       restored_(plan_.restores.size(), JobOutcome::kPending) {
   host_.power_cut = [this] {
@@ -65,6 +68,7 @@ World::World(uint64_t seed, bool verbose)
     files_.CutPower();
     guests_.TakeWhatIsOnDisk();
   };
+  trouble_.on_call = [this] { cluster_.NoteCall(); };
   for (size_t i = 0; i < plan_.apps.size(); ++i) {
     apps_.push_back(std::make_unique<App>(run_, plan_, static_cast<int>(i)));
   }
@@ -75,10 +79,12 @@ RunResult World::Run() {
   guests_.Start();
   for (const auto& app : apps_) app->Start();
   service_.app.Start();
+  cluster_.Start();
   LiveAndDie();
   guests_.Stop();
   for (const auto& app : apps_) app->Stop();
   service_.app.Stop();
+  cluster_.Stop();
   return {0, plan_.Describe(), run_.violations, run_.fingerprint, run_.scheduler.step_count(), run_.probes};
 }
 
@@ -184,6 +190,8 @@ void World::CheckAsBefore(Agent& agent) {
   }
   const auto left = files_.AllFiles(kScratchFolder);
   if (!left.empty()) run_.Violate("a scratch file is left: {}", left.front());
+  cluster_.CheckAsBefore();
+  if (agent.deed_count() > 0) run_.Violate("{} deeds of the cluster are left", agent.deed_count());
   if (agent.intent_count() > 0) run_.Violate("{} intents are left", agent.intent_count());
 }
 

@@ -10,6 +10,9 @@
 //   - a machine whose restore was cut short is as it was before, or has the disks of the recovery point, whole; a
 //     restore that is complete has put exactly these there;
 //   - no view, scratch file, intent or copy is left, and at most one checkpoint, after a backup the one that it knows;
+//   - no machine that is a resource of a failover cluster is failed over because of us, and in the end each is online
+//   there
+//     and watched, as before;
 //   - when nothing goes wrong any more, a backup of everything works.
 #ifndef UMBRA_TESTS_SIM_WORLD_H_
 #define UMBRA_TESTS_SIM_WORLD_H_
