@@ -34,10 +34,12 @@ grpc::ServerUnaryReactor* VirtualMachineService::GetVirtualMachine(grpc::Callbac
                                                                    v1::VirtualMachine* response) {
   return RunUnary(context, executor_, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const catalog::VmKey key, ParseVmName(request->name(), "name"));
-    ASSIGN_OR_RETURN(const catalog::Vm vm, catalog_.Read([&](const catalog::Stores& s) { return s.vms.Get(key); }));
+    const absl::StatusOr<catalog::Vm> vm = catalog_.Read([&](const catalog::Stores& s) { return s.vms.Get(key); });
+    if (absl::IsNotFound(vm.status())) agents_.RefreshInventory(key.host);
+    RETURN_IF_ERROR(vm.status());
     ASSIGN_OR_RETURN(const auto figures,
                      catalog_.Read([&](const catalog::Stores& s) { return s.figures.OfVm(key); }));
-    ToProto(vm, response);
+    ToProto(*vm, response);
     ToProto(figures, response->mutable_figures());
     return absl::OkStatus();
   });

@@ -1,9 +1,11 @@
-// umbra.v1.VirtualMachineService and WriterService: inventories as the agents last reported them.
+// umbra.v1.VirtualMachineService and WriterService: inventories as the agents last reported them. A virtual machine that is
+// asked for and isn't in one may be new: its host's agent is asked for another, so that who asks again finds it.
 #ifndef UMBRA_SERVER_API_INVENTORY_SERVICES_H_
 #define UMBRA_SERVER_API_INVENTORY_SERVICES_H_
 
 #include "absl/status/status.h"
 #include "server/api/agent/executor.h"
+#include "server/dispatch/agent_registry.h"
 #include "storage/catalog/catalog.h"
 #include "umbra/v1/virtual_machine.grpc.pb.h"
 #include "umbra/v1/writer.grpc.pb.h"
@@ -13,7 +15,8 @@ namespace umbra::api {
 // Thread-safe. What it is given outlives it.
 class VirtualMachineService final : public v1::VirtualMachineService::CallbackService {
  public:
-  VirtualMachineService(Executor& executor, catalog::Catalog& catalog) : executor_(executor), catalog_(catalog) {}
+  VirtualMachineService(Executor& executor, catalog::Catalog& catalog, dispatch::AgentRegistry& agents)
+      : executor_(executor), catalog_(catalog), agents_(agents) {}
 
  private:
   grpc::ServerUnaryReactor* ListVirtualMachines(grpc::CallbackServerContext* context,
@@ -26,6 +29,7 @@ class VirtualMachineService final : public v1::VirtualMachineService::CallbackSe
 
   Executor& executor_;
   catalog::Catalog& catalog_;
+  dispatch::AgentRegistry& agents_;
 };
 
 // Thread-safe. What it is given outlives it.

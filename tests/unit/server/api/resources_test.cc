@@ -1,5 +1,8 @@
 // Proves the services that show what there is (hosts, machines, writers, recovery points, repositories, events): what
 // they tell, their pages, and their errors, through a real socket from a real catalog.
+#include <atomic>
+#include <memory>
+
 #include "server/maintenance/rebuild.h"
 #include "tests/unit/server/api/fixture.h"
 
@@ -28,6 +31,40 @@ TEST_F(ResourcesTest, HostsAreListedWithTheirLink) {
   ASSERT_EQ(Outcome(Call(hosts_, &v1::HostService::Stub::GetHost, get, &host)), "OK");
   EXPECT_EQ(host.state(), v1::Host::STATE_ONLINE);
   EXPECT_EQ(host.display_name(), "name of h1");
+}
+
+// Hears what an agent is told.
+class HeardSession final : public dispatch::AgentSession {
+ public:
+  const dispatch::Peer& peer() const override { return peer_; }
+  void Send(agent::v1::DaemonMessage message) override {
+    if (message.has_refresh_inventory()) ++refreshes;
+  }
+  void ReadNext() override {}
+  void Close(absl::Status) override {}
+
+  std::atomic<int> refreshes = 0;
+
+ private:
+  const dispatch::Peer peer_{catalog::HostId("h1"), "test"};
+};
+
+TEST_F(ResourcesTest, AVirtualMachineThatIsNotKnownMayBeNewSoItsHostIsAsked) {
+  AddOneVm();
+  const auto session = std::make_shared<HeardSession>();
+  agents_.SetOnline(catalog::HostId("h1"), session, {});
+  const auto get = [&](const std::string& name) {
+    v1::GetVirtualMachineRequest request;
+    request.set_name(name);
+    v1::VirtualMachine response;
+    return Outcome(Call(vms_, &v1::VirtualMachineService::Stub::GetVirtualMachine, request, &response));
+  };
+  EXPECT_EQ(get("hosts/h1/virtualMachines/u1"), "OK");
+  EXPECT_EQ(session->refreshes, 0);
+  EXPECT_EQ(get("hosts/h1/virtualMachines/u9"), "NOT_FOUND VM_NOT_FOUND");
+  EXPECT_EQ(session->refreshes, 1);
+  EXPECT_EQ(get("hosts/h9/virtualMachines/u9"), "NOT_FOUND VM_NOT_FOUND");
+  EXPECT_EQ(session->refreshes, 1);
 }
 
 TEST_F(ResourcesTest, UnknownAndMalformedNamesHaveTheirReasons) {
