@@ -366,6 +366,7 @@ absl::StatusOr<Applied> JobEngine::Change(const JobId& id, Attempt attempt, JobE
       catalog_.Write([&](Stores& stores) { return ChangeRow(stores, id, attempt, event, facts); });
   base::CrashPoint(fmt::format("jobs.{}.after", NameOf(event)));
   if (applied.ok() && applied->changed) UpdateLive(applied->job);
+  if (applied.ok() && applied->changed && applied->job.end_time.has_value() && on_end_) on_end_(applied->job);
   return applied;
 }
 

@@ -8,6 +8,7 @@
 #define UMBRA_SERVER_JOBS_JOB_ENGINE_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -161,6 +162,10 @@ class JobEngine {
   absl::StatusOr<Job> WaitForChange(const JobId& id, int64_t revision, absl::Duration timeout) const
       ABSL_LOCKS_EXCLUDED(mu_);
 
+  // `listener` is called once for each job that ends, after that is durable, and with a lock held: it must neither block nor
+  // call the engine. Set it once, before other threads use the engine.
+  void SetEndListener(std::function<void(const Job&)> listener) { on_end_ = std::move(listener); }
+
   // Forgets request ids that kRequestsKeptFor no longer covers. Call now and then.
   absl::Status PruneRequests();
 
@@ -199,6 +204,7 @@ class JobEngine {
   catalog::Catalog& catalog_;
   base::Clock& clock_;
   base::Random& random_;
+  std::function<void(const Job&)> on_end_;
   Notifier notifier_;  // topics: a job's id; kStatesTopic
 
   // Makes changes one at a time, so that live_ follows the rows in their order. Held across the commit's sync: the next

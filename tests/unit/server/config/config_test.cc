@@ -135,6 +135,25 @@ TEST(Verification, IsConfiguredByTheFile) {
   EXPECT_FALSE(CompleteConfig(*ParseConfig("[verify]\nwithin_days = 0\n", "u.toml")).ok());
 }
 
+TEST(Reload, NamesTheKeysThatNeedARestart) {
+  const Config before = *CompleteConfig({});
+  Config now = before;
+  EXPECT_TRUE(KeysThatNeedARestart(before, now).empty());
+  now.log.level = "debug";
+  EXPECT_TRUE(KeysThatNeedARestart(before, now).empty()) << "taken on while it runs";
+  now.metrics_listen = "127.0.0.1:7442";
+  now.prune.reserve_mib = 1;
+  now.repositories.push_back({"second", "/r2"});
+  EXPECT_EQ(KeysThatNeedARestart(before, now), (std::vector<std::string>{"metrics.listen", "prune.reserve_mib", "repository"}));
+}
+
+TEST(Metrics, AreNowhereUnlessTold) {
+  EXPECT_EQ(CompleteConfig({})->metrics_listen, "");
+  EXPECT_EQ(ParseConfig("[metrics]\nlisten = \"127.0.0.1:7442\"\n", "u.toml")->metrics_listen, "127.0.0.1:7442");
+  EXPECT_EQ(CommandLineOf({"--metrics-listen", "127.0.0.1:0"})->config.metrics_listen, "127.0.0.1:0");
+  EXPECT_FALSE(CompleteConfig(*ParseConfig("[metrics]\nlisten = \"here\"\n", "u.toml")).ok());
+}
+
 TEST(ReadCommandLine, HelpHasExamplesAndVersionIsPrinted) {
   const auto help = CommandLineOf({"--help"});
   ASSERT_TRUE(help.ok());
