@@ -24,7 +24,7 @@ TEST(ParseConfig, NamesEveryFaultWithItsLine) {
   const std::string agents_known =
       "known: data_dir, api.socket, agents.listen, agents.enrolment_listen, agents.advertise, agents.heartbeat, "
       "agents.lease, prune.every, prune.undelete_window, prune.young_pack_grace, prune.condemned_grace, "
-      "prune.io_mib_per_second, prune.compact_below_percent, prune.reserve_mib, log.level, log.file, log.json, "
+      "prune.io_mib_per_second, prune.compact_below_percent, prune.reserve_mib, metrics.listen, log.level, log.file, log.json, "
       "verify.interval, verify.within_days, verify.budget";
   const Fault kFaults[] = {
       {"data_dir = 5", "u.toml:1: data_dir: expected a text"},
