@@ -118,6 +118,7 @@ const std::vector<Key<Config>>& ConfigKeys() {
       OfJobs("jobs.per_repository_max", &JobsConfig::per_repository_max),
       OfJobs("jobs.keep_days", &JobsConfig::keep_days),
       OfJobs("jobs.keep_events_days", &JobsConfig::keep_events_days),
+      Plain("metrics.listen", kAddress, &Config::metrics_listen),
       OfLog("log.level", kText, &base::LogConfig::level),
       OfLog("log.file", kText, &base::LogConfig::file),
       OfLog("log.json", "true or false", &base::LogConfig::json),
@@ -266,6 +267,7 @@ absl::Status Check(const Config& config) {
   }
   RETURN_IF_ERROR(CheckListenAddress("agents.listen", config.agent_listen));
   RETURN_IF_ERROR(CheckListenAddress("agents.enrolment_listen", config.enrolment_listen));
+  if (!config.metrics_listen.empty()) RETURN_IF_ERROR(CheckListenAddress("metrics.listen", config.metrics_listen));
   if (config.heartbeat < kHeartbeatMin || config.heartbeat > kHeartbeatMax) {
     return Invalid("agents.heartbeat: must be from {} to {}", absl::FormatDuration(kHeartbeatMin),
                    absl::FormatDuration(kHeartbeatMax));
@@ -303,12 +305,13 @@ constexpr char kExamples[] = R"(Examples:
   umbrad --config umbrad.toml --recover-key main       after a lost machine: type the recovery key, then start as usual
   umbrad --config umbrad.toml --print-config           check a file, show what would be used
 
-SIGTERM or SIGINT stops gracefully; a second one ends at once.)";
+SIGTERM or SIGINT stops gracefully; a second one ends at once. SIGHUP reads the file again, takes on the level of the log
+and says what else needs a restart.)";
 
 // Flags that were given; each overrides the file.
 struct Flags {
   std::string config_file;
-  std::string data_dir, api_socket, agent_listen, enrolment_listen, log_level, log_file;
+  std::string data_dir, api_socket, agent_listen, enrolment_listen, metrics_listen, log_level, log_file;
   std::vector<std::string> advertise, repositories;
   std::string check_folder;
   bool log_json = false;
@@ -325,6 +328,8 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--agent-listen", flags.agent_listen, "Where agents connect (default 0.0.0.0:7440)")
       ->type_name("ADDRESS:PORT");
   app.add_option("--enrolment-listen", flags.enrolment_listen, "Where agents enrol (default 0.0.0.0:7441)")
+      ->type_name("ADDRESS:PORT");
+  app.add_option("--metrics-listen", flags.metrics_listen, "Where figures are for Prometheus, at /metrics (default: nowhere)")
       ->type_name("ADDRESS:PORT");
   app.add_option("--advertise", flags.advertise, "Name or address by which agents reach this machine; may be repeated")
       ->type_name("NAME");
@@ -353,6 +358,7 @@ absl::Status ApplyFlags(const Flags& flags, Config& config) {
   set(flags.api_socket, config.api_socket);
   set(flags.agent_listen, config.agent_listen);
   set(flags.enrolment_listen, config.enrolment_listen);
+  set(flags.metrics_listen, config.metrics_listen);
   set(flags.log_level, config.log.level);
   set(flags.log_file, config.log.file);
   if (flags.log_json) config.log.json = true;
@@ -437,6 +443,7 @@ std::string PrintConfig(const Config& config) {
                             {"io_mib_per_second", int64_t{config.prune.io_mib_per_second}},
                             {"compact_below_percent", int64_t{config.prune.compact_below_percent}},
                             {"reserve_mib", int64_t{config.prune.reserve_mib}}}},
+      {"metrics", toml::table{{"listen", config.metrics_listen}}},
       {"log", toml::table{{"level", config.log.level}, {"file", config.log.file}, {"json", config.log.json}}},
       {"jobs", toml::table{{"max", int64_t{config.jobs.max}},
                            {"per_host_max", int64_t{config.jobs.per_host_max}},
@@ -451,6 +458,27 @@ std::string PrintConfig(const Config& config) {
   std::ostringstream out;
   out << root << "\n";
   return out.str();
+}
+
+std::vector<std::string> KeysThatNeedARestart(const Config& before, const Config& now) {
+  const toml::table old_keys = toml::parse(PrintConfig(before));
+  const toml::table new_keys = toml::parse(PrintConfig(now));
+  std::vector<std::string> keys;
+  for (const auto& [section, value] : new_keys) {
+    const toml::node* old_value = old_keys.get(section.str());
+    const toml::table* table = value.as_table();
+    if (table == nullptr || old_value == nullptr || old_value->as_table() == nullptr) {
+      if (old_value == nullptr || toml::node_view(*old_value) != toml::node_view(value)) keys.emplace_back(section.str());
+      continue;
+    }
+    for (const auto& [key, entry] : *table) {
+      const toml::node* old_entry = old_value->as_table()->get(key.str());
+      const bool same = old_entry != nullptr && toml::node_view(*old_entry) == toml::node_view(entry);
+      std::string name = fmt::format("{}.{}", section.str(), key.str());
+      if (!same && name != "log.level") keys.push_back(std::move(name));
+    }
+  }
+  return keys;
 }
 
 absl::StatusOr<CommandLine> ReadCommandLine(base::Filesystem& filesystem, std::vector<std::string> arguments) {

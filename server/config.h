@@ -78,6 +78,9 @@ struct Config {
   uint32_t verify_within_days = 30;
   absl::Duration verify_budget = absl::Hours(1);
 
+  // Where figures are for Prometheus; empty: nowhere.
+  std::string metrics_listen;
+
   base::LogConfig log;
   PruneConfig prune;
   JobsConfig jobs;
@@ -104,6 +107,9 @@ struct CommandLine {
   // Not empty: make the key file of this repository from the key on standard input, and exit.
   std::string recover_key;
 };
+
+// What of `now` a running daemon can't take on: keys of the file, for people. Empty: nothing but the log's level differs.
+std::vector<std::string> KeysThatNeedARestart(const Config& before, const Config& now);
 
 // `arguments` are those after the program's name. Reads the file that --config names.
 // INVALID_ARGUMENT / CONFIG_INVALID, or why the file can't be read.

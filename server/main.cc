@@ -15,6 +15,7 @@
 #include "server/config.h"
 #include "server/repository_keys.h"
 #include "server/server.h"
+#include "server/service_manager.h"
 #include "storage/base/bytes.h"
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
@@ -93,7 +94,23 @@ int RecoverKey(const CommandLine& line) {
   return 0;
 }
 
-int Run(const CommandLine& line, const sigset_t& signals) {
+// Reads the configuration again. A file that can't be used changes nothing.
+void Reload(const std::vector<std::string>& arguments, umbra::server::Config& config) {
+  const auto log = umbra::base::Log("server");
+  umbra::base::PosixFilesystem filesystem;
+  const auto line = umbra::server::ReadCommandLine(filesystem, arguments);
+  if (!line.ok()) {
+    log->error("configuration not reloaded error={}", umbra::base::Describe(line.status()));
+    return;
+  }
+  config.log.level = line->config.log.level;
+  umbra::base::SetLogLevel(config.log.level);
+  log->info("configuration reloaded log_level={}", config.log.level);
+  const auto keys = umbra::server::KeysThatNeedARestart(config, line->config);
+  if (!keys.empty()) log->warn("configuration needs a restart keys={}", fmt::join(keys, ","));
+}
+
+int Run(const CommandLine& line, const std::vector<std::string>& arguments, const sigset_t& signals) {
   if (!umbra::base::SetUpLogging(line.config.log)) {
     fmt::print(stderr, "umbrad: can't log to '{}'\n", line.config.log.file);
     return kExitUsage;
@@ -108,7 +125,18 @@ int Run(const CommandLine& line, const sigset_t& signals) {
     }
     return Complain(server.status(), kExitFailed);
   }
-  umbra::base::Log("server")->info("stopping signal={}", WaitForSignal(signals));
+  int signal = 0;
+  {
+    umbra::server::Config config = line.config;
+    umbra::server::ServiceManager manager(clock, [&server] { return (*server)->Alive(); });
+    manager.Ready();
+    while ((signal = WaitForSignal(signals)) == SIGHUP) {
+      manager.Reloading();
+      Reload(arguments, config);
+      manager.Ready();
+    }
+  }
+  umbra::base::Log("server")->info("stopping signal={}", signal);
   std::thread([&signals] {
     WaitForSignal(signals);
     _exit(kExitFailed);  // somebody doesn't want to wait
@@ -124,7 +152,8 @@ int main(int argc, char** argv) {
   umask(0077);  // what we make holds other people's disks
   static const sigset_t signals = BlockSignals();
   umbra::base::PosixFilesystem filesystem;
-  const auto line = umbra::server::ReadCommandLine(filesystem, std::vector<std::string>(argv + 1, argv + argc));
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  const auto line = umbra::server::ReadCommandLine(filesystem, arguments);
   if (!line.ok()) return Complain(line.status(), kExitUsage);
   if (!line->text.empty()) {
     fmt::print("{}", line->text);
@@ -132,5 +161,5 @@ int main(int argc, char** argv) {
   }
   if (!line->check_folder.empty()) return CheckFolder(line->check_folder);
   if (!line->recover_key.empty()) return RecoverKey(*line);
-  return Run(*line, signals);
+  return Run(*line, arguments, signals);
 }

@@ -43,6 +43,7 @@
 #include "server/maintenance/repository_set.h"
 #include "server/maintenance/verify_runner.h"
 #include "server/maintenance/verify_schedule.h"
+#include "server/metrics/metrics.h"
 #include "server/repository_keys.h"
 #include "server/unix_socket.h"
 #include "storage/base/crash_point.h"
@@ -223,6 +224,7 @@ struct Server::Parts {
   absl::Status StartAgentPort(const tls::ServerCertificate& certificate);
   absl::Status StartEnrolmentPort(const tls::ServerCertificate& certificate);
   absl::Status StartApi();
+  absl::Status StartMetrics();
   absl::Status WriteAddresses();
   void Stop();
 
@@ -243,6 +245,7 @@ struct Server::Parts {
 
   std::unique_ptr<auth::Enrolment> enrolment;
   dispatch::AgentRegistry agents;
+  std::unique_ptr<metrics::Metrics> metrics;  // looks at all of the above, and hears of jobs that end below
   dispatch::AssignmentTable assignments;
   std::unique_ptr<api::StoreService> store;
   std::unique_ptr<dispatch::Dispatcher> dispatcher;
@@ -286,6 +289,9 @@ absl::Status Server::Parts::SortOutJobs() {
   engine->SetLimits({.jobs_max = static_cast<int>(config.jobs.max),
                      .per_host_max = static_cast<int>(config.jobs.per_host_max),
                      .per_repository_max = static_cast<int>(config.jobs.per_repository_max)});
+  metrics = std::make_unique<metrics::Metrics>(metrics::Sources{*catalog, config.data_dir + "/catalog.db", *engine, agents,
+                                                                *repositories, filesystem, clock});
+  engine->SetEndListener([this](const jobs::Job& job) { metrics->JobEnded(job); });
   ASSIGN_OR_RETURN(const jobs::RecoveryReport report,
                    jobs::RecoverJobs(*catalog, *engine, [this](const catalog::Job& job) {
                      return maintenance::PointsOfJob(*repositories, job);
@@ -392,11 +398,19 @@ absl::Status Server::Parts::StartApi() {
   return absl::OkStatus();
 }
 
+absl::Status Server::Parts::StartMetrics() {
+  if (config.metrics_listen.empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(metrics->Listen(config.metrics_listen));
+  addresses.metrics = metrics->address();
+  return absl::OkStatus();
+}
+
 absl::Status Server::Parts::WriteAddresses() {
   const nlohmann::ordered_json json = {{"pid", getpid()},
                                        {"api_socket", addresses.api_socket},
                                        {"agent_address", addresses.agent},
                                        {"enrolment_address", addresses.enrolment},
+                                       {"metrics_address", addresses.metrics},
                                        {"authority_fingerprint", authority->fingerprint()}};
   constexpr auto kReplaceBadText = nlohmann::ordered_json::error_handler_t::replace;
   return filesystem.WriteFileAtomic(addresses_path(), json.dump(2, ' ', false, kReplaceBadText) + "\n");
@@ -425,6 +439,10 @@ Server::~Server() {
   base::Log("server")->info("stopped");
 }
 
+bool Server::Alive() const {
+  return parts_->catalog->Read([](const catalog::Stores& stores) { return stores.events.Newest(); }).ok();
+}
+
 const Addresses& Server::addresses() const {
   return parts_->addresses;
 }
@@ -441,6 +459,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, base
   RETURN_IF_ERROR(parts->StartAgentPort(certificate));
   RETURN_IF_ERROR(parts->StartEnrolmentPort(certificate));
   RETURN_IF_ERROR(parts->StartApi());
+  RETURN_IF_ERROR(parts->StartMetrics());
   RETURN_IF_ERROR(parts->WriteAddresses());
   base::CrashPoint("daemon.listening");
   const Addresses& addresses = parts->addresses;

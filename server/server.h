@@ -8,7 +8,7 @@
 //   5 jobs: RecoverJobs, then rows for points without one       5 -
 //   6 dispatcher, verifications, prunes, housekeeping                4 dispatcher, then the others
 //   7 agent port, then enrolment port                           3 both: streams end, then no more calls
-//   8 local API                                                 2 local API: watches end, then no more calls
+//   8 local API, metrics                                        2 both: watches end, then no more calls
 //   9 "<data_dir>/umbrad.addresses" is written                  1 removed
 //
 // Nobody from outside is let in before the jobs of the last run are sorted out. A stop ends no job: agents go on for
@@ -31,7 +31,7 @@
 namespace umbra::server {
 
 // Name of the file in the data folder that tells tools where a running daemon is: a JSON object with "pid",
-// "api_socket", "agent_address", "enrolment_address" and "authority_fingerprint". It appears when everything listens
+// "api_socket", "agent_address", "enrolment_address", "metrics_address" and "authority_fingerprint". It appears when everything listens
 // and goes when the daemon stops.
 inline constexpr char kAddressesFile[] = "umbrad.addresses";
 
@@ -40,6 +40,7 @@ struct Addresses {
   std::string api_socket;
   std::string agent;      // "host:port" as agents are told
   std::string enrolment;  // "host:port" as people are told
+  std::string metrics;    // "address:port"; empty: none
 };
 
 class Server {
@@ -56,6 +57,9 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   const Addresses& addresses() const;
+
+  // The catalog answers: what a watchdog wants to know. Blocks as long as that takes.
+  bool Alive() const;
 
  private:
   struct Parts;

@@ -494,7 +494,9 @@ JobEngine::Answers JobEngine::Write(const std::vector<const Change*>& changes) {
     base::CrashPoint(fmt::format("jobs.{}.after", NameOf(event)));
   }
   for (size_t i : to_write) {
-    if (applied[i].ok() && applied[i]->changed) UpdateLive(applied[i]->job);
+    if (!applied[i].ok() || !applied[i]->changed) continue;
+    UpdateLive(applied[i]->job);
+    if (applied[i]->job.end_time.has_value() && on_end_) on_end_(applied[i]->job);
   }
   return applied;
 }

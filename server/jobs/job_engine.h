@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -196,6 +197,10 @@ class JobEngine {
   absl::StatusOr<Job> WaitForChange(const JobId& id, int64_t revision, absl::Duration timeout) const
       ABSL_LOCKS_EXCLUDED(mu_);
 
+  // `listener` is called once for each job that ends, after that is durable, and with a lock held: it must neither block nor
+  // call the engine. Set it once, before other threads use the engine.
+  void SetEndListener(std::function<void(const Job&)> listener) { on_end_ = std::move(listener); }
+
   // Forgets request ids that kRequestsKeptFor no longer covers, and jobs that ended longer than `jobs_kept_for` ago,
   // but for those that a recovery point in the catalog came from. Call now and then.
   absl::Status Prune(absl::Duration jobs_kept_for);
@@ -266,6 +271,7 @@ class JobEngine {
   catalog::Catalog& catalog_;
   base::Clock& clock_;
   base::Random& random_;
+  std::function<void(const Job&)> on_end_;
   Notifier notifier_;  // topics: a job's id; kStatesTopic
 
   // Makes changes one at a time, so that live_ follows the rows in their order. Held across the commit's sync: the next

@@ -51,9 +51,14 @@ spdlog::sink_ptr& SharedSink() {
 
 }  // namespace
 
+bool SetLogLevel(const std::string& text) {
+  const auto level = spdlog::level::from_str(text);
+  if (level == spdlog::level::off && text != "off") return false;  // which is what an unknown word becomes
+  spdlog::set_level(level);
+  return true;
+}
+
 bool SetUpLogging(const LogConfig& config) {
-  const auto level = spdlog::level::from_str(config.level);
-  if (level == spdlog::level::off && config.level != "off") return false;
   try {
     spdlog::sink_ptr sink;
     if (config.file.empty()) {
@@ -65,10 +70,10 @@ bool SetUpLogging(const LogConfig& config) {
   } catch (const spdlog::spdlog_ex&) {
     return false;
   }
+  if (!SetLogLevel(config.level)) return false;
   spdlog::drop_all();
   // The registry gives its formatter to every logger that it initializes, so a sink's own one wouldn't last.
   spdlog::set_formatter(config.json ? JsonFormatter() : TextFormatter());
-  spdlog::set_level(level);
   spdlog::flush_every(std::chrono::seconds(1));
   return true;
 }

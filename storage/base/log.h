@@ -21,6 +21,9 @@ struct LogConfig {
 // Call once, from main, before other threads start. Returns false when the level or the file is not usable.
 bool SetUpLogging(const LogConfig& config);
 
+// Takes on another level at once, in all rooms. Thread-safe. False when it is none.
+bool SetLogLevel(const std::string& level);
+
 // The logger of `room`, made on first use. Thread-safe.
 std::shared_ptr<spdlog::logger> Log(std::string_view room);
 

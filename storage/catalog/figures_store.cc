@@ -12,6 +12,10 @@ constexpr char kOfVm[] =
     "SELECT COUNT(*), COALESCE(SUM(state_data_bytes + (SELECT COALESCE(SUM(data_bytes), 0) FROM recovery_point_disk "
     "WHERE recovery_point_id = recovery_point.id)), 0), COALESCE(SUM(new_bytes), 0), COALESCE(SUM(stored_bytes), 0) "
     "FROM recovery_point WHERE host_id = ? AND vm_uuid = ?";
+constexpr char kOfFleet[] =
+    "SELECT (SELECT COUNT(*) FROM host WHERE revoked = 0), (SELECT COUNT(*) FROM vm), "
+    "(SELECT COUNT(*) FROM vm WHERE NOT EXISTS (SELECT 1 FROM recovery_point WHERE host_id = vm.host_id AND vm_uuid = vm.uuid)), "
+    "(SELECT COALESCE(MAX(sequence), 0) FROM event)";
 constexpr char kSetDay[] =
     "INSERT INTO repository_day (repository, day, recovery_point_count, logical_bytes, unique_bytes, stored_bytes) "
     "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (repository, day) DO UPDATE SET "
@@ -31,6 +35,13 @@ absl::StatusOr<BackupFigures> FiguresStore::OfVm(const VmKey& vm) const {
         figures = {row.Int(0), row.Int(1), row.Int(2), row.Int(3)};
       },
       vm.host.value, vm.uuid));
+  return figures;
+}
+
+absl::StatusOr<FleetFigures> FiguresStore::OfFleet() const {
+  FleetFigures figures;
+  RETURN_IF_ERROR(db_.Query(
+      kOfFleet, [&](const sqlite::Row& row) { figures = {row.Int(0), row.Int(1), row.Int(2), row.Int(3)}; }));
   return figures;
 }
 

@@ -10,12 +10,24 @@
 
 namespace umbra::catalog {
 
+// How much there is to protect.
+struct FleetFigures {
+  int64_t host_count = 0;  // without revoked ones
+  int64_t vm_count = 0;
+  int64_t unprotected_vm_count = 0;  // no recovery point is of them
+  int64_t newest_event = 0;
+
+  bool operator==(const FleetFigures&) const = default;
+};
+
 class FiguresStore {
  public:
   explicit FiguresStore(sqlite::Database& db) : db_(db) {}
 
   // Sums over the recovery points of a virtual machine.
   absl::StatusOr<BackupFigures> OfVm(const VmKey& vm) const;
+
+  absl::StatusOr<FleetFigures> OfFleet() const;
 
   // The figures of a day; the last ones that are set stay.
   absl::Status SetDay(const RepositoryDay& day);

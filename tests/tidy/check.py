@@ -36,6 +36,7 @@ LAYERS = {
     "server/jobs": ["storage/catalog", "storage/base"],
     "server/dispatch": ["server/jobs", "storage/filetree", "storage/catalog", "storage/repo", "storage/base", "umbra/"],
     "server/maintenance": ["server/jobs", "storage/filetree", "storage/catalog", "storage/repo", "storage/base", "umbra/"],
+    "server/metrics": ["server/jobs", "server/dispatch", "server/maintenance", "storage/catalog", "storage/repo", "storage/base"],
     "server/api": ["server/jobs", "server/dispatch", "server/auth", "server/maintenance", "storage/catalog",
                    "storage/filetree", "storage/repo", "storage/tls", "storage/base", "umbra/", "google/"],
     "server/cli": ["storage/base", "umbra/", "google/"],

@@ -95,6 +95,28 @@ TEST_F(ProcessTest, StopsGracefullyOnASignal) {
   }
 }
 
+TEST_F(ProcessTest, ReadsItsFileAgainWhenAsked) {
+  const std::string file = dir_.File("umbrad.toml");
+  const std::string rest = "data_dir = \"" + dir_.File("d") + "\"\n[agents]\nlisten = \"127.0.0.1:0\"\nenrolment_listen = \"127.0.0.1:0\"\n";
+  ASSERT_TRUE(files_.WriteFileAtomic(file, rest).ok());
+  Spawn({"--config", file});
+  AwaitAddresses();
+  const auto reload = [&](const std::string& content, const std::string& said) {
+    ASSERT_TRUE(files_.WriteFileAtomic(file, content).ok());
+    kill(pid_, SIGHUP);
+    const absl::Duration start = clock_.Monotonic();
+    while (files_.ReadFile(dir_.File("err"))->find(said) == std::string::npos) {
+      ASSERT_LT(clock_.Monotonic() - start, kPatience) << said << " is not in " << *files_.ReadFile(dir_.File("err"));
+      clock_.Sleep(absl::Milliseconds(10));
+    }
+  };
+  reload(rest + "[log]\nlevel = \"debug\"\n", "configuration reloaded log_level=debug");
+  reload("not a configuration", "configuration not reloaded");
+  reload(rest + "[metrics]\nlisten = \"127.0.0.1:0\"\n", "configuration needs a restart keys=metrics.listen");
+  kill(pid_, SIGTERM);
+  EXPECT_EQ(Wait(), 0);
+}
+
 TEST_F(ProcessTest, ComesUpAfterBeingKilledAnywhere) {
   for (const char* point :
        {"daemon.catalog_open", "daemon.jobs_recovered", "daemon.catalog_rebuilt", "daemon.listening"}) {

@@ -25,7 +25,7 @@ TEST(ParseConfig, NamesEveryFaultWithItsLine) {
       "known: data_dir, api.socket, agents.listen, agents.enrolment_listen, agents.advertise, agents.heartbeat, "
       "agents.lease, prune.every, prune.undelete_window, prune.young_pack_grace, prune.condemned_grace, "
       "prune.io_mib_per_second, prune.compact_below_percent, prune.reserve_mib, jobs.max, "
-      "jobs.per_host_max, jobs.per_repository_max, jobs.keep_days, jobs.keep_events_days, log.level, log.file, "
+      "jobs.per_host_max, jobs.per_repository_max, jobs.keep_days, jobs.keep_events_days, metrics.listen, log.level, log.file, "
       "log.json, "
       "verify.interval, verify.within_days, verify.budget";
   const Fault kFaults[] = {
@@ -145,6 +145,25 @@ TEST(Jobs, AreLimitedAndKeptAsTheFileSays) {
   EXPECT_EQ(JobsConfig().per_host_max, 2u);
   EXPECT_FALSE(CompleteConfig(*ParseConfig("[jobs]\nkeep_days = 0\n", "u.toml")).ok());
   EXPECT_FALSE(CompleteConfig(*ParseConfig("[jobs]\nkeep_events_days = 0\n", "u.toml")).ok());
+}
+
+TEST(Reload, NamesTheKeysThatNeedARestart) {
+  const Config before = *CompleteConfig({});
+  Config now = before;
+  EXPECT_TRUE(KeysThatNeedARestart(before, now).empty());
+  now.log.level = "debug";
+  EXPECT_TRUE(KeysThatNeedARestart(before, now).empty()) << "taken on while it runs";
+  now.metrics_listen = "127.0.0.1:7442";
+  now.prune.reserve_mib = 1;
+  now.repositories.push_back({"second", "/r2"});
+  EXPECT_EQ(KeysThatNeedARestart(before, now), (std::vector<std::string>{"metrics.listen", "prune.reserve_mib", "repository"}));
+}
+
+TEST(Metrics, AreNowhereUnlessTold) {
+  EXPECT_EQ(CompleteConfig({})->metrics_listen, "");
+  EXPECT_EQ(ParseConfig("[metrics]\nlisten = \"127.0.0.1:7442\"\n", "u.toml")->metrics_listen, "127.0.0.1:7442");
+  EXPECT_EQ(CommandLineOf({"--metrics-listen", "127.0.0.1:0"})->config.metrics_listen, "127.0.0.1:0");
+  EXPECT_FALSE(CompleteConfig(*ParseConfig("[metrics]\nlisten = \"here\"\n", "u.toml")).ok());
 }
 
 TEST(ReadCommandLine, HelpHasExamplesAndVersionIsPrinted) {
