@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "storage/base/bytes.h"
+#include "storage/base/crash_point.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 
@@ -133,6 +134,7 @@ absl::Status Scheduler::TickPolicy(const PolicySet& set, const CompiledPolicy& p
   }
   const Order order{fmt::format("due {}", absl::ToUnixMicros(run->due)), run};
   ASSIGN_OR_RETURN(const Outcome outcome, SubmitAll(set, policy, order));
+  base::CrashPoint("policy.submitted");
   std::string message = fmt::format("due {}: {} jobs", due, outcome.jobs.size());
   if (run->first_due != run->due) message += ", for all that was due before it as well";
   if (outcome.waiting > 0) message += fmt::format(", {} members are waited for already", outcome.waiting);
