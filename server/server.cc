@@ -27,6 +27,7 @@
 #include "server/api/host_service.h"
 #include "server/api/inventory_services.h"
 #include "server/api/job_service.h"
+#include "server/api/policy_service.h"
 #include "server/api/recovery_point_service.h"
 #include "server/api/repository_key_service.h"
 #include "server/api/repository_service.h"
@@ -44,6 +45,8 @@
 #include "server/maintenance/verify_runner.h"
 #include "server/maintenance/verify_schedule.h"
 #include "server/metrics/metrics.h"
+#include "server/policies/retention_keeper.h"
+#include "server/policies/scheduler.h"
 #include "server/repository_keys.h"
 #include "server/unix_socket.h"
 #include "storage/base/crash_point.h"
@@ -255,6 +258,8 @@ struct Server::Parts {
   std::unique_ptr<maintenance::PruneRunner> prune_runner;
   std::unique_ptr<maintenance::PruneSchedule> prune_schedule;
   std::unique_ptr<maintenance::Housekeeper> housekeeper;
+  std::unique_ptr<policies::RetentionKeeper> retention_keeper;
+  std::unique_ptr<policies::Scheduler> scheduler;
 
   std::unique_ptr<api::AgentLinkService> link;
   std::unique_ptr<grpc::Server> agent_server;
@@ -340,6 +345,11 @@ void Server::Parts::StartWorkers() {
       *catalog, *engine, *events, clock, std::move(tasks),
       maintenance::HistoryKept{.events = absl::Hours(24) * config.jobs.keep_events_days,
                                .jobs = absl::Hours(24) * config.jobs.keep_days});
+  retention_keeper = std::make_unique<policies::RetentionKeeper>(*catalog, *events, *repositories, clock,
+                                                                 config.prune.undelete_window);
+  retention_keeper->Start();
+  scheduler = std::make_unique<policies::Scheduler>(*catalog, *engine, clock);
+  scheduler->Start();
 }
 
 absl::Status Server::Parts::StartAgentPort(const tls::ServerCertificate& certificate) {
@@ -380,6 +390,7 @@ absl::Status Server::Parts::StartApi() {
   services.push_back(std::make_unique<api::JobService>(*executor, *catalog, *engine, *repositories, watches));
   services.push_back(std::make_unique<api::RecoveryPointService>(*executor, *catalog, *events, *repositories,
                                                                 config.prune.undelete_window));
+  services.push_back(std::make_unique<api::PolicyService>(*executor, *catalog, clock, *repositories, *scheduler));
   services.push_back(std::make_unique<api::RepositoryService>(*executor, *catalog, clock, *repositories));
   services.push_back(std::make_unique<api::RepositoryKeyService>(*executor, random, *repositories));
   services.push_back(std::make_unique<api::EventService>(*executor, *catalog, *events, watches));

@@ -66,6 +66,7 @@ Client::Client(const std::string& socket_path) {
   repositories = v1::RepositoryService::NewStub(channel);
   keys = v1::RepositoryKeyService::NewStub(channel);
   events = v1::EventService::NewStub(channel);
+  policies = v1::PolicyService::NewStub(channel);
 }
 
 }  // namespace umbra::cli

@@ -34,6 +34,7 @@ void AddJobCommands(CLI::App& app, Context& context);       // job, backup
 void AddRecoveryCommands(CLI::App& app, Context& context);  // recovery-point, restore
 void AddRepositoryCommands(CLI::App& app, Context& context);  // repository, event
 void AddRepositoryKeyCommands(CLI::App& repository, Context& context);  // repository key
+void AddPolicyCommands(CLI::App& app, Context& context);  // policy, coverage
 void AddCompletionCommand(CLI::App& app);
 
 // The named repository, or the only one, as a resource name.

@@ -55,6 +55,7 @@ int main(int argc, char** argv) {
   umbra::cli::AddFileSetCommands(app, context);
   umbra::cli::AddJobCommands(app, context);
   umbra::cli::AddRecoveryCommands(app, context);
+  umbra::cli::AddPolicyCommands(app, context);
   umbra::cli::AddRepositoryCommands(app, context);
   umbra::cli::AddHostCommands(app, context);
   umbra::cli::AddCompletionCommand(app);

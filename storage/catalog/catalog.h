@@ -27,6 +27,7 @@
 #include "storage/catalog/file_set_store.h"
 #include "storage/catalog/host_store.h"
 #include "storage/catalog/job_store.h"
+#include "storage/catalog/policy_store.h"
 #include "storage/catalog/recovery_point_store.h"
 #include "storage/catalog/request_store.h"
 #include "storage/catalog/token_store.h"
@@ -40,7 +41,8 @@ namespace umbra::catalog {
 // The stores on one connection. Only const calls work on a reading one, and only those compile.
 struct Stores {
   explicit Stores(sqlite::Database& db)
-      : hosts(db), vms(db), file_sets(db), tokens(db), jobs(db), events(db), recovery_points(db), requests(db), verify(db), figures(db) {}
+      : hosts(db), vms(db), file_sets(db), tokens(db), jobs(db), events(db), recovery_points(db), requests(db), verify(db), figures(db),
+        policies(db) {}
 
   HostStore hosts;
   VmStore vms;
@@ -52,6 +54,7 @@ struct Stores {
   RequestStore requests;
   VerifyStore verify;
   FiguresStore figures;
+  PolicyStore policies;
 };
 
 // Thread-safe. Two connections: writers take turns on one, readers on the other, and a reader never waits for a

@@ -24,6 +24,7 @@ FILES = "agent killed in a restore of files"
 DAEMON_BACKUP = "daemon killed in a backup"
 DAEMON_JOB = "daemon killed while a job changes"
 DAEMON_START = "daemon killed while it starts"
+DAEMON_POLICY = "daemon killed while a policy is due"
 
 WALKS = (
     ("agent.assigned", BACKUP),
@@ -55,6 +56,7 @@ WALKS = (
     ("daemon.repository_committed", DAEMON_BACKUP),
     ("daemon.catalog_committed", DAEMON_BACKUP),
     ("jobs.*", DAEMON_JOB),
+    ("policy.*", DAEMON_POLICY),
     ("daemon.catalog_open", DAEMON_START),
     ("daemon.jobs_recovered", DAEMON_START),
     ("daemon.catalog_rebuilt", DAEMON_START),

@@ -172,6 +172,27 @@ class DaemonInARestore(DaemonTest):
         self.restore_whole(point)
 
 
+class DaemonWhenAPolicyIsDue(DaemonTest):
+    def walk(self, name):
+        """Each due time of the policy makes one job of the machine, before the death and after it."""
+        policy = f"walk-{name.replace('.', '-').replace('_', '-')}"
+        self.armed_daemon(name)
+        self.stack.umbra("policy", "create", policy, "--vm", GUEST, "--schedule", "every 2 seconds")
+        self.wait_death(self.stack.daemon, name)
+        self.stack.start_daemon()
+        self.world.wait_ready()
+        wait_for(lambda: len(self.jobs_of(policy)) >= 3, 60, "the policy should go on")
+        self.stack.umbra("policy", "delete", policy, "--yes")
+        jobs = self.jobs_of(policy)
+        due = [job["dueTime"] for job in jobs]
+        self.assertEqual(len(due), len(set(due)), due)
+        for job in jobs:
+            self.world.ended(job["name"])
+
+    def jobs_of(self, policy):
+        return [job for job in self.stack.umbra("job", "list", "--limit", 0).objects if job.get("policy") == f"policies/{policy}"]
+
+
 class DaemonStarts(DaemonTest):
     def walk(self, name):
         self.stack.daemon.stop()
@@ -193,4 +214,5 @@ add_tests(DaemonInABackup, points.names_in(points.DAEMON_BACKUP), DaemonInABacku
 add_tests(DaemonWhileAJobChanges, points.names_in(points.DAEMON_JOB), DaemonWhileAJobChanges.walk)
 add_tests(DaemonInARestore, [name for name in points.names_in(points.DAEMON_JOB) if name.startswith(RESTORE_EVENTS)],
           DaemonInARestore.walk)
+add_tests(DaemonWhenAPolicyIsDue, points.names_in(points.DAEMON_POLICY), DaemonWhenAPolicyIsDue.walk)
 add_tests(DaemonStarts, points.names_in(points.DAEMON_START), DaemonStarts.walk)

@@ -20,6 +20,7 @@
 #include "server/api/file_set_service.h"
 #include "server/api/inventory_services.h"
 #include "server/api/job_service.h"
+#include "server/api/policy_service.h"
 #include "server/api/recovery_point_service.h"
 #include "server/api/repository_key_service.h"
 #include "server/api/repository_service.h"
@@ -59,6 +60,7 @@ class ApiTest : public ::testing::Test {
            *repo::Repository::OpenOrCreate(files_, clock_, random_, dir_.File(id), testing::WithTestKey())});
     }
     repositories_ = std::make_unique<maintenance::RepositorySet>(std::move(repositories));
+    scheduler_ = std::make_unique<policies::Scheduler>(*catalog_, *engine_, clock_);
     StartServer();
   }
 
@@ -165,6 +167,7 @@ class ApiTest : public ::testing::Test {
   std::unique_ptr<tls::CertificateAuthority> authority_;
   std::unique_ptr<auth::Enrolment> enrolment_;
   std::unique_ptr<maintenance::RepositorySet> repositories_;
+  std::unique_ptr<policies::Scheduler> scheduler_;  // runs when a test says so
   dispatch::AgentRegistry agents_;
   Executor executor_{2};
   StreamSet streams_{kTestStreamsMax};
@@ -180,6 +183,7 @@ class ApiTest : public ::testing::Test {
   std::unique_ptr<v1::RepositoryService::Stub> repos_;
   std::unique_ptr<v1::RepositoryKeyService::Stub> keys_;
   std::unique_ptr<v1::EventService::Stub> log_;
+  std::unique_ptr<v1::PolicyService::Stub> policies_;
 
  private:
   void StartServer() {
@@ -191,6 +195,7 @@ class ApiTest : public ::testing::Test {
     services_.push_back(std::make_unique<JobService>(executor_, *catalog_, *engine_, *repositories_, streams_));
     services_.push_back(std::make_unique<RecoveryPointService>(executor_, *catalog_, *events_, *repositories_,
                                                                absl::Hours(48)));
+    services_.push_back(std::make_unique<PolicyService>(executor_, *catalog_, clock_, *repositories_, *scheduler_));
     services_.push_back(std::make_unique<RepositoryService>(executor_, *catalog_, clock_, *repositories_));
     services_.push_back(std::make_unique<RepositoryKeyService>(executor_, random_, *repositories_));
     services_.push_back(std::make_unique<EventService>(executor_, *catalog_, *events_, streams_));
@@ -210,6 +215,7 @@ class ApiTest : public ::testing::Test {
     repos_ = v1::RepositoryService::NewStub(channel);
     keys_ = v1::RepositoryKeyService::NewStub(channel);
     log_ = v1::EventService::NewStub(channel);
+    policies_ = v1::PolicyService::NewStub(channel);
   }
 };
 

@@ -1,0 +1,330 @@
+#include "server/api/policy_service.h"
+
+#include <google/protobuf/util/field_mask_util.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "server/api/convert.h"
+#include "server/api/names.h"
+#include "server/api/paging.h"
+#include "server/api/policy_convert.h"
+#include "server/api/unary.h"
+#include "server/policies/coverage.h"
+#include "server/policies/retention_keeper.h"
+#include "storage/base/status.h"
+
+namespace umbra::api {
+namespace {
+
+constexpr absl::Duration kPreviewDefault = absl::Hours(24 * 30);
+constexpr absl::Duration kPreviewMax = absl::Hours(24 * 366);
+constexpr int kPlannedRunsMax = 10'000;
+// The names are for a person to check; the count says the rest.
+constexpr int kNamesMax = 1000;
+
+absl::Status CheckEtag(const catalog::Policy& policy, const std::string& etag) {
+  if (etag.empty() || etag == EtagOf(policy)) return absl::OkStatus();
+  return base::Error(absl::StatusCode::kAborted, "POLICY_CHANGED", "policy {} was changed since it was read",
+                     policy.id);
+}
+
+// When the due times themselves are others: what was due by the old ones is no promise any more.
+bool SameCalendar(const catalog::Policy& a, const catalog::Policy& b) {
+  return a.schedules == b.schedules && a.time_zone == b.time_zone && a.windows == b.windows && a.closed == b.closed;
+}
+
+absl::StatusOr<v1::Policy> Merged(const v1::Policy& current, const v1::UpdatePolicyRequest& request) {
+  const google::protobuf::FieldMask& mask = request.update_mask();
+  if (mask.paths().empty() || (mask.paths_size() == 1 && mask.paths(0) == "*")) return request.policy();
+  if (!google::protobuf::util::FieldMaskUtil::IsValidFieldMask<v1::Policy>(mask)) {
+    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "update_mask: not fields of a policy");
+  }
+  google::protobuf::util::FieldMaskUtil::MergeOptions options;
+  options.set_replace_message_fields(true);
+  options.set_replace_repeated_fields(true);
+  v1::Policy merged = current;
+  google::protobuf::util::FieldMaskUtil::MergeMessageTo(request.policy(), mask, options, &merged);
+  return merged;
+}
+
+policies::CoverageFilter FilterOf(v1::ListCoverageRequest::Filter filter) {
+  switch (filter) {
+    case v1::ListCoverageRequest::FILTER_UNPROTECTED:
+      return policies::CoverageFilter::kUnprotected;
+    case v1::ListCoverageRequest::FILTER_RPO_MISSED:
+      return policies::CoverageFilter::kRpoMissed;
+    case v1::ListCoverageRequest::FILTER_AT_RISK:
+      return policies::CoverageFilter::kAtRisk;
+    default:
+      return policies::CoverageFilter::kAll;
+  }
+}
+
+absl::StatusOr<const policies::CompiledPolicy*> FindPolicy(const policies::PolicySet& set, const std::string& name) {
+  ASSIGN_OR_RETURN(const catalog::PolicyId id, ParsePolicyName(name, "name"));
+  const policies::CompiledPolicy* const policy = set.Find(id);
+  if (policy == nullptr) return base::Error(absl::StatusCode::kNotFound, "POLICY_NOT_FOUND", "no policy {}", id);
+  return policy;
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* PolicyService::CreatePolicy(Context* context, const v1::CreatePolicyRequest* request,
+                                                      v1::Policy* response) {
+  return RunUnary(context, executor_, [=, this] { return Create(*request, *response); });
+}
+
+grpc::ServerUnaryReactor* PolicyService::GetPolicy(Context* context, const v1::GetPolicyRequest* request,
+                                                   v1::Policy* response) {
+  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+    ASSIGN_OR_RETURN(const catalog::PolicyId id, ParsePolicyName(request->name(), "name"));
+    ASSIGN_OR_RETURN(const catalog::Policy policy,
+                     catalog_.Read([&](const catalog::Stores& s) { return s.policies.Get(id); }));
+    Answer(policy, *response);
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* PolicyService::ListPolicies(Context* context, const v1::ListPoliciesRequest* request,
+                                                      v1::ListPoliciesResponse* response) {
+  return RunUnary(context, executor_, [=, this] { return List(*request, *response); });
+}
+
+grpc::ServerUnaryReactor* PolicyService::UpdatePolicy(Context* context, const v1::UpdatePolicyRequest* request,
+                                                      v1::Policy* response) {
+  return RunUnary(context, executor_, [=, this] { return Update(*request, *response); });
+}
+
+grpc::ServerUnaryReactor* PolicyService::DeletePolicy(Context* context, const v1::DeletePolicyRequest* request,
+                                                      google::protobuf::Empty* response) {
+  (void)response;
+  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+    ASSIGN_OR_RETURN(const catalog::PolicyId id, ParsePolicyName(request->name(), "name"));
+    RETURN_IF_ERROR(catalog_.Write([&](catalog::Stores& s) -> absl::Status {
+      ASSIGN_OR_RETURN(const catalog::Policy policy, s.policies.Get(id));
+      RETURN_IF_ERROR(CheckEtag(policy, request->etag()));
+      RETURN_IF_ERROR(s.policies.Delete(id));
+      return s.events.Append(EventOf(id, "POLICY_DELETED")).status();
+    }));
+    scheduler_.Wake();
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* PolicyService::PausePolicy(Context* context, const v1::PausePolicyRequest* request,
+                                                     v1::Policy* response) {
+  return RunUnary(context, executor_, [=, this] { return SetPaused(request->name(), true, *response); });
+}
+
+grpc::ServerUnaryReactor* PolicyService::ResumePolicy(Context* context, const v1::ResumePolicyRequest* request,
+                                                      v1::Policy* response) {
+  return RunUnary(context, executor_, [=, this] { return SetPaused(request->name(), false, *response); });
+}
+
+grpc::ServerUnaryReactor* PolicyService::RunPolicy(Context* context, const v1::RunPolicyRequest* request,
+                                                   v1::RunPolicyResponse* response) {
+  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+    ASSIGN_OR_RETURN(const catalog::PolicyId id, ParsePolicyName(request->name(), "name"));
+    ASSIGN_OR_RETURN(const auto jobs, scheduler_.RunNow(id, request->request_id()));
+    for (const catalog::JobId& job : jobs) {
+      if (response->jobs_size() < kNamesMax) response->add_jobs(NameOf(job));
+    }
+    response->set_job_count(static_cast<int64_t>(jobs.size()));
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* PolicyService::PreviewSchedule(Context* context, const v1::PreviewScheduleRequest* request,
+                                                         v1::PreviewScheduleResponse* response) {
+  return RunUnary(context, executor_, [=, this] { return Schedule(*request, *response); });
+}
+
+grpc::ServerUnaryReactor* PolicyService::PreviewRetention(Context* context, const v1::PreviewRetentionRequest* request,
+                                                          v1::PreviewRetentionResponse* response) {
+  return RunUnary(context, executor_, [=, this] { return Retention(*request, *response); });
+}
+
+grpc::ServerUnaryReactor* PolicyService::ListCoverage(Context* context, const v1::ListCoverageRequest* request,
+                                                      v1::ListCoverageResponse* response) {
+  return RunUnary(context, executor_, [=, this] { return Coverage(*request, *response); });
+}
+
+void PolicyService::Answer(const catalog::Policy& policy, v1::Policy& response) const {
+  ToProto(policy, &response);
+  const auto compiled = policies::CompiledPolicy::Compile(policy);
+  if (policy.paused || !compiled.ok()) return;
+  const auto run = compiled->plan().Next(policy.done_time);
+  if (run) ToProto(run->start, response.mutable_next_run_time());
+}
+
+catalog::Event PolicyService::EventOf(const catalog::PolicyId& id, const std::string& type) const {
+  return {.time = clock_.Now(), .type = type, .resource = NameOf(id), .message = NameOf(id)};
+}
+
+absl::Status PolicyService::Create(const v1::CreatePolicyRequest& request, v1::Policy& response) {
+  ASSIGN_OR_RETURN(const catalog::PolicyId id, CheckPolicyId(request.policy_id()));
+  ASSIGN_OR_RETURN(catalog::Policy policy, FromProto(request.policy(), repositories_));
+  policy.id = id;
+  policy.create_time = policy.update_time = policy.done_time = clock_.Now();
+  ASSIGN_OR_RETURN(policy, catalog_.Write([&](catalog::Stores& s) -> absl::StatusOr<catalog::Policy> {
+    RETURN_IF_ERROR(s.policies.Insert(policy));
+    RETURN_IF_ERROR(s.events.Append(EventOf(id, "POLICY_CREATED")).status());
+    return s.policies.Get(id);
+  }));
+  scheduler_.Wake();
+  Answer(policy, response);
+  return absl::OkStatus();
+}
+
+absl::Status PolicyService::Change(const catalog::PolicyId& id, const std::string& event,
+                                   const std::function<absl::Status(catalog::Policy&)>& change, v1::Policy& response) {
+  ASSIGN_OR_RETURN(const catalog::Policy policy,
+                   catalog_.Write([&](catalog::Stores& s) -> absl::StatusOr<catalog::Policy> {
+                     ASSIGN_OR_RETURN(catalog::Policy current, s.policies.Get(id));
+                     RETURN_IF_ERROR(change(current));
+                     current.update_time = clock_.Now();
+                     RETURN_IF_ERROR(s.policies.Update(current));
+                     RETURN_IF_ERROR(s.events.Append(EventOf(id, event)).status());
+                     return s.policies.Get(id);
+                   }));
+  scheduler_.Wake();
+  Answer(policy, response);
+  return absl::OkStatus();
+}
+
+absl::Status PolicyService::Update(const v1::UpdatePolicyRequest& request, v1::Policy& response) {
+  ASSIGN_OR_RETURN(const catalog::PolicyId id, ParsePolicyName(request.policy().name(), "policy.name"));
+  const auto change = [&](catalog::Policy& current) -> absl::Status {
+    RETURN_IF_ERROR(CheckEtag(current, request.policy().etag()));
+    v1::Policy said;
+    ToProto(current, &said);
+    ASSIGN_OR_RETURN(const v1::Policy merged, Merged(said, request));
+    ASSIGN_OR_RETURN(catalog::Policy updated, FromProto(merged, repositories_));
+    updated.id = current.id;
+    updated.paused = current.paused;
+    updated.create_time = current.create_time;
+    updated.last_due_time = current.last_due_time;
+    updated.last_run_time = current.last_run_time;
+    updated.done_time = SameCalendar(updated, current) ? current.done_time : clock_.Now();
+    current = std::move(updated);
+    return absl::OkStatus();
+  };
+  return Change(id, "POLICY_UPDATED", change, response);
+}
+
+absl::Status PolicyService::SetPaused(const std::string& name, bool paused, v1::Policy& response) {
+  ASSIGN_OR_RETURN(const catalog::PolicyId id, ParsePolicyName(name, "name"));
+  const auto change = [&](catalog::Policy& current) {
+    if (current.paused && !paused) current.done_time = std::max(current.done_time, clock_.Now());
+    current.paused = paused;
+    return absl::OkStatus();
+  };
+  return Change(id, paused ? "POLICY_PAUSED" : "POLICY_RESUMED", change, response);
+}
+
+absl::Status PolicyService::List(const v1::ListPoliciesRequest& request, v1::ListPoliciesResponse& response) {
+  ASSIGN_OR_RETURN(const auto options, ListOptionsOf<std::string>(request, "policies"));
+  ASSIGN_OR_RETURN(const auto all, catalog_.Read([](const catalog::Stores& s) { return s.policies.All(); }));
+  for (const catalog::Policy& policy : all) {
+    if (options.after_key && policy.id.value <= *options.after_key) continue;
+    if (response.policies_size() == options.page_size) {
+      const std::string& name = response.policies(response.policies_size() - 1).name();
+      const std::optional<std::string> last = name.substr(name.find('/') + 1);
+      response.set_next_page_token(NextPageToken(last, "policies"));
+      break;
+    }
+    Answer(policy, *response.add_policies());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PolicyService::Schedule(const v1::PreviewScheduleRequest& request, v1::PreviewScheduleResponse& response) {
+  ASSIGN_OR_RETURN(const auto set, policies::PolicySet::Load(catalog_));
+  ASSIGN_OR_RETURN(const policies::CompiledPolicy* policy, FindPolicy(set, request.name()));
+  absl::Duration period = request.has_period() ? FromProto(request.period()) : kPreviewDefault;
+  if (period == absl::ZeroDuration()) period = kPreviewDefault;
+  if (period < absl::ZeroDuration() || period > kPreviewMax) {
+    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "period: at most a year");
+  }
+  const absl::Time now = clock_.Now();
+  absl::Time done = std::max(now, policy->record().done_time);
+  for (auto run = policy->plan().Next(done); run && run->start <= now + period; run = policy->plan().Next(run->due)) {
+    if (response.runs_size() == kPlannedRunsMax) {
+      response.set_truncated(true);
+      break;
+    }
+    v1::PlannedRun* const planned = response.add_runs();
+    ToProto(run->due, planned->mutable_due_time());
+    ToProto(run->start, planned->mutable_start_time());
+    const absl::Duration spread =
+        run->until ? std::min(policy->record().spread, *run->until - run->start) : policy->record().spread;
+    ToProto(run->start + spread, planned->mutable_last_start_time());
+    if (run->until) ToProto(*run->until, planned->mutable_not_after());
+  }
+  ASSIGN_OR_RETURN(const auto selected, policies::Select(catalog_, set, *policy));
+  for (const catalog::Subject& subject : selected) {
+    if (response.members_size() < kNamesMax) response.add_members(NameOf(subject.key));
+  }
+  response.set_member_count(static_cast<int64_t>(selected.size()));
+  response.set_job_count(static_cast<int64_t>(policies::GroupMembers(policy->record(), selected).size()));
+  return absl::OkStatus();
+}
+
+absl::Status PolicyService::Retention(const v1::PreviewRetentionRequest& request,
+                                      v1::PreviewRetentionResponse& response) {
+  ASSIGN_OR_RETURN(const auto set, policies::PolicySet::Load(catalog_));
+  ASSIGN_OR_RETURN(const policies::CompiledPolicy* policy, FindPolicy(set, request.name()));
+  std::optional<retention::RuleSet> instead;
+  if (request.has_retention()) {
+    RETURN_IF_ERROR(CheckRetention(request.retention()));
+    catalog::Policy tried = policy->record();
+    tried.retention = FromProto(request.retention());
+    ASSIGN_OR_RETURN(const auto compiled, policies::CompiledPolicy::Compile(tried));
+    instead = compiled.Rules();
+  }
+  const std::string list = request.name() + ":previewRetention";
+  ASSIGN_OR_RETURN(const auto options, ListOptionsOf<catalog::VmKey>(request, list));
+  ASSIGN_OR_RETURN(const auto page,
+                   catalog_.Read([&](const catalog::Stores& s) { return s.policies.PointSubjects(options); }));
+  for (const catalog::Subject& subject : page.items) {
+    if (!set.Selects(*policy, subject)) continue;
+    ASSIGN_OR_RETURN(const auto verdicts,
+                     policies::DecideFor(catalog_, set, subject, clock_.Now(), instead ? &*instead : nullptr));
+    for (const retention::Verdict& verdict : verdicts) {
+      v1::RetentionVerdict* const out = response.add_verdicts();
+      out->set_recovery_point(NameOf(catalog::RecoveryPointId(verdict.id)));
+      out->set_member(NameOf(subject.key));
+      out->set_display_name(subject.display_name);
+      ToProto(verdict.time, out->mutable_point_time());
+      for (const std::string& why : verdict.kept_by) out->add_kept_by(why);
+    }
+  }
+  response.set_next_page_token(NextPageToken(page.next_key, list));
+  return absl::OkStatus();
+}
+
+absl::Status PolicyService::Coverage(const v1::ListCoverageRequest& request, v1::ListCoverageResponse& response) {
+  if (!v1::ListCoverageRequest::Filter_IsValid(request.filter())) {
+    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "filter: no such value");
+  }
+  const std::string list = fmt::format("coverage filter={}", static_cast<int>(request.filter()));
+  ASSIGN_OR_RETURN(const auto options, ListOptionsOf<catalog::VmKey>(request, list));
+  ASSIGN_OR_RETURN(const auto set, policies::PolicySet::Load(catalog_));
+  ASSIGN_OR_RETURN(const auto page,
+                   policies::ListCoverage(catalog_, set, FilterOf(request.filter()), clock_.Now(), options));
+  for (const policies::CoverageEntry& entry : page.items) {
+    v1::Coverage* const out = response.add_coverage();
+    out->set_virtual_machine(NameOf(entry.subject.key));
+    out->set_display_name(entry.subject.display_name);
+    out->set_host_display_name(entry.subject.host_name);
+    for (const catalog::PolicyId& id : entry.policies) out->add_policies(NameOf(id));
+    if (entry.rpo) ToProto(*entry.rpo, out->mutable_rpo());
+    if (entry.last_good) ToProto(*entry.last_good, out->mutable_last_good_time());
+    out->set_rpo_missed(entry.rpo_missed);
+  }
+  response.set_next_page_token(NextPageToken(page.next_key, list));
+  return absl::OkStatus();
+}
+
+}  // namespace umbra::api

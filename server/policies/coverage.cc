@@ -1,0 +1,65 @@
+#include "server/policies/coverage.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "storage/base/status.h"
+
+namespace umbra::policies {
+namespace {
+
+CoverageEntry EntryOf(const PolicySet& set, catalog::Subject subject, std::optional<absl::Time> last_good,
+                      absl::Time now) {
+  CoverageEntry entry{.subject = std::move(subject), .last_good = last_good};
+  for (const CompiledPolicy* policy : set.Covering(entry.subject)) {
+    entry.policies.push_back(policy->record().id);
+    const absl::Duration rpo = policy->record().rpo;
+    if (rpo > absl::ZeroDuration()) entry.rpo = std::min(entry.rpo.value_or(rpo), rpo);
+  }
+  entry.rpo_missed = entry.rpo && (!last_good || now - *last_good > *entry.rpo);
+  return entry;
+}
+
+bool Fits(const CoverageEntry& entry, CoverageFilter filter) {
+  const bool unprotected = entry.policies.empty();
+  switch (filter) {
+    case CoverageFilter::kAll:
+      return true;
+    case CoverageFilter::kUnprotected:
+      return unprotected;
+    case CoverageFilter::kRpoMissed:
+      return entry.rpo_missed;
+    case CoverageFilter::kAtRisk:
+      return unprotected || entry.rpo_missed;
+  }
+  return false;
+}
+
+}  // namespace
+
+absl::StatusOr<catalog::Page<CoverageEntry, catalog::VmKey>> ListCoverage(
+    catalog::Catalog& catalog, const PolicySet& set, CoverageFilter filter, absl::Time now,
+    const catalog::ListOptions<catalog::VmKey>& options) {
+  using CoveragePage = catalog::Page<CoverageEntry, catalog::VmKey>;
+  const bool all = filter == CoverageFilter::kAll;
+  catalog::ListOptions<catalog::VmKey> looked = options;
+  looked.page_size = all ? options.page_size : kCoverageLookedAtMax;
+  return catalog.Read([&](const catalog::Stores& s) -> absl::StatusOr<CoveragePage> {
+    CoveragePage page;
+    ASSIGN_OR_RETURN(auto subjects, s.policies.Vms(std::nullopt, looked));
+    page.next_key = subjects.next_key;
+    const catalog::VmKey last = subjects.items.empty() ? catalog::VmKey() : subjects.items.back().key;
+    for (catalog::Subject& subject : subjects.items) {
+      ASSIGN_OR_RETURN(const auto last_good, s.policies.LastGood(subject.key));
+      CoverageEntry entry = EntryOf(set, std::move(subject), last_good, now);
+      if (!Fits(entry, filter)) continue;
+      page.items.push_back(std::move(entry));
+      if (static_cast<int>(page.items.size()) < options.page_size) continue;
+      if (page.items.back().subject.key != last) page.next_key = page.items.back().subject.key;
+      break;
+    }
+    return page;
+  });
+}
+
+}  // namespace umbra::policies

@@ -1,0 +1,36 @@
+// Which virtual machines are protected, and whose newest good recovery point is older than promised.
+#ifndef UMBRA_SERVER_POLICIES_COVERAGE_H_
+#define UMBRA_SERVER_POLICIES_COVERAGE_H_
+
+#include <optional>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/policies/policy_set.h"
+#include "storage/catalog/catalog.h"
+
+namespace umbra::policies {
+
+struct CoverageEntry {
+  catalog::Subject subject;
+  std::vector<catalog::PolicyId> policies;  // none: unprotected
+  std::optional<absl::Duration> rpo;        // the shortest promise
+  std::optional<absl::Time> last_good;
+  bool rpo_missed = false;
+};
+
+enum class CoverageFilter { kAll = 0, kUnprotected = 1, kRpoMissed = 2, kAtRisk = 3 };
+
+// Machines that one call looks at, so that it's quick in the largest fleet; a page may be short, or empty, and not the
+// last.
+inline constexpr int kCoverageLookedAtMax = 2000;
+
+// Virtual machines ordered by key, those that fit the filter.
+absl::StatusOr<catalog::Page<CoverageEntry, catalog::VmKey>> ListCoverage(
+    catalog::Catalog& catalog, const PolicySet& set, CoverageFilter filter, absl::Time now,
+    const catalog::ListOptions<catalog::VmKey>& options);
+
+}  // namespace umbra::policies
+
+#endif  // UMBRA_SERVER_POLICIES_COVERAGE_H_
