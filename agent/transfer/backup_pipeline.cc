@@ -404,7 +404,9 @@ absl::Status BackupPipeline::Send(UploadBatch& batch) {
   RETURN_IF_ERROR(store_.Upload(batch.request).status());
   meter_.AddNew(batch.plain_bytes, batch.stored_bytes);
   meter_.AddDone(meter_disk_, batch.plain_bytes);
-  batch.request.mutable_chunks()->Clear();  // keeps the messages and their buffers for the next round
+  // Keeps the messages for the next round, but not their data, in place of which each gets a new string.
+  for (store::v1::Chunk& chunk : *batch.request.mutable_chunks()) std::string().swap(*chunk.mutable_data());
+  batch.request.mutable_chunks()->Clear();
   absl::MutexLock lock(&mu_);
   for (const repo::ChunkId& id : batch.ids) under_way_.erase(id);
   batch.ids.clear();

@@ -26,8 +26,8 @@ struct ContextDeleter {
   void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
 };
 
-// Level 2 with tables for 128 KiB: against the library's own level 2 it takes a tenth more time, and of what that stores
-// beyond level 3 only a third. With larger tables the processor's second cache is too small.
+// Level 2 with tables for 128 KiB: against the library's own level 2 it takes a tenth more time, and of what that
+// stores beyond level 3 about half. Larger tables were slower, smaller ones stored more (docs/adr/0006).
 constexpr std::pair<ZSTD_cParameter, int> kLevel2[] = {{ZSTD_c_compressionLevel, 3},
                                                        {ZSTD_c_strategy, ZSTD_dfast},
                                                        {ZSTD_c_hashLog, 14},

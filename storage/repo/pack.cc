@@ -170,6 +170,7 @@ absl::StatusOr<IndexPack> PackWriter::Seal() {
     const auto filled = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return filling_ == 0; };
     mu_.Await(absl::Condition(&filled));
     RETURN_IF_ERROR(failure_);
+    free_.clear();  // the sync takes a while, and the next pack has buffers of its own
     end = EncodePackEnd(EncodePackHeader(header_), slots_, size_);
   }
   RETURN_IF_ERROR(Add(base::AsBytes(end)));

@@ -113,6 +113,8 @@ class Verifier final : public PackVisitor {
   absl::flat_hash_set<ChunkId, ChunkIdHash> needed_;       // of what is damaged, what some point needs
   std::set<PackId> needed_packs_;                          // can't be listed, and hold the only copy of something
   absl::flat_hash_set<ChunkId, ChunkIdHash> clean_pages_;  // points share pages: each is walked once
+  // Whole chunks that some map names and that are known to be sound, each at a place that its id says. Few are enough.
+  std::vector<ChunkId> clean_chunks_;
 };
 
 }  // namespace umbra::repo

@@ -33,6 +33,7 @@ absl::Status WriteBehind::Drain() {
   absl::MutexLock lock(&mu_);
   const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return queue_.empty(); };
   mu_.Await(absl::Condition(&idle));
+  free_.clear();
   return failure_;
 }
 

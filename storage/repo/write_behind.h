@@ -25,7 +25,7 @@ class WriteBehind {
   // Takes `buffer`, all of it, and gives another of the same size in exchange. Blocks while kBuffersMax are on their
   // way.
   absl::Status Write(base::AlignedBuffer& buffer);
-  // Returns when everything is written; until the next Write `blob` belongs to the caller.
+  // Returns when everything is written; until the next Write `blob` belongs to the caller. Gives its buffers back.
   absl::Status Drain();
 
  private:
