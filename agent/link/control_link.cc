@@ -53,11 +53,18 @@ class ControlLink::Stream {
 
 ControlLink::ControlLink(const Identity& identity, ControlLinkOptions options, Outbox& outbox, LinkHandler& handler,
                          base::Clock& clock, base::Random& random)
-    : identity_(identity), options_(std::move(options)), outbox_(outbox), handler_(handler), clock_(clock),
-      backoff_(random, options_.backoff), heartbeat_interval_(options_.heartbeat_interval),
+    : identity_(identity),
+      options_(std::move(options)),
+      outbox_(outbox),
+      handler_(handler),
+      clock_(clock),
+      backoff_(random, options_.backoff),
+      heartbeat_interval_(options_.heartbeat_interval),
       lease_duration_(options_.lease_duration) {}
 
-ControlLink::~ControlLink() { Stop(); }
+ControlLink::~ControlLink() {
+  Stop();
+}
 
 void ControlLink::Start() {
   {
@@ -203,11 +210,10 @@ void ControlLink::WatchLease() {
       const bool counting = !connected_ && !lease_over_;
       const absl::Duration left = down_since_ + lease_duration_ - clock_.Monotonic();
       if (!counting || left > absl::ZeroDuration()) {
-        // Woken early when the link comes or goes: the times above are then others.
-        const bool was_connected = connected_;
-        const auto changed = [this, was_connected]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
-          return stopping_ || connected_ != was_connected;
-        };
+        // Woken early when the link comes or goes, also when it came and went again before this thread had its turn:
+        // the times above are then others.
+        const int64_t seen = changes_;
+        const auto changed = [this, seen]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stopping_ || changes_ != seen; };
         clock_.AwaitFor(mu_, absl::Condition(&changed), counting ? left : kIdleWait);
         if (stopping_) return;
         continue;
@@ -222,8 +228,8 @@ void ControlLink::WatchLease() {
 
 void ControlLink::SetConnected(const agent::v1::Welcome& welcome) {
   base::Log("link")->info("connected daemon={} daemon_version={} host={}",
-                          options_.address.empty() ? identity_.daemon_address : options_.address, welcome.daemon_version(),
-                          welcome.host_id());
+                          options_.address.empty() ? identity_.daemon_address : options_.address,
+                          welcome.daemon_version(), welcome.host_id());
   if (!welcome.problem_reason().empty()) {
     base::Log("link")->error("the daemon gives this agent no work reason={} message=\"{}\"", welcome.problem_reason(),
                              welcome.problem());
@@ -234,6 +240,7 @@ void ControlLink::SetConnected(const agent::v1::Welcome& welcome) {
     lease_duration_ = FromProto(welcome.lease_duration(), options_.lease_duration);
     connected_ = true;
     lease_over_ = false;
+    ++changes_;
   }
   handler_.OnConnected(welcome);
 }
@@ -242,6 +249,7 @@ void ControlLink::SetDisconnected() {
   absl::MutexLock lock(&mu_);
   if (connected_) down_since_ = clock_.Monotonic();
   connected_ = false;
+  ++changes_;
   stream_over_ = true;
 }
 

@@ -1,9 +1,11 @@
 // The agent's end of the control stream: connects, says Hello, carries messages both ways, and comes back after a cut.
 //
-// It decides nothing about work: assignments go on while the link is down, until the lease that the daemon gave is over.
+// It decides nothing about work: assignments go on while the link is down, until the lease that the daemon gave is
+// over.
 #ifndef UMBRA_AGENT_LINK_CONTROL_LINK_H_
 #define UMBRA_AGENT_LINK_CONTROL_LINK_H_
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <thread>
@@ -88,6 +90,7 @@ class ControlLink {
   bool connected_ ABSL_GUARDED_BY(mu_) = false;   // welcomed on the stream that is open
   bool stream_over_ ABSL_GUARDED_BY(mu_) = true;  // the stream's writer shall end
   bool lease_over_ ABSL_GUARDED_BY(mu_) = false;  // of this cut, and the handler was told
+  int64_t changes_ ABSL_GUARDED_BY(mu_) = 0;      // times that the link came or went
   absl::Duration down_since_ ABSL_GUARDED_BY(mu_);
   absl::Duration heartbeat_interval_ ABSL_GUARDED_BY(mu_);
   absl::Duration lease_duration_ ABSL_GUARDED_BY(mu_);

@@ -161,7 +161,7 @@ TEST(PackWriter, IsSealedWhenTheLastPlaceIsFilled) {
   keys.Add(1, Key());
   const KeyedPack pack = NewPack(keys, random, RawUuid{}, 42);
   auto writer = *PackWriter::Create(store, pack);
-  const std::string first = Noise(random, 3'000'000), second = Noise(random, 70'000);
+  const std::string first = Noise(random, 1'000'000), second = Noise(random, 70'000);
   const auto place = [&](const std::string& data) {
     return writer->Reserve(IdOf(data), Codec::kRaw, static_cast<uint32_t>(data.size()), data.size());
   };
