@@ -11,8 +11,7 @@
 namespace umbra::transfer {
 namespace {
 
-// One write: what the data of a message fills at most, and room for a chunk of any size. With 1 MiB a restore took a
-// quarter longer (docs/performance.md).
+// One write: what the data of a message fills at most, and room for a chunk of any size.
 constexpr size_t kRunBytes = 4 * repo::kMaxChunkSizeBytes;
 
 absl::Status BadStream(std::string message) {
