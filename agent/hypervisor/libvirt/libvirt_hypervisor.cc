@@ -13,6 +13,7 @@
 #include "agent/hypervisor/libvirt/daemon_network.h"
 #include "agent/hypervisor/libvirt/domain_xml.h"
 #include "agent/hypervisor/libvirt/guest_disks.h"
+#include "agent/hypervisor/libvirt/image_making.h"
 #include "agent/hypervisor/libvirt/offline_view.h"
 #include "agent/hypervisor/libvirt/pull_backup.h"
 #include "agent/hypervisor/libvirt/saved_state.h"
@@ -136,6 +137,7 @@ std::string VolumePath(virConnectPtr connection, const PoolVolume& volume) {
 void FillSizes(virDomainPtr domain, Disk& disk) {
   virDomainBlockInfo info{};
   if (disk.exclusion != DiskExclusion::kNone) return;
+  absl::MutexLock asking(&ImageMaking());
   if (virDomainGetBlockInfo(domain, disk.name.c_str(), &info, 0) != 0) return;  // a missing file: sizes stay 0
   disk.capacity_bytes = info.capacity;
   disk.allocated_bytes = info.allocation;

@@ -4,6 +4,7 @@
 
 #include "agent/hypervisor/libvirt/change_tracking.h"
 #include "agent/hypervisor/libvirt/domain_xml.h"
+#include "agent/hypervisor/libvirt/image_making.h"
 #include "agent/hypervisor/libvirt/nbd_reader.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
@@ -213,6 +214,7 @@ class PreparedPullBackup final : public PreparedPointInTime {
   absl::StatusOr<std::unique_ptr<PointInTime>> Begin() override {
     const absl::Time time = env_.clock.Now();
     std::string why;  // not as wished
+    absl::ReaderMutexLock making(&ImageMaking());
     for (Cut& cut : cuts_) {
       const char* checkpoint = cut.checkpoint_xml.empty() ? nullptr : cut.checkpoint_xml.c_str();
       if (virDomainBackupBegin(domain_.get(), cut.backup_xml.c_str(), checkpoint, 0) == 0) {

@@ -3,10 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <functional>
 #include <thread>
 
+#include "absl/cleanup/cleanup.h"
 #include "storage/base/status.h"
 #include "tests/contract/hypervisor/hypervisor_under_test.h"
 
@@ -323,6 +325,19 @@ TEST_F(HypervisorContract, SeesARunningJobBeforeAnythingIsFrozen) {
   EXPECT_LT(clock().Monotonic() - start, absl::Seconds(5));
   ASSERT_OK(view->Close());
   EXPECT_TRUE(hv().CheckNoJob(uuid()).ok());
+}
+
+TEST_F(HypervisorContract, ViewsBeginWhileTheVmIsDescribed) {
+  std::atomic<bool> over = false;
+  std::jthread describing([&] {
+    while (!over) EXPECT_TRUE(hv().ListVms().ok());
+  });
+  const absl::Cleanup end = [&] { over = true; };
+  for (int i = 0; i < 20; ++i) {
+    auto view = hv().BeginPointInTime(uuid(), Options());
+    ASSERT_TRUE(view.ok()) << i << ": " << view.status();
+    ASSERT_OK((*view)->Close());
+  }
 }
 
 TEST_F(HypervisorContract, CleansUpAfterACrashedAgent) {
