@@ -240,8 +240,8 @@ class QueueModel {
         return false;
     }
     for (const auto& [n, o] : jobs) {
-      const bool shares = std::any_of(j.vms.begin(), j.vms.end(), [&](const VmKey& vm) {
-        return std::find(o.vms.begin(), o.vms.end(), vm) != o.vms.end();
+      const bool shares = std::any_of(j.vms.begin(), j.vms.end(), [&vms = o.vms](const VmKey& vm) {
+        return std::find(vms.begin(), vms.end(), vm) != vms.end();
       });
       if (n == j.number || !shares) continue;
       if (HoldsVms(o.state) || (IsDue(o, now) && RankOf(o) < RankOf(j))) return false;
