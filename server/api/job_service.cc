@@ -1,7 +1,5 @@
 #include "server/api/job_service.h"
 
-#include <openssl/sha.h>
-
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,6 +12,7 @@
 #include "server/api/unary.h"
 #include "server/api/watch_stream.h"
 #include "storage/base/bytes.h"
+#include "storage/base/sha256.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
@@ -39,9 +38,7 @@ jobs::RequestKey KeyOf(const v1::CreateJobRequest& request) {
   v1::CreateJobRequest rest = request;
   rest.clear_request_id();
   const std::string bytes = rest.SerializeAsString();  // no maps inside: equal messages give equal bytes
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(), digest);
-  return {request.request_id(), base::ToHex(std::as_bytes(std::span(digest)))};
+  return {request.request_id(), base::ToHex(base::Sha256(bytes))};
 }
 
 // The job now, again whenever its revision has changed, and the end after its final state was told.

@@ -1,11 +1,10 @@
 #include "server/api/paging.h"
 
-#include <openssl/sha.h>
-
 #include <algorithm>
 #include <charconv>
 
 #include "storage/base/bytes.h"
+#include "storage/base/sha256.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
@@ -19,9 +18,7 @@ constexpr size_t kTokenSizeMax = 2048;
 
 std::string Checksum(std::string_view list, std::string_view key) {
   const std::string text = fmt::format("umbra page token 1{}{}{}{}", kSeparator, list, kSeparator, key);
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
-  return std::string(reinterpret_cast<const char*>(digest), kChecksumSize);
+  return std::string(base::AsText(base::Sha256(text)).substr(0, kChecksumSize));
 }
 
 struct Halves {

@@ -257,9 +257,7 @@ absl::Status PolicyService::Schedule(const v1::PreviewScheduleRequest& request, 
     v1::PlannedRun* const planned = response.add_runs();
     ToProto(run->due, planned->mutable_due_time());
     ToProto(run->start, planned->mutable_start_time());
-    const absl::Duration spread =
-        run->until ? std::min(policy->record().spread, *run->until - run->start) : policy->record().spread;
-    ToProto(run->start + spread, planned->mutable_last_start_time());
+    ToProto(run->start + run->Spread(policy->record().spread), planned->mutable_last_start_time());
     if (run->until) ToProto(*run->until, planned->mutable_not_after());
   }
   ASSIGN_OR_RETURN(const auto selected, policies::Select(catalog_, set, *policy));

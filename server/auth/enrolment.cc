@@ -1,12 +1,11 @@
 #include "server/auth/enrolment.h"
 
-#include <openssl/sha.h>
-
 #include <algorithm>
 #include <cstddef>
 
 #include "storage/base/bytes.h"
 #include "storage/base/log.h"
+#include "storage/base/sha256.h"
 #include "storage/base/status.h"
 #include "storage/tls/enrolment_token.h"
 #include "storage/tls/x509.h"
@@ -18,9 +17,7 @@ constexpr size_t kSecretSize = 32;
 constexpr int kHostPageSize = 500;
 
 std::string HashOf(std::string_view secret) {
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(secret.data()), secret.size(), digest);
-  return base::ToHex(std::as_bytes(std::span(digest)));
+  return base::ToHex(base::Sha256(secret));
 }
 
 template <typename... Args>

@@ -2,6 +2,7 @@
 #ifndef UMBRA_SERVER_CALENDAR_PLAN_H_
 #define UMBRA_SERVER_CALENDAR_PLAN_H_
 
+#include <algorithm>
 #include <optional>
 #include <span>
 #include <string>
@@ -20,6 +21,9 @@ struct Run {
   absl::Time due;
   absl::Time start;                 // not before `due`; later when that lies in a closed time
   std::optional<absl::Time> until;  // when the window that holds `start` ends
+
+  // How far the run's jobs may spread from `start`: `wished`, but not beyond `until`.
+  absl::Duration Spread(absl::Duration wished) const { return until ? std::min(wished, *until - start) : wished; }
 };
 
 // A value; thread-safe to look at.

@@ -93,7 +93,19 @@ class Filler {
     if (Given("--repository", "repository")) policy_.set_repository("repositories/" + LastSegment(o.repository));
     if (Given("--rpo", "rpo")) *policy_.mutable_rpo() = ParseDuration("--rpo", o.rpo);
     FillHow(o);
-    FillRetention(o, *policy_.mutable_retention());
+    FillRetention(o);
+  }
+
+  void FillRetention(const PolicyOptions& o) {
+    v1::PolicyRetention& keep = *policy_.mutable_retention();
+    if (Given("--keep-last", "retention.last")) keep.set_last(o.last);
+    if (Given("--keep-hourly", "retention.hourly")) keep.set_hourly(o.hourly);
+    if (Given("--keep-daily", "retention.daily")) keep.set_daily(o.daily);
+    if (Given("--keep-weekly", "retention.weekly")) keep.set_weekly(o.weekly);
+    if (Given("--keep-monthly", "retention.monthly")) keep.set_monthly(o.monthly);
+    if (Given("--keep-yearly", "retention.yearly")) keep.set_yearly(o.yearly);
+    if (Given("--keep-within", "retention.within"))
+      *keep.mutable_within() = ParseDuration("--keep-within", o.keep_within);
   }
 
  private:
@@ -144,17 +156,6 @@ class Filler {
     if (Given("--jobs", "concurrency.jobs")) policy_.mutable_concurrency()->set_jobs(o.jobs);
     if (Given("--jobs-per-host", "concurrency.jobs_per_host"))
       policy_.mutable_concurrency()->set_jobs_per_host(o.jobs_per_host);
-  }
-
-  void FillRetention(const PolicyOptions& o, v1::PolicyRetention& keep) {
-    if (Given("--keep-last", "retention.last")) keep.set_last(o.last);
-    if (Given("--keep-hourly", "retention.hourly")) keep.set_hourly(o.hourly);
-    if (Given("--keep-daily", "retention.daily")) keep.set_daily(o.daily);
-    if (Given("--keep-weekly", "retention.weekly")) keep.set_weekly(o.weekly);
-    if (Given("--keep-monthly", "retention.monthly")) keep.set_monthly(o.monthly);
-    if (Given("--keep-yearly", "retention.yearly")) keep.set_yearly(o.yearly);
-    if (Given("--keep-within", "retention.within"))
-      *keep.mutable_within() = ParseDuration("--keep-within", o.keep_within);
   }
 
   Context& context_;
@@ -350,16 +351,10 @@ void PreviewRetention(Context& context, CLI::App& command, const std::string& te
                       bool removed_only) {
   v1::PreviewRetentionRequest request;
   request.set_name(PolicyName(text));
-  v1::PolicyRetention& keep = *request.mutable_retention();
-  keep.set_last(options.last), keep.set_hourly(options.hourly), keep.set_daily(options.daily);
-  keep.set_weekly(options.weekly), keep.set_monthly(options.monthly), keep.set_yearly(options.yearly);
-  if (!options.keep_within.empty()) *keep.mutable_within() = ParseDuration("--keep-within", options.keep_within);
-  bool tried = false;
-  for (const char* option : {"--keep-last", "--keep-hourly", "--keep-daily", "--keep-weekly", "--keep-monthly",
-                             "--keep-yearly", "--keep-within"}) {
-    tried = tried || command.get_option(option)->count() > 0;
-  }
-  if (!tried) request.clear_retention();
+  v1::Policy tried;
+  google::protobuf::FieldMask given;
+  Filler(context, command, tried, given).FillRetention(options);
+  if (!given.paths().empty()) *request.mutable_retention() = tried.retention();
   Table table({"POINT", "OF", "TIME", "", "WHY"});
   int removed = 0, all = 0;
   ForEach(*context.client().policies, &v1::PolicyService::Stub::PreviewRetention, request,

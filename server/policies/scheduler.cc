@@ -1,13 +1,12 @@
 #include "server/policies/scheduler.h"
 
-#include <openssl/sha.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "storage/base/bytes.h"
 #include "storage/base/crash_point.h"
 #include "storage/base/log.h"
+#include "storage/base/sha256.h"
 #include "storage/base/status.h"
 
 namespace umbra::policies {
@@ -21,9 +20,7 @@ constexpr absl::Duration kWaitMin = absl::Milliseconds(1);
 
 // Fits a request id, and is another for any other text.
 std::string RequestIdOf(const std::string& text) {
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
-  return "policy-" + base::ToHex(base::AsBytes(std::string(reinterpret_cast<const char*>(digest), 16)));
+  return "policy-" + base::ToHex(base::Bytes(base::Sha256(text)).first(16));
 }
 
 catalog::BackupSpec SpecOf(const catalog::Policy& policy, const Group& group) {
@@ -190,8 +187,8 @@ absl::StatusOr<std::vector<jobs::Submission>> Scheduler::Submissions(const Polic
     submission.spec = SpecOf(record, group);
     if (order.run) {
       const calendar::Run& run = *order.run;
-      const absl::Duration spread = run.until ? std::min(record.spread, *run.until - run.start) : record.spread;
-      submission.terms.due_time = run.start + calendar::SpreadOffset(record.id.value, group.key, spread);
+      submission.terms.due_time =
+          run.start + calendar::SpreadOffset(record.id.value, group.key, run.Spread(record.spread));
       submission.terms.not_after = run.until;
     }
     submissions.push_back(std::move(submission));

@@ -14,6 +14,7 @@
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/random.h"
+#include "storage/base/sha256.h"
 #include "storage/base/status.h"
 
 namespace umbra::base {
@@ -211,6 +212,11 @@ TEST_F(TempFolder, VolumeIsThatOfTheNearestExistingFolder) {
   ASSERT_TRUE(here.ok());
   EXPECT_EQ(*fs_.VolumeOf(Path("not/yet/there")), *here);
   EXPECT_NE(*fs_.VolumeOf("/proc/self"), *here);
+}
+
+// From FIPS 180-4's examples.
+TEST(Sha256, GivesTheKnownHash) {
+  EXPECT_EQ(ToHex(Sha256("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 }  // namespace
