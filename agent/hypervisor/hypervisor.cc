@@ -8,36 +8,67 @@
 namespace umbra::hypervisor {
 namespace {
 
+// One read of the file: many pieces, since a call costs as much as copying some of them.
+constexpr uint64_t kReadBytes = base::kMiB;
+
 class FileReader final : public BlockReader {
  public:
-  FileReader(std::unique_ptr<base::File> file, uint64_t size_bytes) : file_(std::move(file)), size_bytes_(size_bytes) {}
+  FileReader(std::unique_ptr<base::File> file, uint64_t size_bytes, FileReading reading)
+      : file_(std::move(file)), size_bytes_(size_bytes), reading_(std::move(reading)) {}
 
   uint64_t capacity_bytes() const override { return size_bytes_; }
 
-  absl::StatusOr<std::vector<Extent>> Extents() override { return std::vector<Extent>{{0, size_bytes_, false}}; }
+  absl::StatusOr<std::vector<Extent>> Extents() override {
+    ASSIGN_OR_RETURN(const std::vector<base::FileRange> ranges, file_->DataRanges());
+    std::vector<Extent> extents;
+    uint64_t end = 0;
+    const auto add = [&](uint64_t up_to, bool zero) {
+      up_to = std::min(up_to, size_bytes_);  // a file that grew is looked at as it was
+      if (up_to > end) extents.push_back({end, up_to - end, zero});
+      end = std::max(end, up_to);
+    };
+    for (const base::FileRange& range : ranges) {
+      add(range.offset_bytes, true);
+      add(range.offset_bytes + range.length_bytes, false);
+    }
+    add(size_bytes_, true);
+    return extents;
+  }
 
   absl::Status ReadExtents(const std::vector<Extent>& extents, uint32_t piece_bytes, const BlockSink& sink) override {
     if (piece_bytes == 0) {
       return base::MakeError(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "pieces of 0 bytes");
     }
-    std::vector<std::byte> buffer(piece_bytes);
+    std::vector<std::byte> buffer(std::max<uint64_t>(piece_bytes, kReadBytes / piece_bytes * piece_bytes));
     for (const Extent& extent : extents) {
       const uint64_t end = extent.offset_bytes + extent.length_bytes;
       for (uint64_t at = extent.zero ? end : extent.offset_bytes; at < end;) {
-        const base::MutableBytes piece(buffer.data(), std::min(end - at, piece_bytes - at % piece_bytes));
-        RETURN_IF_ERROR(ReadAt(at, piece));
-        RETURN_IF_ERROR(sink(at, piece));
-        at += piece.size();
+        const base::MutableBytes read(buffer.data(), std::min(end - at, buffer.size() - at % piece_bytes));
+        RETURN_IF_ERROR(ReadAt(at, read));
+        for (const uint64_t read_end = at + read.size(); at < read_end;) {
+          const uint64_t length = std::min(read_end - at, piece_bytes - at % piece_bytes);
+          RETURN_IF_ERROR(sink(at, read.last(read_end - at).first(length)));
+          at += length;
+        }
       }
     }
     return absl::OkStatus();
   }
 
-  absl::Status ReadAt(uint64_t offset, base::MutableBytes out) override { return file_->ReadAt(offset, out); }
+  absl::Status ReadAt(uint64_t offset, base::MutableBytes out) override {
+    absl::Status read = file_->ReadAt(offset, out);
+    if (!read.ok()) RETURN_IF_ERROR(reading_.why());
+    return read;
+  }
+
+  absl::StatusOr<std::vector<Extent>> Changes() override {
+    return base::ReasonOf(reading_.no_changes).empty() ? BlockReader::Changes() : reading_.no_changes;
+  }
 
  private:
   const std::unique_ptr<base::File> file_;
   const uint64_t size_bytes_;
+  const FileReading reading_;
 };
 
 }  // namespace
@@ -73,10 +104,11 @@ absl::StatusOr<std::unique_ptr<PointInTime>> Hypervisor::BeginPointInTime(const 
   return prepared->Begin();
 }
 
-absl::StatusOr<std::unique_ptr<BlockReader>> OpenFile(base::Filesystem& files, const std::string& path) {
+absl::StatusOr<std::unique_ptr<BlockReader>> OpenFile(base::Filesystem& files, const std::string& path,
+                                                      FileReading reading) {
   ASSIGN_OR_RETURN(std::unique_ptr<base::File> file, files.Open(path, base::OpenMode::kRead));
   ASSIGN_OR_RETURN(const uint64_t size, file->Size());
-  return std::make_unique<FileReader>(std::move(file), size);
+  return std::make_unique<FileReader>(std::move(file), size, std::move(reading));
 }
 
 }  // namespace umbra::hypervisor

@@ -408,8 +408,17 @@ class Hypervisor {
   virtual std::string DefaultFolder() = 0;
 };
 
-// Reads a file as a disk's reader does; `piece_bytes` as there. For saved states. NOT_FOUND when it isn't there.
-absl::StatusOr<std::unique_ptr<BlockReader>> OpenFile(base::Filesystem& files, const std::string& path);
+struct FileReading {
+  // What Changes answers.
+  absl::Status no_changes = absl::FailedPreconditionError("");
+  // Asked when a read fails: why that may be. Its answer is returned unless it is OK.
+  std::function<absl::Status()> why = [] { return absl::OkStatus(); };
+};
+
+// Reads a file as a disk's reader does; `piece_bytes` as there. For saved states, and raw images that nobody writes to.
+// NOT_FOUND when it isn't there.
+absl::StatusOr<std::unique_ptr<BlockReader>> OpenFile(base::Filesystem& files, const std::string& path,
+                                                      FileReading reading = {});
 
 }  // namespace umbra::hypervisor
 

@@ -68,6 +68,18 @@ class PosixFile final : public File {
     return static_cast<uint64_t>(st.st_size);
   }
 
+  absl::StatusOr<std::vector<FileRange>> DataRanges() override {
+    std::vector<FileRange> ranges;
+    for (off_t at = 0;;) {
+      const off_t begin = lseek(fd_, at, SEEK_DATA);
+      if (begin < 0 && errno == ENXIO) return ranges;  // nothing but a hole up to the end
+      if (begin < 0) return ErrnoError(errno, "look for data in " + path_);
+      at = lseek(fd_, begin, SEEK_HOLE);
+      if (at < 0) return ErrnoError(errno, "look for holes in " + path_);
+      ranges.push_back({static_cast<uint64_t>(begin), static_cast<uint64_t>(at - begin)});
+    }
+  }
+
   absl::Status Sync() override {
     if (fdatasync(fd_) != 0) return ErrnoError(errno, "sync " + path_);
     return absl::OkStatus();
@@ -75,6 +87,11 @@ class PosixFile final : public File {
 
   // A second descriptor, since the last bytes of a file are rarely aligned. -1 where it can't be had (tmpfs).
   void SkipCache() override { direct_fd_ = open(path_.c_str(), (writable_ ? O_RDWR : O_RDONLY) | O_DIRECT | O_CLOEXEC); }
+
+  void Allocate(uint64_t offset, uint64_t length) override {
+    if (direct_fd_ < 0) return;  // the page cache finds places itself, for more at a time
+    (void)fallocate(fd_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(length));
+  }
 
  private:
   const int fd_;
@@ -103,6 +120,11 @@ std::string DirectoryOf(const std::string& path) {
   const size_t slash = path.rfind('/');
   if (slash == std::string::npos) return ".";
   return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+absl::StatusOr<std::vector<FileRange>> File::DataRanges() {
+  ASSIGN_OR_RETURN(const uint64_t size, Size());
+  return size == 0 ? std::vector<FileRange>() : std::vector<FileRange>{{0, size}};
 }
 
 absl::StatusOr<std::string> Filesystem::ReadFile(const std::string& path, uint64_t limit_bytes) {

@@ -17,6 +17,14 @@
 namespace umbra::base {
 
 // An open file. One thread at a time, but for ReadAt and WriteAt, which may run from several threads at once.
+// A stretch of a file's bytes.
+struct FileRange {
+  uint64_t offset_bytes = 0;
+  uint64_t length_bytes = 0;
+
+  friend bool operator==(const FileRange&, const FileRange&) = default;
+};
+
 class File {
  public:
   virtual ~File() = default;
@@ -28,6 +36,9 @@ class File {
   // Sets the size; growing leaves a hole that reads as zero.
   virtual absl::Status Truncate(uint64_t size_bytes) = 0;
   virtual absl::StatusOr<uint64_t> Size() = 0;
+  // The stretches that hold data, ordered and apart; between them are holes, which read as zero. What doesn't know its
+  // holes is all data.
+  virtual absl::StatusOr<std::vector<FileRange>> DataRanges();
   // The data, and the size, are durable when this returns OK.
   virtual absl::Status Sync() = 0;
 
@@ -36,6 +47,10 @@ class File {
   // the disk at once where the file system can do that, which for bulk data is a multiple faster than to write it back
   // later; others stay as they are. No promise about durability.
   virtual void SkipCache() {}
+  // A hint: these bytes will be written soon, all of them. Where the file system can, it finds their place on the disk at
+  // once, without changing the size: transfers past the page cache into a hole wait for each other (ext4), into what has
+  // its place they don't. What lies there stays; a disk that is full shows when it is written to.
+  virtual void Allocate(uint64_t /*offset*/, uint64_t /*length*/) {}
 };
 
 enum class OpenMode {

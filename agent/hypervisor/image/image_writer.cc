@@ -19,6 +19,7 @@ constexpr uint64_t kCluster = 64 * base::kKiB;
 constexpr uint64_t kTableEntries = kCluster / 8;      // of an L1, L2 or refcount table's cluster
 constexpr uint64_t kRefcountsPerBlock = kCluster / 2;  // 16 bits each
 constexpr uint64_t kCopied = uint64_t{1} << 63;        // "refcount is one", in L1 and L2 entries
+constexpr uint64_t kAllocateAhead = 512;              // clusters of a qcow2 file that grows
 constexpr uint64_t kCapacityMax = uint64_t{1} << 46;   // 64 TiB: an L1 table of 1 MiB, far below QEMU's limit of 32 MiB
 
 uint64_t ToBig(uint64_t v) { return __builtin_bswap64(v); }
@@ -108,6 +109,7 @@ class RawWriter final : public ImageWriter {
         continue;
       }
       const uint64_t at = offset + static_cast<uint64_t>(begin - data.data());
+      file_->Allocate(at, static_cast<uint64_t>(end - begin));
       RETURN_IF_ERROR(file_->WriteAt(at, base::Bytes(begin, end)));
     }
     return absl::OkStatus();
@@ -176,6 +178,10 @@ class Qcow2Writer final : public ImageWriter {
     for (uint64_t i = 0; i < hosts.size(); ++i) {
       if (hosts[i] == 0) continue;
       if (entries[i] == 0) {
+        if (next_free_ >= allocated_) {  // not cluster by cluster
+          file_->Allocate(next_free_ * kCluster, kAllocateAhead * kCluster);
+          allocated_ = next_free_ + kAllocateAhead;
+        }
         entries[i] = ToBig(next_free_++ * kCluster | kCopied);
         l2_used_[(first + i) / kTableEntries] = true;
         changed = true;
@@ -262,6 +268,7 @@ class Qcow2Writer final : public ImageWriter {
 
   absl::Mutex mu_;  // an entry of the L2 array is read, decided and written as one
   uint64_t next_free_ ABSL_GUARDED_BY(mu_);
+  uint64_t allocated_ ABSL_GUARDED_BY(mu_) = 0;  // the file has its place on the disk up to here
   std::vector<bool> l2_used_ ABSL_GUARDED_BY(mu_);
 };
 

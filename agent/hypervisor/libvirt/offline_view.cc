@@ -46,6 +46,7 @@ class OfflineView final : public PointInTime {
     if (found == disks_.end()) {
       return base::Error(StatusCode::kInvalidArgument, "INVALID_REQUEST", "disk '{}' isn't in the view", name);
     }
+    if (auto reader = OpenRaw(*found)) return reader;
     std::vector<std::string> command = {kServer, "--read-only", "--export-name=" + name, "--image-opts",
                                         ImageOptions(found->disk)};
     NbdExport what{name, "", found->tracking.since_base};
@@ -84,6 +85,16 @@ class OfflineView final : public PointInTime {
   absl::Status Close() override { return absl::OkStatus(); }
 
  private:
+  // A raw image in a file is the disk byte for byte: read without a server between, which would cost half of the
+  // processor time of reading. Null for all others, and for sizes that QEMU rounds.
+  std::unique_ptr<BlockReader> OpenRaw(const OfflineDisk& disk) {
+    if (disk.disk.format != "raw" || disk.disk.path.starts_with("/dev/")) return nullptr;
+    auto reader = OpenFile(env_.files, disk.disk.path,
+                           {.no_changes = disk.tracking.since_base, .why = [this] { return Health(); }});
+    if (!reader.ok() || (*reader)->capacity_bytes() != disk.disk.capacity_bytes) return nullptr;
+    return *std::move(reader);
+  }
+
   const PullBackupEnvironment env_;
   const std::string uuid_;
   const std::vector<OfflineDisk> disks_;

@@ -146,6 +146,29 @@ TEST_F(TempFolder, NewFilesAreForTheOwnerOnly) {
   EXPECT_EQ(st.st_mode & 0777, 0600u);
 }
 
+TEST_F(TempFolder, HolesAreKnown) {
+  auto file = *fs_.Open(Path("sparse"), OpenMode::kCreate);
+  EXPECT_THAT(*file->DataRanges(), ::testing::IsEmpty()) << "of an empty file";
+  ASSERT_TRUE(file->Truncate(8 * kMiB).ok());
+  EXPECT_THAT(*file->DataRanges(), ::testing::IsEmpty()) << "all hole";
+  const std::string data(kMiB, 'x');
+  ASSERT_TRUE(file->WriteAt(2 * kMiB, AsBytes(data)).ok());
+  ASSERT_TRUE(file->WriteAt(7 * kMiB, AsBytes(data)).ok());
+  EXPECT_THAT(*file->DataRanges(), ::testing::ElementsAre(FileRange{2 * kMiB, kMiB}, FileRange{7 * kMiB, kMiB}));
+}
+
+TEST_F(TempFolder, AllocatingChangesNothingThatCanBeRead) {
+  auto file = *fs_.Open(Path("a"), OpenMode::kCreate);
+  file->SkipCache();
+  const std::string data(4096, 'x');
+  ASSERT_TRUE(file->WriteAt(0, AsBytes(data)).ok());
+  file->Allocate(0, kMiB);
+  EXPECT_EQ(*file->Size(), data.size());
+  ASSERT_TRUE(file->Truncate(kMiB).ok());
+  const std::string content = *fs_.ReadFile(Path("a"));
+  EXPECT_EQ(content, data + std::string(kMiB - data.size(), '\0'));
+}
+
 TEST_F(TempFolder, CreateRefusesAnExistingFile) {
   ASSERT_TRUE(fs_.Open(Path("a"), OpenMode::kCreate).ok());
   EXPECT_EQ(ReasonOf(fs_.Open(Path("a"), OpenMode::kCreate).status()), "FILE_EXISTS");
