@@ -64,8 +64,14 @@ catalog::Event HostEvent(const HostId& host, absl::Time now, std::string type, c
 }  // namespace
 
 Dispatcher::Dispatcher(catalog::Catalog& catalog, jobs::JobEngine& engine, base::Clock& clock, AgentRegistry& registry,
-                       AssignmentTable& assignments, const DispatcherOptions& options)
-    : catalog_(catalog), engine_(engine), clock_(clock), registry_(registry), assignments_(assignments), options_(options) {}
+                       AssignmentTable& assignments, const DispatcherOptions& options, base::Threads& threads)
+    : catalog_(catalog),
+      engine_(engine),
+      clock_(clock),
+      registry_(registry),
+      assignments_(assignments),
+      options_(options),
+      threads_(threads) {}
 
 Dispatcher::~Dispatcher() {
   subscription_.Cancel();
@@ -75,7 +81,7 @@ Dispatcher::~Dispatcher() {
 
 void Dispatcher::Start() {
   subscription_ = engine_.SubscribeStates([this] { Wake(); });
-  thread_ = std::jthread([this] { Run(); });
+  thread_ = threads_.Start([this] { Run(); });
 }
 
 void Dispatcher::Opened(std::shared_ptr<AgentSession> session) { Post({News::Kind::kOpened, std::move(session), {}}); }
