@@ -340,13 +340,12 @@ absl::Status Dispatcher::MatchRunning(const HostId& host, HostLink& link, const 
     live->cancel_sent = false;
     OnAccepted(host, link, key);
   }
-  for (const AssignmentKey& key : LiveKeys()) {
-    Live* live = FindLive(host, key);
-    if (live == nullptr || listed.contains(key)) continue;
+  for (auto& [key, live] : live_) {
+    if (live.host != host || listed.contains(key)) continue;
     jobs::EventFacts facts;
     facts.error = restarted ? catalog::JobMessage{"AGENT_RESTARTED", "the agent restarted while it worked on this job"}
                             : catalog::JobMessage{"AGENT_LOST", "the agent came back without this job"};
-    End(*live, JobEvent::kAgentLost, std::move(facts));  // not accepted yet: back to the queue
+    End(live, JobEvent::kAgentLost, std::move(facts));  // not accepted yet: back to the queue
   }
   return absl::OkStatus();
 }
