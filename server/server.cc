@@ -202,9 +202,10 @@ absl::StatusOr<std::unique_ptr<maintenance::RepositorySet>> OpenRepositories(con
   std::vector<maintenance::OpenRepository> repositories;
   for (const RepositoryConfig& entry : config.repositories) {
     const catalog::RepositoryId id(entry.id);
-    ASSIGN_OR_RETURN(const auto known,
-                     catalog.Read([&](const catalog::Stores& stores) { return stores.recovery_points.Ids(id); }));
-    ASSIGN_OR_RETURN(auto repository, OpenRepository(entry, config.prune.reserve_mib, !known.empty(), filesystem, clock, random));
+    ASSIGN_OR_RETURN(const auto known, catalog.Read([&](const catalog::Stores& stores) {
+      return stores.recovery_points.List({.repository = id, .show_removed = true}, {.page_size = 1});
+    }));
+    ASSIGN_OR_RETURN(auto repository, OpenRepository(entry, config.prune.reserve_mib, !known.items.empty(), filesystem, clock, random));
     repositories.push_back({id, entry.path, std::move(repository)});
   }
   return std::make_unique<maintenance::RepositorySet>(std::move(repositories));
@@ -297,10 +298,9 @@ absl::Status Server::Parts::SortOutJobs() {
   metrics = std::make_unique<metrics::Metrics>(metrics::Sources{*catalog, config.data_dir + "/catalog.db", *engine, agents,
                                                                 *repositories, filesystem, clock});
   engine->SetEndListener([this](const jobs::Job& job) { metrics->JobEnded(job); });
+  maintenance::PointsOfJobs points(*repositories);
   ASSIGN_OR_RETURN(const jobs::RecoveryReport report,
-                   jobs::RecoverJobs(*catalog, *engine, [this](const catalog::Job& job) {
-                     return maintenance::PointsOfJob(*repositories, job);
-                   }));
+                   jobs::RecoverJobs(*catalog, *engine, [&](const catalog::Job& job) { return points.Of(job); }));
   base::Log("server")->info("jobs sorted out requeued={} finished={} failed={} cancelled={}", report.requeued,
                             report.finished, report.failed, report.cancelled);
   base::CrashPoint("daemon.jobs_recovered");

@@ -25,24 +25,19 @@ absl::Duration FromProto(const google::protobuf::Duration& duration, absl::Durat
   return value > absl::ZeroDuration() ? value : fallback;
 }
 
-}  // namespace
-
-// One stream. Cancel may be called from any thread.
-class ControlLink::Stream {
+class GrpcStream final : public LinkStream {
  public:
-  Stream(const Identity& identity, const std::string& address)
+  GrpcStream(const Identity& identity, const std::string& address)
       : channel_(MakeChannel(identity, address)), stub_(agent::v1::AgentLinkService::NewStub(channel_)) {}
 
-  // False when nobody answered in `timeout`.
-  bool WaitForConnection(base::Clock& clock, absl::Duration timeout) {
+  bool WaitForConnection(base::Clock& clock, absl::Duration timeout) override {
     return channel_->WaitForConnected(absl::ToChronoTime(clock.Now() + timeout));
   }
-  void Open() { rpc_ = stub_->Connect(&context_); }
-  bool Read(agent::v1::DaemonMessage* message) { return rpc_->Read(message); }
-  bool Write(const agent::v1::AgentMessage& message) { return rpc_->Write(message); }
-  void Cancel() { context_.TryCancel(); }
-  // After the last Read, with nobody writing.
-  absl::Status Finish() { return FromRpcStatus(rpc_->Finish()); }
+  void Open() override { rpc_ = stub_->Connect(&context_); }
+  bool Read(agent::v1::DaemonMessage* message) override { return rpc_->Read(message); }
+  bool Write(const agent::v1::AgentMessage& message) override { return rpc_->Write(message); }
+  void Cancel() override { context_.TryCancel(); }
+  absl::Status Finish() override { return FromRpcStatus(rpc_->Finish()); }
 
  private:
   const std::shared_ptr<grpc::Channel> channel_;  // gRPC's stubs share their channel
@@ -51,13 +46,29 @@ class ControlLink::Stream {
   std::unique_ptr<grpc::ClientReaderWriter<agent::v1::AgentMessage, agent::v1::DaemonMessage>> rpc_;
 };
 
+ControlLinkOptions WithAddress(ControlLinkOptions options, const Identity& identity) {
+  if (options.address.empty()) options.address = identity.daemon_address;
+  return options;
+}
+
+}  // namespace
+
 ControlLink::ControlLink(const Identity& identity, ControlLinkOptions options, Outbox& outbox, LinkHandler& handler,
                          base::Clock& clock, base::Random& random)
-    : identity_(identity),
+    : ControlLink(
+          [identity, address = options.address.empty() ? identity.daemon_address : options.address] {
+            return std::make_unique<GrpcStream>(identity, address);
+          },
+          WithAddress(options, identity), outbox, handler, clock, random, base::SystemThreads()) {}
+
+ControlLink::ControlLink(LinkStreamFactory open, ControlLinkOptions options, Outbox& outbox, LinkHandler& handler,
+                         base::Clock& clock, base::Random& random, base::Threads& threads)
+    : open_(std::move(open)),
       options_(std::move(options)),
       outbox_(outbox),
       handler_(handler),
       clock_(clock),
+      threads_(threads),
       backoff_(random, options_.backoff),
       heartbeat_interval_(options_.heartbeat_interval),
       lease_duration_(options_.lease_duration) {}
@@ -71,8 +82,8 @@ void ControlLink::Start() {
     absl::MutexLock lock(&mu_);
     down_since_ = clock_.Monotonic();
   }
-  link_thread_ = std::jthread([this] { Run(); });
-  lease_thread_ = std::jthread([this] { WatchLease(); });
+  link_thread_ = threads_.Start([this] { Run(); });
+  lease_thread_ = threads_.Start([this] { WatchLease(); });
 }
 
 void ControlLink::Stop() {
@@ -81,8 +92,8 @@ void ControlLink::Stop() {
     stopping_ = true;
     if (stream_ != nullptr) stream_->Cancel();
   }
-  if (link_thread_.joinable()) link_thread_.join();
-  if (lease_thread_.joinable()) lease_thread_.join();
+  link_thread_.reset();
+  lease_thread_.reset();
 }
 
 bool ControlLink::connected() {
@@ -100,8 +111,7 @@ void ControlLink::Run() {
     const absl::Status status = RunStream();
     if (Stopping()) return;
     const absl::Duration wait = backoff_.Next();
-    base::Log("link")->warn("link is down, trying again daemon={} wait_ms={} error=\"{}\"",
-                            options_.address.empty() ? identity_.daemon_address : options_.address,
+    base::Log("link")->warn("link is down, trying again daemon={} wait_ms={} error=\"{}\"", options_.address,
                             absl::ToInt64Milliseconds(wait), base::Describe(status));
     absl::MutexLock lock(&mu_);
     clock_.AwaitFor(mu_, absl::Condition(&stopping_), wait);
@@ -109,7 +119,8 @@ void ControlLink::Run() {
 }
 
 absl::Status ControlLink::RunStream() {
-  Stream stream(identity_, options_.address.empty() ? identity_.daemon_address : options_.address);
+  const std::unique_ptr<LinkStream> opened = open_();
+  LinkStream& stream = *opened;
   const absl::Duration give_up = clock_.Monotonic() + options_.connect_timeout;
   while (!stream.WaitForConnection(clock_, kStopPoll)) {
     if (Stopping()) return absl::OkStatus();
@@ -132,7 +143,7 @@ absl::Status ControlLink::RunStream() {
   return stream.Finish();
 }
 
-void ControlLink::Converse(Stream& stream) {
+void ControlLink::Converse(LinkStream& stream) {
   outbox_.Rewind();
   agent::v1::AgentMessage hello;
   *hello.mutable_hello() = options_.hello;
@@ -140,7 +151,7 @@ void ControlLink::Converse(Stream& stream) {
   for (agent::v1::AssignmentId& id : outbox_.Unacknowledged()) *hello.mutable_hello()->add_running() = std::move(id);
 
   // The writer waits for the Welcome before it writes anything, and cuts a stream that doesn't bring one.
-  std::jthread writer([this, &stream] { WriteLoop(stream); });
+  std::unique_ptr<base::Thread> writer = threads_.Start([this, &stream] { WriteLoop(stream); });
   if (stream.Write(hello)) {
     agent::v1::DaemonMessage message;
     bool welcomed = false;
@@ -160,10 +171,10 @@ void ControlLink::Converse(Stream& stream) {
   }
   SetDisconnected();  // not cancelled: the daemon's reason is still to be had from Finish
   outbox_.Interrupt();
-  writer.join();
+  writer.reset();
 }
 
-void ControlLink::WriteLoop(Stream& stream) {
+void ControlLink::WriteLoop(LinkStream& stream) {
   absl::Duration heartbeat;
   {
     absl::MutexLock lock(&mu_);
@@ -227,9 +238,8 @@ void ControlLink::WatchLease() {
 }
 
 void ControlLink::SetConnected(const agent::v1::Welcome& welcome) {
-  base::Log("link")->info("connected daemon={} daemon_version={} host={}",
-                          options_.address.empty() ? identity_.daemon_address : options_.address,
-                          welcome.daemon_version(), welcome.host_id());
+  base::Log("link")->info("connected daemon={} daemon_version={} host={}", options_.address, welcome.daemon_version(),
+                          welcome.host_id());
   if (!welcome.problem_reason().empty()) {
     base::Log("link")->error("the daemon gives this agent no work reason={} message=\"{}\"", welcome.problem_reason(),
                              welcome.problem());

@@ -7,8 +7,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -16,10 +16,12 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "agent/link/identity.h"
+#include "agent/link/link_stream.h"
 #include "agent/link/outbox.h"
 #include "agent/transfer/backoff.h"
 #include "storage/base/clock.h"
 #include "storage/base/random.h"
+#include "storage/base/threads.h"
 #include "umbra/agent/v1/agent_link.pb.h"
 
 namespace umbra::link {
@@ -52,9 +54,12 @@ struct ControlLinkOptions {
 
 class ControlLink {
  public:
-  // Everything outlives the link.
+  // Over gRPC, with the identity's certificate. Everything outlives the link.
   ControlLink(const Identity& identity, ControlLinkOptions options, Outbox& outbox, LinkHandler& handler,
               base::Clock& clock, base::Random& random);
+  // Over what `open` gives; the options' address is for the log alone.
+  ControlLink(LinkStreamFactory open, ControlLinkOptions options, Outbox& outbox, LinkHandler& handler,
+              base::Clock& clock, base::Random& random, base::Threads& threads);
   // Stop().
   ~ControlLink();
 
@@ -66,23 +71,22 @@ class ControlLink {
   bool connected();
 
  private:
-  class Stream;
-
   void Run();
   absl::Status RunStream();
-  void Converse(Stream& stream);
-  void WriteLoop(Stream& stream);
+  void Converse(LinkStream& stream);
+  void WriteLoop(LinkStream& stream);
   void Handle(const agent::v1::DaemonMessage& message);
   void WatchLease();
   void SetConnected(const agent::v1::Welcome& welcome);
   void SetDisconnected();
   bool Stopping();
 
-  const Identity identity_;
-  const ControlLinkOptions options_;
+  const LinkStreamFactory open_;
+  const ControlLinkOptions options_;  // with an address
   Outbox& outbox_;
   LinkHandler& handler_;
   base::Clock& clock_;
+  base::Threads& threads_;
   transfer::Backoff backoff_;  // the link thread's
 
   absl::Mutex mu_;
@@ -94,10 +98,10 @@ class ControlLink {
   absl::Duration down_since_ ABSL_GUARDED_BY(mu_);
   absl::Duration heartbeat_interval_ ABSL_GUARDED_BY(mu_);
   absl::Duration lease_duration_ ABSL_GUARDED_BY(mu_);
-  Stream* stream_ ABSL_GUARDED_BY(mu_) = nullptr;  // that is open, to be cancelled by Stop
+  LinkStream* stream_ ABSL_GUARDED_BY(mu_) = nullptr;  // that is open, to be cancelled by Stop
 
-  std::jthread link_thread_;
-  std::jthread lease_thread_;
+  std::unique_ptr<base::Thread> link_thread_;
+  std::unique_ptr<base::Thread> lease_thread_;
 };
 
 }  // namespace umbra::link

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "agent/runner/convert.h"
@@ -37,13 +36,13 @@ std::string OwnerTag(const agent::v1::AssignmentId& id) {
 // Cancels the assignment when a view can't be trusted any more.
 class BackupRunner::HealthWatch {
  public:
-  explicit HealthWatch(BackupRunner& owner) : owner_(owner), thread_([this] { Run(); }) {}
+  explicit HealthWatch(BackupRunner& owner) : owner_(owner), thread_(owner.context_.threads.Start([this] { Run(); })) {}
   ~HealthWatch() {
     {
       absl::MutexLock lock(&mu_);
       stop_ = true;
     }
-    thread_.join();
+    thread_.reset();
   }
 
  private:
@@ -53,14 +52,14 @@ class BackupRunner::HealthWatch {
         absl::MutexLock lock(&mu_);
         if (owner_.context_.clock.AwaitFor(mu_, absl::Condition(&stop_), kHealthPeriod)) return;
       }
-      if (absl::Status health = owner_.CheckHealth(); !health.ok()) owner_.cancellation_.Cancel(health);
+      if (absl::Status health = owner_.GlanceAtHealth(); !health.ok()) owner_.cancellation_.Cancel(health);
     }
   }
 
   BackupRunner& owner_;
   absl::Mutex mu_;
   bool stop_ ABSL_GUARDED_BY(mu_) = false;
-  std::jthread thread_;
+  std::unique_ptr<base::Thread> thread_;
 };
 
 BackupRunner::BackupRunner(const RunnerContext& context, const agent::v1::AssignmentId& id,
@@ -290,6 +289,18 @@ absl::Status BackupRunner::Send(transfer::BackupPipeline& pipeline, size_t vm, c
 
 absl::Status BackupRunner::CheckHealth() {
   absl::MutexLock lock(&backup_mu_);
+  return HealthLocked();
+}
+
+// A call of the runner that is under way would only be waited for: the next look is soon enough.
+absl::Status BackupRunner::GlanceAtHealth() {
+  if (!backup_mu_.TryLock()) return absl::OkStatus();
+  const absl::Status health = HealthLocked();
+  backup_mu_.Unlock();
+  return health;
+}
+
+absl::Status BackupRunner::HealthLocked() {
   for (const writers::VmSnapshot& snapshot : snapshots_) {
     RETURN_IF_ERROR(base::Annotate(backup_->Health(snapshot.vm.uuid), "{}", snapshot.vm.name));
   }

@@ -52,7 +52,9 @@ class BackupRunner {
                     hypervisor::BlockReader& reader, const absl::Status& wanted);
   // The recovery point that an increment of this virtual machine starts from; null: none.
   const store::v1::BasePoint* BaseOf(const std::string& vm_uuid) const;
-  absl::Status CheckHealth();
+  absl::Status CheckHealth() ABSL_LOCKS_EXCLUDED(backup_mu_);
+  absl::Status GlanceAtHealth() ABSL_LOCKS_EXCLUDED(backup_mu_);
+  absl::Status HealthLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(backup_mu_);
   absl::Status Commit();
   void PutBack();
 

@@ -10,15 +10,15 @@
 namespace umbra::runner {
 
 Healer::Healer(writers::VssHost& host, hypervisor::Hypervisor& hypervisor, RestoreLedgers& ledgers, base::Clock& clock,
-               absl::Duration period)
-    : host_(host), hypervisor_(hypervisor), ledgers_(ledgers), clock_(clock), period_(period) {}
+               absl::Duration period, base::Threads& threads)
+    : host_(host), hypervisor_(hypervisor), ledgers_(ledgers), clock_(clock), period_(period), threads_(threads) {}
 
 Healer::~Healer() {
   {
     absl::MutexLock lock(&mu_);
     stop_ = true;
   }
-  if (thread_.joinable()) thread_.join();
+  thread_.reset();
 }
 
 void Healer::Start() {
@@ -35,7 +35,7 @@ void Healer::Start() {
   } else {
     for (const std::string& path : *folders) base::Log("runner")->warn("partial restore of files removed path={}", path);
   }
-  thread_ = std::jthread([this] { Run(); });
+  thread_ = threads_.Start([this] { Run(); });
 }
 
 void Healer::HealOnce() {

@@ -3,11 +3,12 @@
 #ifndef UMBRA_AGENT_RUNNER_HEALER_H_
 #define UMBRA_AGENT_RUNNER_HEALER_H_
 
-#include <thread>
+#include <memory>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "agent/runner/runner.h"
+#include "storage/base/threads.h"
 
 namespace umbra::runner {
 
@@ -19,7 +20,7 @@ class Healer {
  public:
   // `ledgers` are open.
   Healer(writers::VssHost& host, hypervisor::Hypervisor& hypervisor, RestoreLedgers& ledgers, base::Clock& clock,
-         absl::Duration period = kHealPeriod);
+         absl::Duration period = kHealPeriod, base::Threads& threads = base::SystemThreads());
   ~Healer();
 
   // Heals once, before the first assignment, then looks every `period` for intents that nobody works on: a glance at a
@@ -35,10 +36,11 @@ class Healer {
   RestoreLedgers& ledgers_;
   base::Clock& clock_;
   const absl::Duration period_;
+  base::Threads& threads_;
 
   absl::Mutex mu_;
   bool stop_ ABSL_GUARDED_BY(mu_) = false;
-  std::jthread thread_;
+  std::unique_ptr<base::Thread> thread_;
 };
 
 }  // namespace umbra::runner

@@ -22,9 +22,10 @@ agent::v1::Inventory TakeInventory(writers::VssHost& host) {
   return inventory;
 }
 
-InventoryReporter::InventoryReporter(writers::VssHost& host, link::Outbox& outbox, base::Clock& clock, Options options)
+InventoryReporter::InventoryReporter(writers::VssHost& host, link::Outbox& outbox, base::Clock& clock, Options options,
+                                     base::Threads& threads)
     : host_(host), outbox_(outbox), clock_(clock), options_(options) {
-  thread_ = std::jthread([this] { Run(); });
+  thread_ = threads.Start([this] { Run(); });
 }
 
 InventoryReporter::~InventoryReporter() {
@@ -32,7 +33,7 @@ InventoryReporter::~InventoryReporter() {
     absl::MutexLock lock(&mu_);
     stop_ = true;
   }
-  thread_.join();
+  thread_.reset();
 }
 
 void InventoryReporter::Request() {

@@ -2,7 +2,7 @@
 #ifndef UMBRA_AGENT_RUNNER_INVENTORY_H_
 #define UMBRA_AGENT_RUNNER_INVENTORY_H_
 
-#include <thread>
+#include <memory>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -10,6 +10,7 @@
 #include "agent/link/outbox.h"
 #include "agent/writers/vss_host.h"
 #include "storage/base/clock.h"
+#include "storage/base/threads.h"
 #include "umbra/agent/v1/agent_link.pb.h"
 
 namespace umbra::runner {
@@ -24,7 +25,8 @@ class InventoryReporter {
     absl::Duration period = absl::Seconds(60);
   };
 
-  InventoryReporter(writers::VssHost& host, link::Outbox& outbox, base::Clock& clock, Options options);
+  InventoryReporter(writers::VssHost& host, link::Outbox& outbox, base::Clock& clock, Options options,
+                    base::Threads& threads = base::SystemThreads());
   ~InventoryReporter();
 
   // Take it now, or once more when it is being taken.
@@ -40,7 +42,7 @@ class InventoryReporter {
   absl::Mutex mu_;
   bool requested_ ABSL_GUARDED_BY(mu_) = false;
   bool stop_ ABSL_GUARDED_BY(mu_) = false;
-  std::jthread thread_;
+  std::unique_ptr<base::Thread> thread_;
 };
 
 }  // namespace umbra::runner

@@ -14,9 +14,10 @@ constexpr absl::Duration kPeriod = absl::Milliseconds(250);
 
 }  // namespace
 
-JobReporter::JobReporter(link::Outbox& outbox, base::Clock& clock, const agent::v1::AssignmentId& id)
+JobReporter::JobReporter(link::Outbox& outbox, base::Clock& clock, const agent::v1::AssignmentId& id,
+                         base::Threads& threads)
     : outbox_(outbox), clock_(clock), id_(id), meter_(clock) {
-  thread_ = std::jthread([this] { Run(); });
+  thread_ = threads.Start([this] { Run(); });
 }
 
 JobReporter::~JobReporter() {
@@ -24,7 +25,7 @@ JobReporter::~JobReporter() {
     absl::MutexLock lock(&mu_);
     stop_ = true;
   }
-  thread_.join();
+  thread_.reset();
 }
 
 void JobReporter::SetPhase(v1::Job::Phase phase) {

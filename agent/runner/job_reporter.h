@@ -2,8 +2,8 @@
 #ifndef UMBRA_AGENT_RUNNER_JOB_REPORTER_H_
 #define UMBRA_AGENT_RUNNER_JOB_REPORTER_H_
 
+#include <memory>
 #include <string>
-#include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -11,6 +11,7 @@
 #include "agent/link/outbox.h"
 #include "agent/transfer/progress_meter.h"
 #include "storage/base/clock.h"
+#include "storage/base/threads.h"
 #include "umbra/agent/v1/agent_link.pb.h"
 #include "umbra/v1/job.pb.h"
 
@@ -19,7 +20,8 @@ namespace umbra::runner {
 // Thread-safe. Its own thread sends the figures four times a second, as long as they change.
 class JobReporter {
  public:
-  JobReporter(link::Outbox& outbox, base::Clock& clock, const agent::v1::AssignmentId& id);
+  JobReporter(link::Outbox& outbox, base::Clock& clock, const agent::v1::AssignmentId& id,
+              base::Threads& threads = base::SystemThreads());
   // Sends nothing more when it returns.
   ~JobReporter();
 
@@ -44,7 +46,7 @@ class JobReporter {
   absl::Mutex mu_;
   v1::Job::Phase phase_ ABSL_GUARDED_BY(mu_) = v1::Job::PHASE_GATHERING;
   bool stop_ ABSL_GUARDED_BY(mu_) = false;
-  std::jthread thread_;
+  std::unique_ptr<base::Thread> thread_;
 };
 
 }  // namespace umbra::runner

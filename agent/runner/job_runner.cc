@@ -32,7 +32,7 @@ void JobRunner::Shutdown(const absl::Status& why) {
     const auto all_ended = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
       return std::all_of(tasks_.begin(), tasks_.end(), [](const auto& entry) { return entry.second->ended; });
     };
-    mu_.Await(absl::Condition(&all_ended));
+    context_.threads.Await(mu_, absl::Condition(&all_ended));
     tasks.swap(tasks_);
   }
 }
@@ -60,7 +60,7 @@ void JobRunner::OnAssignment(const agent::v1::Assignment& assignment) {
   it->second = std::make_unique<Task>();
   Task& task = *it->second;
   task.assignment = assignment;
-  task.thread = std::jthread([this, &task] { Execute(task); });
+  task.thread = context_.threads.Start([this, &task] { Execute(task); });
 }
 
 void JobRunner::OnCancel(const agent::v1::AssignmentId& id) {
@@ -109,7 +109,7 @@ void JobRunner::Execute(Task& task) {
 }
 
 absl::Status JobRunner::Work(Task& task, agent::v1::AssignmentResult* result) {
-  JobReporter reporter(context_.outbox, context_.clock, task.assignment.id());
+  JobReporter reporter(context_.outbox, context_.clock, task.assignment.id(), context_.threads);
   absl::Status status;
   switch (task.assignment.work_case()) {
     case agent::v1::Assignment::kBackup: {

@@ -4,7 +4,6 @@
 
 #include <map>
 #include <memory>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -41,7 +40,7 @@ class JobRunner final : public link::LinkHandler {
   struct Task {
     agent::v1::Assignment assignment;
     transfer::Cancellation cancellation;
-    std::jthread thread;
+    std::unique_ptr<base::Thread> thread;
     bool ended = false;
   };
 

@@ -18,6 +18,7 @@
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/random.h"
+#include "storage/base/threads.h"
 
 namespace umbra::runner {
 
@@ -41,6 +42,7 @@ struct RunnerContext {
   RestoreLedgers& ledgers;  // open
   StoreFactory make_store;
   RunnerSettings settings;
+  base::Threads& threads = base::SystemThreads();
 };
 
 }  // namespace umbra::runner

@@ -88,9 +88,9 @@ BackupPipeline::BackupPipeline(ChunkStoreClient& store, std::string session_id, 
     }
     for (UploadBatch& batch : batches_) free_batches_.push_back(&batch);
   }
-  for (int i = 0; i < settings_.workers; ++i) threads_.emplace_back([this] { RunWorker(); });
-  for (int i = 0; i < settings_.askers; ++i) threads_.emplace_back([this] { RunAsker(); });
-  for (int i = 0; i < settings_.uploaders; ++i) threads_.emplace_back([this] { RunUploader(); });
+  for (int i = 0; i < settings_.workers; ++i) threads_.push_back(settings_.threads->Start([this] { RunWorker(); }));
+  for (int i = 0; i < settings_.askers; ++i) threads_.push_back(settings_.threads->Start([this] { RunAsker(); }));
+  for (int i = 0; i < settings_.uploaders; ++i) threads_.push_back(settings_.threads->Start([this] { RunUploader(); }));
   // The token's reason is asked for where the error is reported: its lock may not be taken in the callback.
   on_cancel_.emplace(cancellation_, [this] { Fail(absl::CancelledError("cancelled")); });
 }
@@ -246,7 +246,7 @@ absl::StatusOr<BackupPipeline::Slot*> BackupPipeline::SlotFor(uint64_t chunk, ui
   {
     absl::MutexLock lock(&mu_);
     const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return !free_.empty() || StoppedLocked(); };
-    mu_.Await(absl::Condition(&ready));
+    settings_.threads->Await(mu_, absl::Condition(&ready));
     RETURN_IF_ERROR(error_);
     slot = free_.back();
     free_.pop_back();
@@ -265,7 +265,7 @@ absl::Status BackupPipeline::Drain() {
   const auto empty = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return StoppedLocked() || (free_.size() == slots_.size() && free_batches_.size() == batches_.size());
   };
-  mu_.Await(absl::Condition(&empty));
+  settings_.threads->Await(mu_, absl::Condition(&empty));
   return error_;
 }
 
@@ -280,7 +280,7 @@ void BackupPipeline::RunWorker() {
     repo::Compression how;
     {
       absl::MutexLock lock(&mu_);
-      mu_.Await(absl::Condition(&ready));
+      settings_.threads->Await(mu_, absl::Condition(&ready));
       if (StoppedLocked()) return;
       compress = !to_compress_.empty();
       std::deque<Slot*>& queue = compress ? to_compress_ : to_hash_;
@@ -323,7 +323,7 @@ absl::Status BackupPipeline::Compress(Slot* slot, const repo::Compression& how, 
   const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return StoppedLocked() || open_upload_ != nullptr || !free_batches_.empty();
   };
-  mu_.Await(absl::Condition(&ready));
+  settings_.threads->Await(mu_, absl::Condition(&ready));
   share_.Add(end.computed - begin.computed, end.now - begin.now, settings_.thread_times().now - begin.now);
   if (StoppedLocked()) return absl::OkStatus();
   if (open_upload_ == nullptr) {
@@ -350,7 +350,7 @@ void BackupPipeline::RunAsker() {
     AskBatch batch;
     {
       absl::MutexLock lock(&mu_);
-      mu_.Await(absl::Condition(&ready));
+      settings_.threads->Await(mu_, absl::Condition(&ready));
       if (StoppedLocked()) return;
       batch = std::move(to_ask_.front());
       to_ask_.pop_front();
@@ -390,7 +390,7 @@ void BackupPipeline::RunUploader() {
     UploadBatch* batch;
     {
       absl::MutexLock lock(&mu_);
-      mu_.Await(absl::Condition(&ready));
+      settings_.threads->Await(mu_, absl::Condition(&ready));
       if (StoppedLocked()) return;
       batch = to_upload_.front();
       to_upload_.pop_front();

@@ -17,7 +17,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -44,6 +43,7 @@ struct BackupSettings {
   int uploaders = 3;                                // Upload calls in flight; a few more batches wait
   uint64_t upload_batch_bytes = 2560 * base::kKiB;  // plus at most one chunk it stays below the 4 MiB of a message
   std::function<base::ThreadTimes()> thread_times = base::ReadThreadTimes;  // called by the workers
+  base::Threads* threads = &base::SystemThreads();  // its threads are started here, and wait here
 };
 
 class BackupPipeline {
@@ -169,7 +169,7 @@ class BackupPipeline {
   absl::flat_hash_set<repo::ChunkId, repo::ChunkIdHash> under_way_ ABSL_GUARDED_BY(mu_);
 
   std::optional<Cancellation::Guard> on_cancel_;
-  std::vector<std::jthread> threads_;
+  std::vector<std::unique_ptr<base::Thread>> threads_;
 };
 
 }  // namespace umbra::transfer

@@ -29,7 +29,7 @@ DiskRestorer::DiskRestorer(ChunkStoreClient& store, hypervisor::BlockWriter& wri
     absl::MutexLock lock(&mu_);
     for (Stretch& stretch : stretches_) free_.push_back(&stretch);
   }
-  for (int i = 0; i < settings_.workers; ++i) threads_.emplace_back([this] { RunWorker(); });
+  for (int i = 0; i < settings_.workers; ++i) threads_.push_back(settings_.threads->Start([this] { RunWorker(); }));
 }
 
 DiskRestorer::~DiskRestorer() {
@@ -107,7 +107,7 @@ absl::Status DiskRestorer::Stream(uint64_t first_chunk) {
 absl::StatusOr<DiskRestorer::Stretch*> DiskRestorer::FreeStretch() {
   absl::MutexLock lock(&mu_);
   const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return StoppedLocked() || !free_.empty(); };
-  mu_.Await(absl::Condition(&ready));
+  settings_.threads->Await(mu_, absl::Condition(&ready));
   RETURN_IF_ERROR(error_);
   Stretch* stretch = free_.back();
   free_.pop_back();
@@ -160,7 +160,7 @@ absl::Status DiskRestorer::WaitUntilWritten() {
   const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return !error_.ok() || free_.size() == stretches_.size();
   };
-  mu_.Await(absl::Condition(&idle));
+  settings_.threads->Await(mu_, absl::Condition(&idle));
   return error_;
 }
 
@@ -171,7 +171,7 @@ void DiskRestorer::RunWorker() {
     Stretch* stretch;
     {
       absl::MutexLock lock(&mu_);
-      mu_.Await(absl::Condition(&ready));
+      settings_.threads->Await(mu_, absl::Condition(&ready));
       if (StoppedLocked()) return;
       stretch = queue_.front();
       queue_.pop_front();

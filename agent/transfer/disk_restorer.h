@@ -7,7 +7,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -22,6 +21,7 @@
 #include "storage/base/aligned_buffer.h"
 #include "storage/base/clock.h"
 #include "storage/base/random.h"
+#include "storage/base/threads.h"
 #include "storage/repo/chunk.h"
 
 namespace umbra::transfer {
@@ -34,6 +34,7 @@ struct RestoreSettings {
   // A cut stream is opened again, at the first chunk that is missing, for this long without any progress.
   absl::Duration link_grace = absl::Seconds(30);
   Backoff::Limits backoff = {.first = absl::Milliseconds(200), .last = absl::Seconds(3)};
+  base::Threads* threads = &base::SystemThreads();  // its threads are started here, and wait here
 };
 
 // What to restore: one disk of a recovery point, for a running assignment.
@@ -133,7 +134,7 @@ class DiskRestorer {
   std::deque<Stretch*> queue_ ABSL_GUARDED_BY(mu_);
   absl::Status error_ ABSL_GUARDED_BY(mu_);
   bool stop_ ABSL_GUARDED_BY(mu_) = false;
-  std::vector<std::jthread> threads_;
+  std::vector<std::unique_ptr<base::Thread>> threads_;
 };
 
 }  // namespace umbra::transfer

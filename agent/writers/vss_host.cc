@@ -23,7 +23,7 @@ struct VssHost::Parts {
       : options(std::move(host_options)),
         filesystem(filesystem),
         journal(filesystem, options.journal_folder),
-        tools{hypervisor, journal, clock},
+        tools{hypervisor, journal, clock, *options.threads},
         provider(tools),
         deeds(filesystem, options.cluster_journal_folder),
         cluster(options.cluster == nullptr ? std::nullopt
@@ -31,8 +31,8 @@ struct VssHost::Parts {
         writer(tools, provider, filesystem, random,
                {vss::Guid::Literal(random.Uuid()), options.scratch_folder, options.freeze, options.guest_agent_timeout,
                 options.guest_writers, cluster.has_value() ? &*cluster : nullptr, options.resume_patience,
-                options.saves_at_once}),
-        coordinator(clock, random) {
+                options.saves_at_once, options.threads}),
+        coordinator(clock, random, vss::ProviderLimits{}, *options.threads) {
     coordinator.AddWriter(writer);
     coordinator.AddProvider(provider);
     if (!options.file_sets.sets.empty()) AddFileSets(clock, random);

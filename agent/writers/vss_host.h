@@ -27,6 +27,7 @@
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/random.h"
+#include "storage/base/threads.h"
 
 namespace umbra::writers {
 
@@ -50,6 +51,7 @@ struct VssHostOptions {
   guest::GuestWriters* guest_writers = nullptr;  // outlives the host; null: no guest has writers of its own
   absl::Duration resume_patience = absl::Minutes(1);  // see CaptureRequest
   size_t saves_at_once = 4;                            // see HypervWriterOptions
+  base::Threads* threads = &base::SystemThreads();     // outlives the host
 };
 
 class VssHost {

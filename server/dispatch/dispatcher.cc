@@ -64,8 +64,14 @@ catalog::Event HostEvent(const HostId& host, absl::Time now, std::string type, c
 }  // namespace
 
 Dispatcher::Dispatcher(catalog::Catalog& catalog, jobs::JobEngine& engine, base::Clock& clock, AgentRegistry& registry,
-                       AssignmentTable& assignments, const DispatcherOptions& options)
-    : catalog_(catalog), engine_(engine), clock_(clock), registry_(registry), assignments_(assignments), options_(options) {}
+                       AssignmentTable& assignments, const DispatcherOptions& options, base::Threads& threads)
+    : catalog_(catalog),
+      engine_(engine),
+      clock_(clock),
+      registry_(registry),
+      assignments_(assignments),
+      options_(options),
+      threads_(threads) {}
 
 Dispatcher::~Dispatcher() {
   subscription_.Cancel();
@@ -75,7 +81,7 @@ Dispatcher::~Dispatcher() {
 
 void Dispatcher::Start() {
   subscription_ = engine_.SubscribeStates([this] { Wake(); });
-  thread_ = std::jthread([this] { Run(); });
+  thread_ = threads_.Start([this] { Run(); });
 }
 
 void Dispatcher::Opened(std::shared_ptr<AgentSession> session) { Post({News::Kind::kOpened, std::move(session), {}}); }
@@ -334,13 +340,12 @@ absl::Status Dispatcher::MatchRunning(const HostId& host, HostLink& link, const 
     live->cancel_sent = false;
     OnAccepted(host, link, key);
   }
-  for (const AssignmentKey& key : LiveKeys()) {
-    Live* live = FindLive(host, key);
-    if (live == nullptr || listed.contains(key)) continue;
+  for (auto& [key, live] : live_) {
+    if (live.host != host || listed.contains(key)) continue;
     jobs::EventFacts facts;
     facts.error = restarted ? catalog::JobMessage{"AGENT_RESTARTED", "the agent restarted while it worked on this job"}
                             : catalog::JobMessage{"AGENT_LOST", "the agent came back without this job"};
-    End(*live, JobEvent::kAgentLost, std::move(facts));  // not accepted yet: back to the queue
+    End(live, JobEvent::kAgentLost, std::move(facts));  // not accepted yet: back to the queue
   }
   return absl::OkStatus();
 }

@@ -20,10 +20,10 @@
 #define UMBRA_SERVER_DISPATCH_DISPATCHER_H_
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -37,6 +37,7 @@
 #include "server/dispatch/assignment_table.h"
 #include "server/jobs/job_engine.h"
 #include "storage/base/clock.h"
+#include "storage/base/threads.h"
 #include "storage/catalog/catalog.h"
 #include "umbra/agent/v1/agent_link.pb.h"
 
@@ -68,7 +69,8 @@ struct DispatcherOptions {
 class Dispatcher {
  public:
   Dispatcher(catalog::Catalog& catalog, jobs::JobEngine& engine, base::Clock& clock, AgentRegistry& registry,
-             AssignmentTable& assignments, const DispatcherOptions& options);
+             AssignmentTable& assignments, const DispatcherOptions& options,
+             base::Threads& threads = base::SystemThreads());
   // Stops the thread. Jobs stay as they are; the next start sorts them out (server/jobs/job_recovery.h).
   ~Dispatcher();
 
@@ -205,6 +207,7 @@ class Dispatcher {
   AgentRegistry& registry_;
   AssignmentTable& assignments_;
   const DispatcherOptions options_;
+  base::Threads& threads_;
 
   absl::Mutex mu_;  // what the thread shall look at next
   std::deque<News> news_ ABSL_GUARDED_BY(mu_);
@@ -212,14 +215,15 @@ class Dispatcher {
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
 
   // Only touched by the thread. `hosts_` keeps hosts that are offline, for their leases; its size is that of the fleet.
-  absl::flat_hash_map<catalog::HostId, HostLink> hosts_;
-  absl::flat_hash_map<AssignmentKey, Live> live_;
+  // Ordered: what is done to several at once is done in the same order every time.
+  std::map<catalog::HostId, HostLink> hosts_;
+  std::map<AssignmentKey, Live> live_;
   std::vector<Said> said_;
   std::vector<AssignmentKey> ending_;
   std::vector<std::shared_ptr<AgentSession>> read_next_;
 
   jobs::Subscription subscription_;
-  std::jthread thread_;
+  std::unique_ptr<base::Thread> thread_;
 };
 
 }  // namespace umbra::dispatch

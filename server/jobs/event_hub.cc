@@ -6,6 +6,12 @@
 #include "storage/base/status.h"
 
 namespace umbra::jobs {
+namespace {
+
+// Some hundredths of a second: others get their turn in between, also when millions of events are forgotten at once.
+constexpr int64_t kPruneBatchMax = 5'000;
+
+}  // namespace
 
 EventHub::EventHub(catalog::Catalog& catalog, base::Clock& clock) : catalog_(catalog), clock_(clock) {
   const absl::StatusOr<int64_t> newest =
@@ -40,7 +46,12 @@ int64_t EventHub::WaitPast(int64_t sequence, absl::Duration timeout) {
 
 absl::Status EventHub::Prune(absl::Duration kept_for) {
   const absl::Time before = clock_.Now() - kept_for;
-  return catalog_.Write([&](catalog::Stores& stores) { return stores.events.Prune(before, kEventsKeptMax); }).status();
+  for (int64_t gone = kPruneBatchMax; gone == kPruneBatchMax;) {
+    ASSIGN_OR_RETURN(gone, catalog_.Write([&](catalog::Stores& stores) {
+      return stores.events.Prune(before, kEventsKeptMax, kPruneBatchMax);
+    }));
+  }
+  return absl::OkStatus();
 }
 
 void EventHub::OnCommit(int64_t newest) {

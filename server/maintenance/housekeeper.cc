@@ -16,14 +16,14 @@ constexpr absl::Duration kHealedDamageKeptFor = absl::Hours(24 * 90);
 }  // namespace
 
 Housekeeper::Housekeeper(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events, base::Clock& clock,
-                         std::vector<HousekeepingTask> tasks, HistoryKept kept)
+                         std::vector<HousekeepingTask> tasks, HistoryKept kept, base::Threads& threads)
     : catalog_(catalog),
       engine_(engine),
       events_(events),
       clock_(clock),
       tasks_(std::move(tasks)),
       kept_(kept),
-      thread_([this] { Loop(); }) {}
+      thread_(threads.Start([this] { Loop(); })) {}
 
 Housekeeper::~Housekeeper() {
   absl::MutexLock lock(&mu_);

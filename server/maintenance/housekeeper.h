@@ -4,8 +4,8 @@
 #define UMBRA_SERVER_MAINTENANCE_HOUSEKEEPER_H_
 
 #include <functional>
+#include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -15,6 +15,7 @@
 #include "server/jobs/event_hub.h"
 #include "server/jobs/job_engine.h"
 #include "storage/base/clock.h"
+#include "storage/base/threads.h"
 #include "storage/catalog/catalog.h"
 
 namespace umbra::maintenance {
@@ -36,7 +37,8 @@ struct HistoryKept {
 class Housekeeper {
  public:
   Housekeeper(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events, base::Clock& clock,
-              std::vector<HousekeepingTask> tasks = {}, HistoryKept kept = {});
+              std::vector<HousekeepingTask> tasks = {}, HistoryKept kept = {},
+              base::Threads& threads = base::SystemThreads());
   ~Housekeeper();
   Housekeeper(const Housekeeper&) = delete;
   Housekeeper& operator=(const Housekeeper&) = delete;
@@ -53,7 +55,7 @@ class Housekeeper {
   const HistoryKept kept_;
   absl::Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::jthread thread_;
+  std::unique_ptr<base::Thread> thread_;
 };
 
 }  // namespace umbra::maintenance

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <set>
 #include <utility>
 
 #include "storage/base/log.h"
@@ -46,15 +45,6 @@ absl::StatusOr<bool> SetProtection(catalog::Catalog& catalog, const catalog::Rec
     if (row->protection == point.protection) return false;
     RETURN_IF_ERROR(stores.recovery_points.SetProtection(point.id, point.protection));
     return true;
-  });
-}
-
-absl::StatusOr<bool> IsRemoved(catalog::Catalog& catalog, const RecoveryPointId& id) {
-  return catalog.Read([&](const Stores& stores) -> absl::StatusOr<bool> {
-    const auto row = stores.recovery_points.Get(id);
-    if (absl::IsNotFound(row.status())) return false;
-    RETURN_IF_ERROR(row.status());
-    return row->protection.remove_time.has_value();
   });
 }
 
@@ -149,37 +139,44 @@ catalog::RecoveryPointProtection ToRecord(const repo::PointProtection& from) {
   return to;
 }
 
-absl::StatusOr<std::vector<catalog::RecoveryPoint>> PointsOfJob(const RepositorySet& repositories,
-                                                                const catalog::Job& job) {
+absl::StatusOr<std::vector<catalog::RecoveryPoint>> PointsOfJobs::Of(const catalog::Job& job) {
   std::vector<catalog::RecoveryPoint> points;
   const auto* backup = std::get_if<catalog::BackupSpec>(&job.spec);
   if (backup == nullptr) return points;
-  const auto repository = repositories.Find(backup->repository);
+  const auto repository = repositories_.Find(backup->repository);
   if (!repository.ok()) return points;
-  ASSIGN_OR_RETURN(const repo::RecoveryPointList list, (*repository)->repository->ListRecoveryPoints());
-  for (const repo::Manifest& manifest : list.points) {
-    if (manifest.job_id() == job.id.value) points.push_back(ToRecord(manifest, backup->repository));
+  const auto [known, is_new] = known_.try_emplace((*repository)->id);
+  if (is_new) {
+    auto list = (*repository)->repository->ListRecoveryPoints();
+    if (!list.ok()) {
+      known_.erase(known);
+      return list.status();
+    }
+    for (repo::Manifest& manifest : list->points) known->second.emplace(manifest.job_id(), std::move(manifest));
   }
+  const auto [begin, end] = known->second.equal_range(job.id.value);
+  for (auto it = begin; it != end; ++it) points.push_back(ToRecord(it->second, backup->repository));
   return points;
 }
 
 absl::StatusOr<RebuildReport> RebuildCatalog(catalog::Catalog& catalog, const OpenRepository& repository,
                                              base::Clock& clock, RebuildMode mode) {
   // Rows before manifests: a point that is committed in between is then never taken for a row without a point.
-  ASSIGN_OR_RETURN(const std::vector<RecoveryPointId> rows,
-                   catalog.Read([&](const Stores& stores) { return stores.recovery_points.Ids(repository.id); }));
+  ASSIGN_OR_RETURN(auto rows, catalog.Read([&](const Stores& stores) {
+    return stores.recovery_points.Protections(repository.id);
+  }));
   ASSIGN_OR_RETURN(repo::RecoveryPointList list, repository.repository->ListRecoveryPoints());
   RebuildReport report;
   report.found_count = static_cast<int64_t>(list.points.size() + list.removed.size());
   report.problems = std::move(list.problems);
 
-  std::set<RecoveryPointId> missing(rows.begin(), rows.end());
   for (const auto* manifests : {&list.points, &list.removed}) {
     for (const repo::Manifest& manifest : *manifests) {
       catalog::RecoveryPoint point = ToRecord(manifest, repository.id);
       const auto protection = list.protections.find(manifest.recovery_point_id());
       if (protection != list.protections.end()) point.protection = ToRecord(protection->second);
-      if (missing.erase(point.id) > 0) {
+      if (const auto row = rows.extract(point.id)) {
+        if (row.mapped() == point.protection) continue;  // nearly always: not worth a transaction each
         ASSIGN_OR_RETURN(const bool changed, SetProtection(catalog, point));
         report.changed_count += changed;
       } else {
@@ -188,10 +185,9 @@ absl::StatusOr<RebuildReport> RebuildCatalog(catalog::Catalog& catalog, const Op
       }
     }
   }
-  for (const RecoveryPointId& id : missing) {
-    // A removed point that the repository doesn't hold was deleted by a prune, whose last step a crash cut off.
-    ASSIGN_OR_RETURN(const bool was_removed, IsRemoved(catalog, id));
-    if (mode != RebuildMode::kFull && !was_removed) continue;
+  for (const auto& [id, protection] : rows) {  // those that the repository doesn't hold
+    // One that was removed was deleted by a prune, whose last step a crash cut off.
+    if (mode != RebuildMode::kFull && !protection.remove_time.has_value()) continue;
     ASSIGN_OR_RETURN(const bool removed, RemoveIfGone(catalog, repository, id));
     report.removed_count += removed;
   }

@@ -5,6 +5,7 @@
 #define UMBRA_SERVER_MAINTENANCE_REBUILD_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -21,10 +22,21 @@ catalog::RecoveryPoint ToRecord(const repo::Manifest& manifest, const catalog::R
 // The catalog's copy of what the repository says may be done with a point.
 catalog::RecoveryPointProtection ToRecord(const repo::PointProtection& protection);
 
-// What `job`'s repository holds of it, for jobs::RecoverJobs. Empty when there is none, or when the configuration
-// doesn't have the repository any more. Errors: those of the repository.
-absl::StatusOr<std::vector<catalog::RecoveryPoint>> PointsOfJob(const RepositorySet& repositories,
-                                                                const catalog::Job& job);
+// What repositories hold of jobs, for jobs::RecoverJobs: each repository is read once, when it is first asked about. One thread at a
+// time.
+class PointsOfJobs {
+ public:
+  // `repositories` outlives it.
+  explicit PointsOfJobs(const RepositorySet& repositories) : repositories_(repositories) {}
+
+  // What `job`'s repository held of it when it was read. Empty when there is nothing, or when the configuration doesn't have the
+  // repository any more. Errors: those of the repository, which is then read again the next time.
+  absl::StatusOr<std::vector<catalog::RecoveryPoint>> Of(const catalog::Job& job);
+
+ private:
+  const RepositorySet& repositories_;
+  std::map<catalog::RepositoryId, std::multimap<std::string, repo::Manifest>> known_;  // by job
+};
 
 enum class RebuildMode {
   kAddOnly,  // at a start: a repository that isn't quite there must not empty the catalog

@@ -52,7 +52,7 @@ void RetentionKeeper::Start() {
     absl::MutexLock lock(&mu_);
     awake_ = true;
   });
-  thread_ = std::jthread([this] { Loop(); });
+  thread_ = threads_.Start([this] { Loop(); });
 }
 
 void RetentionKeeper::Stop() {
@@ -62,7 +62,7 @@ void RetentionKeeper::Stop() {
     stopping_ = true;
     awake_ = true;
   }
-  if (thread_.joinable()) thread_.join();
+  thread_.reset();
 }
 
 void RetentionKeeper::Loop() {

@@ -8,7 +8,7 @@
 #define UMBRA_SERVER_POLICIES_RETENTION_KEEPER_H_
 
 #include <cstdint>
-#include <thread>
+#include <memory>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -19,6 +19,7 @@
 #include "server/maintenance/repository_set.h"
 #include "server/policies/policy_set.h"
 #include "storage/base/clock.h"
+#include "storage/base/threads.h"
 #include "storage/catalog/catalog.h"
 
 namespace umbra::policies {
@@ -36,12 +37,13 @@ class RetentionKeeper {
  public:
   // A removed point can be undeleted for `undelete_window`.
   RetentionKeeper(catalog::Catalog& catalog, jobs::EventHub& events, const maintenance::RepositorySet& repositories,
-                  base::Clock& clock, absl::Duration undelete_window)
+                  base::Clock& clock, absl::Duration undelete_window, base::Threads& threads = base::SystemThreads())
       : catalog_(catalog),
         events_(events),
         repositories_(repositories),
         clock_(clock),
         undelete_window_(undelete_window),
+        threads_(threads),
         last_event_(events.Newest()) {}
   ~RetentionKeeper() { Stop(); }
   RetentionKeeper(const RetentionKeeper&) = delete;
@@ -67,13 +69,14 @@ class RetentionKeeper {
   const maintenance::RepositorySet& repositories_;
   base::Clock& clock_;
   const absl::Duration undelete_window_;
+  base::Threads& threads_;
   int64_t last_event_;  // looked at; used by one thread at a time
 
   absl::Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool awake_ ABSL_GUARDED_BY(mu_) = false;
   jobs::Subscription subscription_;
-  std::jthread thread_;
+  std::unique_ptr<base::Thread> thread_;
 };
 
 }  // namespace umbra::policies

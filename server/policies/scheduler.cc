@@ -57,7 +57,7 @@ absl::flat_hash_set<catalog::VmKey> Waiting(const std::vector<jobs::ActiveJob>& 
 }  // namespace
 
 void Scheduler::Start() {
-  thread_ = std::jthread([this] { Loop(); });
+  thread_ = threads_.Start([this] { Loop(); });
 }
 
 void Scheduler::Stop() {
@@ -66,7 +66,7 @@ void Scheduler::Stop() {
     stopping_ = true;
     awake_ = true;
   }
-  if (thread_.joinable()) thread_.join();
+  thread_.reset();
 }
 
 void Scheduler::Wake() {

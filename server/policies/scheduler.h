@@ -7,8 +7,8 @@
 #ifndef UMBRA_SERVER_POLICIES_SCHEDULER_H_
 #define UMBRA_SERVER_POLICIES_SCHEDULER_H_
 
+#include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -18,6 +18,7 @@
 #include "server/jobs/job_engine.h"
 #include "server/policies/policy_set.h"
 #include "storage/base/clock.h"
+#include "storage/base/threads.h"
 #include "storage/catalog/catalog.h"
 
 namespace umbra::policies {
@@ -32,8 +33,9 @@ inline constexpr absl::Duration kClockWrongBy = absl::Hours(24);
 // Thread-safe. What it is given outlives it.
 class Scheduler {
  public:
-  Scheduler(catalog::Catalog& catalog, jobs::JobEngine& engine, base::Clock& clock)
-      : catalog_(catalog), engine_(engine), clock_(clock) {}
+  Scheduler(catalog::Catalog& catalog, jobs::JobEngine& engine, base::Clock& clock,
+            base::Threads& threads = base::SystemThreads())
+      : catalog_(catalog), engine_(engine), clock_(clock), threads_(threads) {}
   ~Scheduler() { Stop(); }
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
@@ -77,12 +79,13 @@ class Scheduler {
   catalog::Catalog& catalog_;
   jobs::JobEngine& engine_;
   base::Clock& clock_;
+  base::Threads& threads_;
 
   absl::Mutex tick_mu_;  // one tick at a time; taken first, held while jobs are submitted
   absl::Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool awake_ ABSL_GUARDED_BY(mu_) = false;
-  std::jthread thread_;
+  std::unique_ptr<base::Thread> thread_;
 };
 
 }  // namespace umbra::policies

@@ -18,8 +18,9 @@ constexpr char kListOfResource[] =
     "SELECT sequence, time_us, type, resource, severity, message FROM event WHERE sequence > ? AND resource = ? "
     "ORDER BY sequence LIMIT ?";
 constexpr char kNewest[] = "SELECT COALESCE(MAX(sequence), 0) FROM event";
-// Sequences have no holes, so that counting is subtracting.
-constexpr char kPrune[] = "DELETE FROM event WHERE sequence < ? AND (time_us < ? OR sequence <= ?)";
+constexpr char kOldest[] = "SELECT COALESCE(MIN(sequence), 0) FROM event";
+constexpr char kFirstSince[] = "SELECT sequence FROM event WHERE time_us >= ? ORDER BY time_us, sequence LIMIT 1";
+constexpr char kPrune[] = "DELETE FROM event WHERE sequence < ?";
 
 Event ReadEvent(const sqlite::Row& row) {
   return {.sequence = row.Int(0),
@@ -55,9 +56,14 @@ absl::StatusOr<int64_t> EventStore::Newest() const {
   return newest;
 }
 
-absl::StatusOr<int64_t> EventStore::Prune(absl::Time before, int64_t keep_max) {
+absl::StatusOr<int64_t> EventStore::Prune(absl::Time before, int64_t keep_max, int64_t count_max) {
   ASSIGN_OR_RETURN(const int64_t newest, Newest());
-  RETURN_IF_ERROR(db_.Run(kPrune, newest, before, newest - keep_max));
+  int64_t oldest = 0, first_kept = newest;
+  RETURN_IF_ERROR(db_.Query(kOldest, [&](const sqlite::Row& row) { oldest = row.Int(0); }));
+  RETURN_IF_ERROR(db_.Query(kFirstSince, [&](const sqlite::Row& row) { first_kept = row.Int(0); }, before));
+  // Sequences have no holes, so that counting is subtracting.
+  first_kept = std::min(newest, std::max(first_kept, newest - keep_max + 1));
+  RETURN_IF_ERROR(db_.Run(kPrune, std::min(first_kept, oldest + count_max)));
   return db_.ChangedRows();
 }
 

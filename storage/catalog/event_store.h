@@ -27,9 +27,9 @@ class EventStore {
   // Number of the newest event; 0 when there is none.
   absl::StatusOr<int64_t> Newest() const;
 
-  // Removes events older than `before`, and the oldest beyond `keep_max`. The newest event always stays: it carries the
-  // numbering on. Returns how many went.
-  absl::StatusOr<int64_t> Prune(absl::Time before, int64_t keep_max);
+  // Removes events before the first one that isn't older than `before`, and the oldest beyond `keep_max`; of these the oldest
+  // `count_max`. The newest event always stays: it carries the numbering on. Returns how many went.
+  absl::StatusOr<int64_t> Prune(absl::Time before, int64_t keep_max, int64_t count_max);
 
   // Number of the last event that Append gave in this transaction; 0 when none. For Catalog.
   int64_t appended() const { return appended_; }

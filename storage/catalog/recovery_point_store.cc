@@ -42,6 +42,9 @@ constexpr char kListOfVm[] = POINT_COLUMNS
     "WHERE (point_time_us, id) < (?1, ?2) AND (?3 = '' OR repository = ?3) AND (?4 OR remove_time_us IS NULL) "
     "AND host_id = ?5 AND vm_uuid = ?6 ORDER BY point_time_us DESC, id DESC LIMIT ?7";
 constexpr char kIds[] = "SELECT id FROM recovery_point WHERE repository = ? ORDER BY id";
+constexpr char kProtections[] =
+    "SELECT remove_time_us, delete_time_us, removed_by, held, held_by, hold_note, lock_until_us, id FROM recovery_point "
+    "WHERE repository = ? ORDER BY id";
 constexpr char kIdsOfJob[] = "SELECT id FROM recovery_point WHERE job_id = ? ORDER BY id";
 constexpr char kDisks[] =
     "SELECT name, capacity_bytes, data_bytes, format, path FROM recovery_point_disk WHERE recovery_point_id = ? "
@@ -53,6 +56,17 @@ constexpr char kObstacles[] =
 constexpr char kConfiguration[] = "SELECT configuration FROM recovery_point WHERE id = ?";
 constexpr char kDocuments[] =
     "SELECT kind, content FROM recovery_point_document WHERE recovery_point_id = ? ORDER BY position";
+
+// From seven columns, the first of which is number `first`.
+RecoveryPointProtection ReadProtection(const sqlite::Row& row, int first) {
+  return {.remove_time = row.OptionalTime(first),
+          .delete_time = row.OptionalTime(first + 1),
+          .removed_by = row.Text(first + 2),
+          .held = row.Bool(first + 3),
+          .held_by = row.Text(first + 4),
+          .hold_note = row.Text(first + 5),
+          .lock_until = row.OptionalTime(first + 6)};
+}
 
 RecoveryPoint ReadPoint(const sqlite::Row& row) {
   return {.id = RecoveryPointId(row.Text(0)),
@@ -71,13 +85,7 @@ RecoveryPoint ReadPoint(const sqlite::Row& row) {
           .read_bytes = row.Int(11),
           .new_bytes = row.Int(16),
           .stored_bytes = row.Int(12),
-          .protection = {.remove_time = row.OptionalTime(17),
-                         .delete_time = row.OptionalTime(18),
-                         .removed_by = row.Text(19),
-                         .held = row.Bool(20),
-                         .held_by = row.Text(21),
-                         .hold_note = row.Text(22),
-                         .lock_until = row.OptionalTime(23)}};
+          .protection = ReadProtection(row, 17)};
 }
 
 }  // namespace
@@ -196,6 +204,16 @@ absl::StatusOr<std::vector<RecoveryPointId>> RecoveryPointStore::Ids(const Repos
   RETURN_IF_ERROR(db_.Query(
       kIds, [&](const sqlite::Row& row) { ids.emplace_back(row.Text(0)); }, repository.value));
   return ids;
+}
+
+absl::StatusOr<std::map<RecoveryPointId, RecoveryPointProtection>> RecoveryPointStore::Protections(
+    const RepositoryId& repository) const {
+  std::map<RecoveryPointId, RecoveryPointProtection> all;
+  const auto on_row = [&](const sqlite::Row& row) {
+    all.emplace_hint(all.end(), RecoveryPointId(row.Text(7)), ReadProtection(row, 0));
+  };
+  RETURN_IF_ERROR(db_.Query(kProtections, on_row, repository.value));
+  return all;
 }
 
 absl::StatusOr<std::vector<RecoveryPointId>> RecoveryPointStore::IdsOfJob(const JobId& job) const {

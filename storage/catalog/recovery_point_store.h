@@ -2,6 +2,7 @@
 #ifndef UMBRA_STORAGE_CATALOG_RECOVERY_POINT_STORE_H_
 #define UMBRA_STORAGE_CATALOG_RECOVERY_POINT_STORE_H_
 
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -37,6 +38,8 @@ class RecoveryPointStore {
                                                              const ListOptions<RecoveryPointKey>& options) const;
   // Ids of all points in `repository`, ordered: for comparing with what the repository holds.
   absl::StatusOr<std::vector<RecoveryPointId>> Ids(const RepositoryId& repository) const;
+  // What may be done with each point in `repository`: for the same.
+  absl::StatusOr<std::map<RecoveryPointId, RecoveryPointProtection>> Protections(const RepositoryId& repository) const;
   // Ids of the points that `job` made, ordered.
   absl::StatusOr<std::vector<RecoveryPointId>> IdsOfJob(const JobId& job) const;
 

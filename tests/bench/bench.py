@@ -9,6 +9,7 @@ import tempfile
 
 import cbt
 import first_vm
+import fleet_bench
 import repository
 import vss
 import vss_engine
@@ -21,7 +22,7 @@ def run_vss(folder, build, cache):
     yield from vss.run(folder, build, cache)
 
 
-BENCHMARKS = {"first-vm": first_vm.run, "cbt": cbt.run, "repository": repository.run, "vss": run_vss, "wan": wan.run}
+BENCHMARKS = {"first-vm": first_vm.run, "cbt": cbt.run, "fleet": fleet_bench.run, "repository": repository.run, "vss": run_vss, "wan": wan.run}
 COLUMNS = ("name", "value", "unit", "against", "ratio", "goal", "ok")
 
 
@@ -47,15 +48,18 @@ def main():
     parser.add_argument("--build", required=True)
     parser.add_argument("--cache", required=True)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", action="append", choices=repository.PARTS, default=[])
+    parser.add_argument("--only", action="append", choices=[*repository.PARTS, *fleet_bench.PARTS], default=[])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
+    for size, default in fleet_bench.SIZES.items():
+        parser.add_argument(f"--{size}", type=int, default=default)
     args = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="ubench.", dir="/tmp"))
     figures = []
     try:
         for name in args.names or BENCHMARKS:
-            options = {"only": args.only, "quick": args.quick, "rounds": args.rounds} if name == "repository" else {}
+            options = {"repository": {"only": args.only, "quick": args.quick, "rounds": args.rounds},
+                       "fleet": {"only": args.only, **{size: getattr(args, size) for size in fleet_bench.SIZES}}}.get(name, {})
             for figure in BENCHMARKS[name](folder, args.build, args.cache, **options):
                 figures.append({column: figure.get(column) for column in COLUMNS})
                 if args.json:

@@ -10,12 +10,13 @@ namespace umbra::sim {
 
 using hypervisor::VmState;
 
-Guests::Guests(RunContext& run, hypervisor::SimulatedHypervisor& hypervisor, base::Filesystem& files, const Plan& plan)
+Guests::Guests(RunContext& run, hypervisor::SimulatedHypervisor& hypervisor, base::Filesystem& files, const Plan& plan,
+               std::string_view prefix)
     : run_(run), hypervisor_(hypervisor), files_(files), plan_(plan), dice_(run.dice.Split("guests")) {
   for (size_t i = 0; i < plan.vms.size(); ++i) {
     Guest guest;
     guest.plan = plan.vms[i];
-    guest.name = fmt::format("vm{}", i);
+    guest.name = fmt::format("{}{}", prefix, i);
     hypervisor::SimulatedVmSpec spec;
     spec.name = guest.name;
     spec.disks = guest.plan.disks;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "agent/hypervisor/simulated/simulated_hypervisor.h"
@@ -17,8 +18,9 @@ namespace umbra::sim {
 
 class Guests {
  public:
-  // Makes the virtual machines of the plan, with something on their disks.
-  Guests(RunContext& run, hypervisor::SimulatedHypervisor& hypervisor, base::Filesystem& files, const Plan& plan);
+  // Makes the virtual machines of the plan, with something on their disks; their names are numbers after `prefix`.
+  Guests(RunContext& run, hypervisor::SimulatedHypervisor& hypervisor, base::Filesystem& files, const Plan& plan,
+         std::string_view prefix = "vm");
   ~Guests();
 
   void Start();

@@ -31,6 +31,8 @@ class Life {
   bool dead() const { return dead_; }
   bool power_cut() const { return death_.has_value() && death_->power_cut; }
   bool healing = false;  // what the process is at
+  // From now on, instead of what was planned; absent: it is spared.
+  void Arm(std::optional<Death> death) { death_ = std::move(death); }
 
   // Around everything that leaves the process. An error: it is dead, and the call must not be made, or its answer is
   // lost.

@@ -30,12 +30,12 @@
 namespace umbra::sim {
 namespace {
 
-// Engine calls go some twenty frames deep; the sanitizers' frames are several times larger. Pages that nobody touches
-// cost nothing.
-constexpr size_t kStackBytes = 512 * 1024;
+// Engine calls go some twenty frames deep, SQLite's and the compressor's come on top; the sanitizers' frames are
+// several times larger. Pages that nobody touches cost nothing.
+constexpr size_t kStackBytes = 1024 * 1024;
 
 // A run has some thousand steps; one that gets here goes in circles.
-constexpr int64_t kStepsMax = 5'000'000;
+constexpr int64_t kStepsMax = 20'000'000;
 
 // The fiber that is being entered for the first time finds its scheduler here.
 thread_local Scheduler* entering = nullptr;

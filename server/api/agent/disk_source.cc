@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "server/api/agent/wire.h"
-#include "server/auth/host_authenticator.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
@@ -13,7 +12,7 @@ absl::Status DiskSource::Open() {
   store::v1::ReadDiskRequest request;
   RETURN_IF_ERROR(Parse(request_, request));
   request_.Clear();
-  ASSIGN_OR_RETURN(const catalog::HostId host, auth::AuthenticateHost(catalog_, certificate_pem_));
+  ASSIGN_OR_RETURN(const catalog::HostId host, identify_());
   key_ = {catalog::JobId(request.job_id()), request.attempt()};
   ASSIGN_OR_RETURN(const dispatch::Assignment assignment,
                    assignments_.Authorize(host, key_, catalog::JobKind::kRestore));

@@ -3,14 +3,15 @@
 #define UMBRA_SERVER_API_AGENT_DISK_SOURCE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
-#include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "server/api/agent/outbound_stream.h"
 #include "server/dispatch/assignment_table.h"
 #include "server/maintenance/repository_set.h"
-#include "storage/catalog/catalog.h"
+#include "storage/catalog/ids.h"
 #include "storage/repo/repository.h"
 #include "umbra/store/v1/store.pb.h"
 
@@ -19,16 +20,18 @@ namespace umbra::api {
 // Stored bytes in one message: large enough to drown the cost of a message, small enough for two per stream in memory.
 inline constexpr uint64_t kReadBatchBytes = 1024 * 1024;
 
+// Who asks.
+using IdentifyHost = std::function<absl::StatusOr<catalog::HostId>()>;
+
 // StoreService.ReadDisk. Who asks is checked with the first message; that the assignment is alive, with each.
 class DiskSource final : public StreamSource {
  public:
   // All outlive the source but `request`, which is emptied.
-  DiskSource(catalog::Catalog& catalog, const dispatch::AssignmentTable& assignments,
-             const maintenance::RepositorySet& repositories, std::string certificate_pem, grpc::ByteBuffer request)
-      : catalog_(catalog),
+  DiskSource(IdentifyHost identify, const dispatch::AssignmentTable& assignments,
+             const maintenance::RepositorySet& repositories, grpc::ByteBuffer request)
+      : identify_(std::move(identify)),
         assignments_(assignments),
         repositories_(repositories),
-        certificate_pem_(std::move(certificate_pem)),
         request_(std::move(request)) {}
 
   absl::StatusOr<bool> Next(grpc::ByteBuffer& message) override;
@@ -36,10 +39,9 @@ class DiskSource final : public StreamSource {
  private:
   absl::Status Open();
 
-  catalog::Catalog& catalog_;
+  const IdentifyHost identify_;
   const dispatch::AssignmentTable& assignments_;
   const maintenance::RepositorySet& repositories_;
-  const std::string certificate_pem_;
   grpc::ByteBuffer request_;
 
   dispatch::AssignmentKey key_;

@@ -7,8 +7,8 @@
 // Memory (the daemon stays below 256 MiB): an upload stream holds at most two messages, one in work and one received; a
 // message is at most 4 MiB and usually about 2.5 MiB, and only messages that a worker has in hand are held twice (as
 // received and as parsed). Our agent's streams carry one message each, three of them at a time and 17 over a line of
-// 150 ms: kUploadStreamsMax of those hold 120 MiB at most, and what the transport hasn't handed on yet is limited by the
-// port. A restore's stream holds two messages of about kReadBatchBytes: kReadStreamsMax of them 32 MiB.
+// 150 ms: kUploadStreamsMax of those hold 120 MiB at most, and what the transport hasn't handed on yet is limited by
+// the port. A restore's stream holds two messages of about kReadBatchBytes: kReadStreamsMax of them 32 MiB.
 #ifndef UMBRA_SERVER_API_AGENT_STORE_SERVICE_H_
 #define UMBRA_SERVER_API_AGENT_STORE_SERVICE_H_
 
@@ -20,8 +20,8 @@
 
 #include "absl/status/status.h"
 #include "server/api/agent/executor.h"
+#include "server/api/agent/store_calls.h"
 #include "server/api/agent/stream_set.h"
-#include "server/api/agent/upload_sessions.h"
 #include "server/api/agent/upload_sink.h"
 #include "server/dispatch/assignment_table.h"
 #include "server/jobs/job_engine.h"
@@ -35,18 +35,6 @@ namespace umbra::api {
 inline constexpr size_t kUploadStreamsMax = 48;
 inline constexpr size_t kReadStreamsMax = 16;
 inline constexpr int kControlThreads = 2;
-// Of one recovery point; together they must fit the message that sends them to a restoring agent (gRPC's 4 MiB).
-inline constexpr size_t kDocumentBytesMax = 1024 * 1024;
-inline constexpr size_t kDocumentsBytesMax = 3 * 1024 * 1024;
-
-struct StoreOptions {
-  int worker_count = 2;  // as many as there are cores
-  // How agents compress (docs/adr/0006): usually with zstd at this level (2: repo::Compression), and
-  // fast while their processors are what a backup waits for.
-  int compression_level = 2;
-  repo::Compression fast_compression = {repo::Codec::kLz4, 1};
-};
-
 namespace internal {
 using StoreBase = store::v1::StoreService;
 using StoreMethods = StoreBase::WithCallbackMethod_OpenSession<
@@ -89,35 +77,17 @@ class StoreService final : public internal::StoreMethods {
   // Runs `method(host, request, response)` on a control thread and answers with its status.
   template <typename Request, typename Response>
   grpc::ServerUnaryReactor* Answer(Context* context, const Request* request, Response* response,
-                                   absl::Status (StoreService::*method)(const catalog::HostId&, const Request&,
-                                                                        Response&));
-
-  absl::Status DoOpenSession(const catalog::HostId& host, const store::v1::OpenSessionRequest& request,
-                             store::v1::OpenSessionResponse& response);
-  absl::Status DoCheckBase(const catalog::HostId& host, const store::v1::CheckBaseRequest& request,
-                           store::v1::CheckBaseResponse& response);
-  absl::Status DoNegotiate(const catalog::HostId& host, const store::v1::NegotiateRequest& request,
-                           store::v1::NegotiateResponse& response);
-  absl::Status DoCommit(const catalog::HostId& host, const store::v1::CommitRequest& request,
-                        store::v1::CommitResponse& response);
-  absl::Status DoAbortSession(const catalog::HostId& host, const store::v1::AbortSessionRequest& request,
-                              store::v1::AbortSessionResponse& response);
+                                   absl::Status (StoreCalls::*method)(const catalog::HostId&, const Request&,
+                                                                      Response&));
 
   // For the streams: their host is looked up with the first message, on a worker.
   FindSession FinderFor(const Context& context);
 
-  absl::StatusOr<store::v1::CommitResponse> Publish(OpenUpload& session, std::vector<repo::Manifest> manifests);
-  absl::Status Enter(const dispatch::Assignment& assignment, const std::vector<repo::Manifest>& manifests);
-  void TakeBack(OpenUpload& session, const std::vector<repo::Manifest>& manifests);
-  void AbortLater(UploadSessions::Handle session);
-
   catalog::Catalog& catalog_;
-  jobs::JobEngine& engine_;
   dispatch::AssignmentTable& assignments_;
   const maintenance::RepositorySet& repositories_;
-  const StoreOptions options_;
   std::atomic<bool> stopping_ = false;
-  UploadSessions sessions_;
+  StoreCalls calls_;
   StreamSet uploads_{kUploadStreamsMax};
   StreamSet reads_{kReadStreamsMax};
   // Last, because their tasks use the rest.

@@ -166,12 +166,19 @@ TEST_F(RebuildTest, PointsOfAJobForRecovery) {
   job.id = catalog::JobId("j1");
   job.spec =
       catalog::BackupSpec{{{catalog::HostId("h1"), "u1"}}, catalog::RepositoryId("main"), false, absl::Seconds(10)};
-  auto points = PointsOfJob(*repositories_, job);
+  PointsOfJobs points_of(*repositories_);
+  auto points = points_of.Of(job);
   ASSERT_TRUE(points.ok());
   ASSERT_EQ(points->size(), 1u);
   EXPECT_EQ((*points)[0].id.value, "p1");
+  // The repository is read once, however many jobs are asked about.
+  repository_->Add("p3", "j3");
+  job.id = catalog::JobId("j2");
+  EXPECT_EQ(points_of.Of(job)->at(0).id.value, "p2");
+  job.id = catalog::JobId("j3");
+  EXPECT_THAT(*points_of.Of(job), IsEmpty());
   std::get<catalog::BackupSpec>(job.spec).repository = catalog::RepositoryId("gone");
-  EXPECT_THAT(*PointsOfJob(*repositories_, job), IsEmpty());
+  EXPECT_THAT(*points_of.Of(job), IsEmpty());
 }
 
 TEST_F(RebuildTest, SetFindsDefaultAndSaysWhatIsUnknown) {

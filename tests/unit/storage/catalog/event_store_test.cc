@@ -61,10 +61,12 @@ TEST_F(EventStoreTest, ListsAfterANumberAndByResource) {
 
 TEST_F(EventStoreTest, PruneByAgeAndCountKeepsTheNewest) {
   for (int i = 1; i <= 6; ++i) Append(MakeEvent("a", At(i)));
-  const auto prune = [&](int64_t seconds, int64_t keep) {
-    return *catalog_->Write([&](Stores& s) { return s.events.Prune(At(seconds), keep); });
+  const auto prune = [&](int64_t seconds, int64_t keep, int64_t at_once = 100) {
+    return *catalog_->Write([&](Stores& s) { return s.events.Prune(At(seconds), keep, at_once); });
   };
-  EXPECT_EQ(prune(3, 100), 2);
+  EXPECT_EQ(prune(3, 100, 1), 1);
+  EXPECT_THAT(Sequences(), ::testing::ElementsAre(2, 3, 4, 5, 6));
+  EXPECT_EQ(prune(3, 100), 1);
   EXPECT_THAT(Sequences(), ::testing::ElementsAre(3, 4, 5, 6));
   EXPECT_EQ(prune(0, 2), 2);
   EXPECT_THAT(Sequences(), ::testing::ElementsAre(5, 6));
