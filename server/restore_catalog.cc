@@ -169,9 +169,9 @@ class Restorer {
 
   absl::Status EndJobs(catalog::Catalog& catalog, const maintenance::RepositorySet& repositories) {
     jobs::JobEngine engine(catalog, clock_, random_);
-    RETURN_IF_ERROR(jobs::RecoverJobs(catalog, engine, [&](const catalog::Job& job) {
-                      return maintenance::PointsOfJob(repositories, job);
-                    }).status());
+    maintenance::PointsOfJobs points(repositories);
+    RETURN_IF_ERROR(
+        jobs::RecoverJobs(catalog, engine, [&](const catalog::Job& job) { return points.Of(job); }).status());
     ASSIGN_OR_RETURN(const auto active, engine.Active());
     report_.jobs_ended = static_cast<int64_t>(active.size());
     std::vector<jobs::Change> changes;

@@ -59,7 +59,7 @@ def comes_back_whole(stack, key):
     wait_for(lambda: not stack.umbra("job", "list", "--active").objects, 60, "its jobs should end")
     points = sorted(point["name"] for point in stack.points())
     host = stack.must("host", "list").last["name"]
-    copied = stack.must("catalog", "backup").last["catalog"]
+    copied = stack.must("catalog", "backup").last
     check(len(copied["repositories"][0]["copies"]) >= 1, copied)
     late = stack.must("backup", "run", GUEST, "--watch").last["recoveryPoints"][0]  # no copy knows of it ...
     wanted = stack.must("policy", "resume", "often").last["name"]
