@@ -92,6 +92,12 @@ Key<Config> OfJobs(const char* name, uint32_t JobsConfig::*field) {
   return {name, "a number", [field](const toml::node& node, Config& config) { return Take(node, config.jobs.*field); }};
 }
 
+template <typename Field>
+Key<Config> OfCatalog(const char* name, const char* expected, Field CatalogConfig::*field) {
+  return {name, expected,
+          [field](const toml::node& node, Config& config) { return Take(node, config.catalog.*field); }};
+}
+
 constexpr char kText[] = "a text";
 constexpr char kAddress[] = "a text \"address:port\"";
 constexpr char kNumber[] = "a number";
@@ -125,6 +131,9 @@ const std::vector<Key<Config>>& ConfigKeys() {
       Plain("verify.interval", kDuration, &Config::verify_interval),
       Plain("verify.within_days", "a number of days", &Config::verify_within_days),
       Plain("verify.budget", kDuration, &Config::verify_budget),
+      OfCatalog("catalog.backup_every", kDuration, &CatalogConfig::backup_every),
+      OfCatalog("catalog.backup_after_change", kDuration, &CatalogConfig::backup_after_change),
+      OfCatalog("catalog.backup_authority", "true or false", &CatalogConfig::backup_authority),
   };
   return *keys;
 }
@@ -282,6 +291,9 @@ absl::Status Check(const Config& config) {
     return Invalid("jobs.keep_days, jobs.keep_events_days: must be at least 1");
   }
   if (config.verify_within_days == 0) return Invalid("verify.within_days: must be at least 1");
+  if (config.catalog.backup_every < absl::ZeroDuration() || config.catalog.backup_after_change < absl::ZeroDuration()) {
+    return Invalid("catalog.backup_every, catalog.backup_after_change: must not be negative");
+  }
   RETURN_IF_ERROR(CheckPrune(config.prune));
   static const std::set<std::string> kLevels = {"trace", "debug", "info", "warn", "error"};
   if (!kLevels.contains(config.log.level)) {
@@ -304,6 +316,9 @@ constexpr char kExamples[] = R"(Examples:
                                                        free ports; see /tmp/u/umbrad.addresses
   umbrad --config umbrad.toml --recover-key main       after a lost machine: type the recovery key, then start as usual
   umbrad --config umbrad.toml --print-config           check a file, show what would be used
+  umbrad --config umbrad.toml check-catalog            read the whole catalog and check it; for a daemon that doesn't run
+  umbrad --config umbrad.toml restore-catalog --repository /backup/main --key-file main.key
+                                                       bring policies, hosts and history back from the copy in a repository
 
 SIGTERM or SIGINT stops gracefully; a second one ends at once. SIGHUP reads the file again, takes on the level of the log
 and says what else needs a restart.)";
@@ -317,7 +332,35 @@ struct Flags {
   bool log_json = false;
   bool print_config = false;
   std::string recover_key;
+  bool check_catalog = false;
+  RestoreCatalogConfig restore_catalog;
 };
+
+void AddSubcommands(CLI::App& app, Flags& flags) {
+  app.require_subcommand(0, 1);
+  app.fallthrough();
+  CLI::App* check = app.add_subcommand(
+      "check-catalog", "Reads the whole catalog and checks it: 0 sound, 7 damaged. For a daemon that doesn't run;\n"
+                       "one that runs is asked by: umbra catalog check");
+  check->callback([&flags] { flags.check_catalog = true; });
+
+  RestoreCatalogConfig& restore = flags.restore_catalog;
+  CLI::App* command = app.add_subcommand(
+      "restore-catalog",
+      "Makes the state of a daemon again from a repository and its key: the catalog with policies, hosts and history and\n"
+      "the certificate authority from the newest sound copy in it, then the recovery points as the repository holds them");
+  command->add_option("--repository", restore.repository, "Folder of the repository")->type_name("DIR")->required();
+  command->add_option("--key-file", restore.key_file,
+                      "Key file of the repository; without it, its recovery key or a passphrase is read from standard input")
+      ->type_name("FILE");
+  command->add_option("--copy", restore.copy, "Take this copy instead of the newest sound one")->type_name("ID");
+  command->add_flag("--list", restore.list, "Only list the copies in the repository");
+  command->add_flag("--replace", restore.replace, "Move a catalog that is there aside, and an authority that is another one");
+  command->footer("Examples:\n"
+                  "  umbrad --config umbrad.toml restore-catalog --repository /backup/main --key-file /media/stick/main.key\n"
+                  "  umbrad --config umbrad.toml restore-catalog --repository /backup/main       type the recovery key\n"
+                  "  umbrad --config umbrad.toml restore-catalog --repository /backup/main --list");
+}
 
 void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("-c,--config", flags.config_file, "Configuration file (TOML)")->type_name("FILE");
@@ -348,6 +391,7 @@ void AddFlags(CLI::App& app, Flags& flags) {
                  "input, and exits")
       ->type_name("ID");
   app.add_flag("--print-config", flags.print_config, "Print the configuration that would be used, and exit");
+  AddSubcommands(app, flags);
 }
 
 absl::Status ApplyFlags(const Flags& flags, Config& config) {
@@ -379,7 +423,8 @@ absl::StatusOr<std::string> Parse(CLI::App& app, std::vector<std::string> argume
   try {
     app.parse(std::move(arguments));
   } catch (const CLI::CallForHelp&) {
-    return app.help();
+    const auto commands = app.get_subcommands();
+    return commands.empty() ? app.help() : commands.front()->help();
   } catch (const CLI::CallForVersion&) {
     return app.version() + "\n";
   } catch (const CLI::Error& error) {
@@ -453,6 +498,9 @@ std::string PrintConfig(const Config& config) {
       {"verify", toml::table{{"interval", absl::FormatDuration(config.verify_interval)},
                              {"within_days", int64_t{config.verify_within_days}},
                              {"budget", absl::FormatDuration(config.verify_budget)}}},
+      {"catalog", toml::table{{"backup_every", absl::FormatDuration(config.catalog.backup_every)},
+                              {"backup_after_change", absl::FormatDuration(config.catalog.backup_after_change)},
+                              {"backup_authority", config.catalog.backup_authority}}},
       {"repository", std::move(repositories)},
   };
   std::ostringstream out;
@@ -504,6 +552,8 @@ absl::StatusOr<CommandLine> ReadCommandLine(base::Filesystem& filesystem, std::v
   line.config = *std::move(complete);
   if (flags.print_config) line.text = PrintConfig(line.config);
   line.recover_key = flags.recover_key;
+  line.check_catalog = flags.check_catalog;
+  line.restore_catalog = flags.restore_catalog;
   return line;
 }
 

@@ -56,6 +56,17 @@ struct JobsConfig {
   bool operator==(const JobsConfig&) const = default;
 };
 
+struct CatalogConfig {
+  // How often the catalog is copied into each repository; zero: only when somebody asks.
+  absl::Duration backup_every = absl::Hours(6);
+  // From a change of policies or hosts to its copy.
+  absl::Duration backup_after_change = absl::Minutes(5);
+  // The certificate authority, with its key, is in the copies.
+  bool backup_authority = true;
+
+  bool operator==(const CatalogConfig&) const = default;
+};
+
 struct Config {
   // Everything that umbrad keeps is here unless told otherwise: catalog, authority, socket, the repository "main".
   // Relative paths below are relative to it.
@@ -84,6 +95,7 @@ struct Config {
   base::LogConfig log;
   PruneConfig prune;
   JobsConfig jobs;
+  CatalogConfig catalog;
 
   // The first is the default one. None: "main" in "repositories/main".
   std::vector<RepositoryConfig> repositories;
@@ -99,6 +111,15 @@ absl::StatusOr<Config> CompleteConfig(Config config);
 // As a configuration file; ParseConfig reads it back.
 std::string PrintConfig(const Config& config);
 
+// What "umbrad restore-catalog" is told.
+struct RestoreCatalogConfig {
+  std::string repository;  // folder
+  std::string key_file;    // empty: a recovery key or passphrase is read from standard input
+  std::string copy;        // id of a copy; empty: the newest sound one
+  bool replace = false;    // what is in the way is moved aside
+  bool list = false;       // only say which copies there are
+};
+
 struct CommandLine {
   Config config;     // complete
   std::string text;  // not empty: print it to standard output and exit with 0 instead of running
@@ -106,6 +127,10 @@ struct CommandLine {
   std::string check_folder;
   // Not empty: make the key file of this repository from the key on standard input, and exit.
   std::string recover_key;
+  // "umbrad check-catalog": check the catalog's file, and exit.
+  bool check_catalog = false;
+  // "umbrad restore-catalog": bring the daemon's state back from a repository, and exit. Set when its path is.
+  RestoreCatalogConfig restore_catalog;
 };
 
 // What of `now` a running daemon can't take on: keys of the file, for people. Empty: nothing but the log's level differs.

@@ -14,6 +14,7 @@
 
 #include "server/config.h"
 #include "server/repository_keys.h"
+#include "server/restore_catalog.h"
 #include "server/server.h"
 #include "server/service_manager.h"
 #include "storage/base/bytes.h"
@@ -94,6 +95,55 @@ int RecoverKey(const CommandLine& line) {
   return 0;
 }
 
+int CheckCatalogFile(const CommandLine& line) {
+  umbra::base::PosixFilesystem filesystem;
+  const auto version = umbra::server::CheckCatalog(line.config, filesystem);
+  if (!version.ok()) return Complain(version.status(), absl::IsDataLoss(version.status()) ? kExitDamaged : kExitFailed);
+  fmt::print("sound: {}/catalog.db, schema {}\n", line.config.data_dir, *version);
+  return 0;
+}
+
+int PrintCopies(const std::vector<umbra::server::ListedCopy>& copies) {
+  for (const auto& copy : copies) {
+    const std::string time = absl::FormatTime("%Y-%m-%d %H:%M:%S", copy.info.create_time, absl::LocalTimeZone());
+    fmt::print("{}  {}  {:>10}  {}\n", copy.info.id, copy.info.damaged ? "-" : time,
+               umbra::base::FormatSize(copy.info.stored_bytes),
+               copy.problem.empty() ? fmt::format("of {}, umbrad {}, schema {}", copy.machine, copy.daemon_version,
+                                                  copy.schema_version)
+                                    : copy.problem);
+  }
+  if (copies.empty()) fmt::print("there is no copy of a catalog in the repository\n");
+  return 0;
+}
+
+int RestoreTheCatalog(const CommandLine& line) {
+  umbra::base::PosixFilesystem filesystem;
+  umbra::base::SystemClock clock;
+  umbra::base::SystemRandom random;
+  const auto& what = line.restore_catalog;
+  const std::string typed = what.key_file.empty() ? umbra::base::ReadHiddenLine("Recovery key or passphrase: ") : "";
+  if (what.list) {
+    const auto copies = umbra::server::ListCatalogCopies(what, typed, filesystem, clock, random);
+    return copies.ok() ? PrintCopies(*copies) : Complain(copies.status(), kExitFailed);
+  }
+  const auto report = umbra::server::RestoreCatalog(line.config, what, typed, filesystem, clock, random);
+  if (!report.ok()) return Complain(report.status(), absl::IsDataLoss(report.status()) ? kExitDamaged : kExitFailed);
+  for (const std::string& copy : report->passed_over) fmt::print("passed over: {}\n", copy);
+  if (!report->copy.id.empty()) {
+    fmt::print("restored from copy {} of {}\n", report->copy.id,
+               absl::FormatTime("%Y-%m-%d %H:%M:%S", report->copy.create_time, absl::LocalTimeZone()));
+  }
+  fmt::print("{} policies, {} hosts{}; {} recovery points in repository {}: {} added, {} forgotten; {} jobs ended\n",
+             report->policy_count, report->host_count, report->authority_restored ? ", certificate authority" : "",
+             report->points.found_count, report->repository, report->points.added_count, report->points.removed_count,
+             report->jobs_ended);
+  for (const std::string& name : report->moved_aside) fmt::print("moved aside: {}\n", name);
+  for (const std::string& what_is_missing : report->not_restored) fmt::print("not restored: {}\n", what_is_missing);
+  for (const std::string& problem : report->points.problems) fmt::print("damaged: {}\n", problem);
+  fmt::print("start umbrad as usual\n");
+  return report->points.problems.empty() ? 0 : kExitDamaged;
+}
+
 // Reads the configuration again. A file that can't be used changes nothing.
 void Reload(const std::vector<std::string>& arguments, umbra::server::Config& config) {
   const auto log = umbra::base::Log("server");
@@ -161,5 +211,7 @@ int main(int argc, char** argv) {
   }
   if (!line->check_folder.empty()) return CheckFolder(line->check_folder);
   if (!line->recover_key.empty()) return RecoverKey(*line);
+  if (line->check_catalog) return CheckCatalogFile(*line);
+  if (!line->restore_catalog.repository.empty()) return RestoreTheCatalog(*line);
   return Run(*line, arguments, signals);
 }

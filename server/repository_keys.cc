@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "storage/base/status.h"
-#include "storage/repo/repository.h"
 
 namespace umbra::server {
 namespace {
@@ -19,8 +18,9 @@ absl::Status WriteKeyFile(const RepositoryConfig& config, const repo::KeySecret&
   return filesystem.WriteFileAtomic(config.key_file, text);
 }
 
-// A recovery key, or when it isn't one in form, a passphrase.
-absl::StatusOr<repo::KeySecret> ParseTyped(std::string_view typed) {
+}  // namespace
+
+absl::StatusOr<repo::KeySecret> ParseTypedKey(std::string_view typed) {
   while (!typed.empty() && (typed.back() == '\n' || typed.back() == '\r')) typed.remove_suffix(1);
   auto recovery = repo::ParseRecoveryKey(typed);
   // Eight groups with dashes between them: a recovery key with a slip in it is no passphrase.
@@ -30,16 +30,30 @@ absl::StatusOr<repo::KeySecret> ParseTyped(std::string_view typed) {
   return passphrase.ok() ? passphrase : recovery;
 }
 
-}  // namespace
+absl::StatusOr<repo::KeySecret> ReadKeyFile(const std::string& path, base::Filesystem& filesystem) {
+  ASSIGN_OR_RETURN(const std::string text, filesystem.ReadFile(path, kKeyFileSizeMax));
+  auto secret = repo::ParseKeyFile(text);
+  return secret.ok() ? secret : base::Annotate(secret.status(), "{}", path);
+}
+
+absl::Status EnsureKeyFile(const RepositoryConfig& config, repo::Repository& repository, const repo::KeySecret& secret,
+                           base::Filesystem& filesystem, base::Random& random) {
+  ASSIGN_OR_RETURN(const bool has_key, filesystem.Exists(config.key_file));
+  if (has_key) return absl::OkStatus();
+  if (secret.kind == repo::KeyKind::kKeyFile) {
+    return base::Annotate(WriteKeyFile(config, secret, filesystem), "write key file {}", config.key_file);
+  }
+  const repo::KeySecret made = repo::NewKeyFileSecret(random);
+  ASSIGN_OR_RETURN(const repo::KeyInfo added, repository.AddKey(made, "key file"));
+  // Last, so that a key file always opens something; a slot without its file is one to remove.
+  return base::Annotate(WriteKeyFile(config, made, filesystem), "write key file {} (remove key {})", config.key_file,
+                        added.id);
+}
 
 absl::StatusOr<repo::KeySecret> ProvideKey(const RepositoryConfig& config, base::Filesystem& filesystem,
                                            base::Random& random) {
   ASSIGN_OR_RETURN(const bool has_key, filesystem.Exists(config.key_file));
-  if (has_key) {
-    ASSIGN_OR_RETURN(const std::string text, filesystem.ReadFile(config.key_file, kKeyFileSizeMax));
-    auto secret = repo::ParseKeyFile(text);
-    return secret.ok() ? secret : base::Annotate(secret.status(), "{}", config.key_file);
-  }
+  if (has_key) return ReadKeyFile(config.key_file, filesystem);
   ASSIGN_OR_RETURN(const bool has_repository, repo::Repository::Exists(filesystem, config.path));
   if (has_repository) {
     RETURN_IF_ERROR(repo::Repository::CheckHeader(filesystem, config.path));
@@ -62,13 +76,9 @@ absl::Status RecoverKeyFile(const RepositoryConfig& config, std::string_view typ
                        config.key_file);
   }
   repo::RepositoryOptions options;
-  ASSIGN_OR_RETURN(options.key, ParseTyped(typed));
+  ASSIGN_OR_RETURN(options.key, ParseTypedKey(typed));
   ASSIGN_OR_RETURN(auto repository, repo::Repository::Open(filesystem, clock, random, config.path, options));
-  const repo::KeySecret secret = repo::NewKeyFileSecret(random);
-  ASSIGN_OR_RETURN(const repo::KeyInfo added, repository->AddKey(secret, "key file"));
-  // Last, so that a key file always opens something; a slot without its file is one to remove.
-  return base::Annotate(WriteKeyFile(config, secret, filesystem), "write key file {} (remove key {})", config.key_file,
-                        added.id);
+  return EnsureKeyFile(config, *repository, options.key, filesystem, random);
 }
 
 }  // namespace umbra::server

@@ -12,6 +12,7 @@
 #include "storage/base/filesystem.h"
 #include "storage/base/random.h"
 #include "storage/repo/keys.h"
+#include "storage/repo/repository.h"
 
 namespace umbra::server {
 
@@ -22,6 +23,18 @@ namespace umbra::server {
 // no key file.
 absl::StatusOr<repo::KeySecret> ProvideKey(const RepositoryConfig& config, base::Filesystem& filesystem,
                                            base::Random& random);
+
+// What a person typed: a recovery key or, when it isn't one in form, a passphrase. INVALID_ARGUMENT / KEY_INVALID.
+absl::StatusOr<repo::KeySecret> ParseTypedKey(std::string_view typed);
+
+// The secret in a key file. INVALID_ARGUMENT / KEY_INVALID, or why the file can't be read.
+absl::StatusOr<repo::KeySecret> ReadKeyFile(const std::string& path, base::Filesystem& filesystem);
+
+// Sees to it that config.key_file is there and opens `repository`, which was opened with `secret`: a key file's secret
+// is written there, for any other kind of key a new key file is made and added to the repository's keys. A file that is
+// there stays.
+absl::Status EnsureKeyFile(const RepositoryConfig& config, repo::Repository& repository, const repo::KeySecret& secret,
+                           base::Filesystem& filesystem, base::Random& random);
 
 // Opens the repository with `typed`, a recovery key or a passphrase, gives this machine a key file of its own and adds
 // it to the repository's keys. For a machine that lost its state. Nothing else may have the repository open.

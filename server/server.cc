@@ -22,6 +22,7 @@
 #include "server/api/agent/port.h"
 #include "server/api/agent/store_service.h"
 #include "server/api/agent/stream_set.h"
+#include "server/api/catalog_service.h"
 #include "server/api/event_service.h"
 #include "server/api/file_set_service.h"
 #include "server/api/host_service.h"
@@ -36,6 +37,7 @@
 #include "server/jobs/event_hub.h"
 #include "server/jobs/job_engine.h"
 #include "server/jobs/job_recovery.h"
+#include "server/maintenance/catalog_keeper.h"
 #include "server/maintenance/figures_recorder.h"
 #include "server/maintenance/housekeeper.h"
 #include "server/maintenance/prune_runner.h"
@@ -65,6 +67,8 @@ constexpr int kApiMessageSizeMax = 4 * 1024 * 1024;
 constexpr int kApiMetadataSizeMax = 16 * 1024;
 constexpr int kApiStreamsPerConnectionMax = 256;
 constexpr size_t kApiTransportBytesMax = 16 * 1024 * 1024;
+// A catalog of 10 GiB is checked in this time; a larger one must not keep the daemon from starting.
+constexpr absl::Duration kCatalogCheckMax = absl::Seconds(10);
 // After this, calls that are still under way are cut off.
 constexpr int64_t kShutdownSeconds = 3;
 
@@ -261,6 +265,7 @@ struct Server::Parts {
   std::unique_ptr<maintenance::Housekeeper> housekeeper;
   std::unique_ptr<policies::RetentionKeeper> retention_keeper;
   std::unique_ptr<policies::Scheduler> scheduler;
+  std::unique_ptr<maintenance::CatalogKeeper> catalog_keeper;
 
   std::unique_ptr<api::AgentLinkService> link;
   std::unique_ptr<grpc::Server> agent_server;
@@ -283,7 +288,8 @@ absl::Status Server::Parts::OpenStorage() {
     return removed;
   }
   ASSIGN_OR_RETURN(authority, tls::CertificateAuthority::Open(filesystem, clock, random, config.data_dir));
-  ASSIGN_OR_RETURN(catalog, catalog::Catalog::Open(filesystem, config.data_dir + "/catalog.db"));
+  ASSIGN_OR_RETURN(catalog, catalog::Catalog::Open(filesystem, config.data_dir + "/catalog.db",
+                                                   {.clock = &clock, .check_time_max = kCatalogCheckMax}));
   base::CrashPoint("daemon.catalog_open");
   ASSIGN_OR_RETURN(repositories, OpenRepositories(config, *catalog, filesystem, clock, random));
   return absl::OkStatus();
@@ -350,6 +356,16 @@ void Server::Parts::StartWorkers() {
   retention_keeper->Start();
   scheduler = std::make_unique<policies::Scheduler>(*catalog, *engine, clock);
   scheduler->Start();
+  maintenance::CatalogKeeperOptions copies;
+  copies.every = config.catalog.backup_every;
+  copies.after_change = config.catalog.backup_after_change;
+  copies.scratch = config.data_dir + "/catalog-copy.db";
+  if (config.catalog.backup_authority) copies.authority = tls::CertificateAuthority::PathIn(config.data_dir);
+  copies.daemon_version = UMBRA_VERSION;
+  copies.machine = MachineName();
+  catalog_keeper = std::make_unique<maintenance::CatalogKeeper>(*catalog, *events, *repositories, filesystem, clock,
+                                                                std::move(copies));
+  catalog_keeper->Start();
 }
 
 absl::Status Server::Parts::StartAgentPort(const tls::ServerCertificate& certificate) {
@@ -393,6 +409,7 @@ absl::Status Server::Parts::StartApi() {
   services.push_back(std::make_unique<api::PolicyService>(*executor, *catalog, clock, *repositories, *scheduler));
   services.push_back(std::make_unique<api::RepositoryService>(*executor, *catalog, clock, *repositories));
   services.push_back(std::make_unique<api::RepositoryKeyService>(*executor, random, *repositories));
+  services.push_back(std::make_unique<api::CatalogService>(*executor, *catalog, *events, filesystem, *repositories, *catalog_keeper));
   services.push_back(std::make_unique<api::EventService>(*executor, *catalog, *events, watches));
 
   RETURN_IF_ERROR(PrepareUnixSocket(filesystem, config.api_socket));
@@ -441,6 +458,7 @@ void Server::Parts::Stop() {
     store->Stop();
   }
   Shutdown(agent_server);
+  if (catalog_keeper != nullptr) catalog_keeper->Stop();
 }
 
 Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "umbra/v1/catalog.grpc.pb.h"
 #include "umbra/v1/event.grpc.pb.h"
 #include "umbra/v1/file_set.grpc.pb.h"
 #include "umbra/v1/host.grpc.pb.h"
@@ -55,6 +56,7 @@ class Client {
   std::unique_ptr<v1::RepositoryKeyService::Stub> keys;
   std::unique_ptr<v1::EventService::Stub> events;
   std::unique_ptr<v1::PolicyService::Stub> policies;
+  std::unique_ptr<v1::CatalogService::Stub> catalog;
 };
 
 // Calls `method` of `stub` and returns the answer; throws ExitError. Waits at most a minute.

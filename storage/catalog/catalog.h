@@ -14,13 +14,17 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
 #include "storage/catalog/event_store.h"
 #include "storage/catalog/figures_store.h"
@@ -57,6 +61,22 @@ struct Stores {
   PolicyStore policies;
 };
 
+struct CatalogOptions {
+  // The check at the opening ends after this time, by this clock; what wasn't read by then is taken for sound. Null: it
+  // reads everything, which takes a second per GiB.
+  base::Clock* clock = nullptr;
+  absl::Duration check_time_max = absl::InfiniteDuration();
+};
+
+// A database is this file and, while it is open or after a crash, the other two.
+inline constexpr const char* kDatabaseSuffixes[] = {"", "-wal", "-shm"};
+// Removes what is there of a database that nobody has open.
+void RemoveDatabase(base::Filesystem& filesystem, const std::string& path);
+
+// What a person can do about it is added to the message, when `status` tells that the file at `path` is damaged, newer
+// than this program, or on a full disk.
+absl::Status WithAdvice(const absl::Status& status, std::string_view path);
+
 // Thread-safe. Two connections: writers take turns on one, readers on the other, and a reader never waits for a
 // writer's sync. Besides what each call documents, every call may return the errors of sqlite::Database.
 class Catalog {
@@ -64,7 +84,13 @@ class Catalog {
   // Opens `path`, or creates it and its folder (readable by the owner only). Applies missing migrations.
   // DATA_LOSS / CATALOG_CORRUPT              damaged, or no database: restore the file, or rebuild from the repository.
   // FAILED_PRECONDITION / CATALOG_NEWER      written by a newer umbrad.
-  static absl::StatusOr<std::unique_ptr<Catalog>> Open(base::Filesystem& filesystem, const std::string& path);
+  // RESOURCE_EXHAUSTED / STORAGE_FULL         there is no room, not even to begin.
+  static absl::StatusOr<std::unique_ptr<Catalog>> Open(base::Filesystem& filesystem, const std::string& path,
+                                                       const CatalogOptions& options = {});
+
+  // Reads the file of a catalog that nobody has open and checks its structure; changes nothing of what is in it. Returns
+  // its schema's version. NOT_FOUND / FILE_NOT_FOUND, CATALOG_CORRUPT, CATALOG_NEWER.
+  static absl::StatusOr<int> CheckFile(base::Filesystem& filesystem, const std::string& path);
 
   // Runs `work(const Stores&)`, which returns a Status or a StatusOr, on a consistent view that has every finished
   // Write. `work` must not call Read or Write, and should be short: other readers wait.
@@ -74,7 +100,7 @@ class Catalog {
     sqlite::Transaction transaction(*reader_);
     if (absl::Status s = transaction.Begin(sqlite::Transaction::Kind::kRead); !s.ok()) return s;
     const Stores& stores = reader_stores_;
-    return std::forward<Work>(work)(stores);
+    return Advised(std::forward<Work>(work)(stores));
   }
 
   // Runs `work(Stores&)`, which returns a Status or a StatusOr, in one transaction: committed when it returns OK,
@@ -84,16 +110,47 @@ class Catalog {
     int64_t newest_event = 0;
     auto result = Transact(std::forward<Work>(work), newest_event);
     if (result.ok() && newest_event != 0 && on_events_) on_events_(newest_event);
-    return result;
+    return Advised(std::move(result));
   }
+
+  // Writes what is committed now to the new file `path`: a whole database by itself, checked. Nobody waits for it.
+  // `between` is called after every MiB or so, and ends the copy with its error. On an error there is no file.
+  // DATA_LOSS / CATALOG_CORRUPT: what was copied isn't sound.
+  absl::Status CopyTo(base::Filesystem& filesystem, const std::string& path, absl::FunctionRef<absl::Status()> between);
+
+  // Reads the whole file and checks its structure, while everything else goes on. DATA_LOSS / CATALOG_CORRUPT.
+  absl::Status Check();
+
+  const std::string& path() const { return path_; }
+  // The newest migration that was applied.
+  int schema_version() const { return schema_version_; }
 
   // `listener(newest sequence)` is called after each commit that appended events, on the writing thread and with no
   // lock held; calls may overlap and overtake each other. Set it once, before other threads use the catalog.
   void SetEventListener(std::function<void(int64_t)> listener) { on_events_ = std::move(listener); }
 
  private:
-  Catalog(std::unique_ptr<sqlite::Database> writer, std::unique_ptr<sqlite::Database> reader)
-      : writer_(std::move(writer)), reader_(std::move(reader)), writer_stores_(*writer_), reader_stores_(*reader_) {}
+  Catalog(std::string path, int schema_version, std::unique_ptr<sqlite::Database> writer,
+          std::unique_ptr<sqlite::Database> reader)
+      : path_(std::move(path)),
+        schema_version_(schema_version),
+        writer_(std::move(writer)),
+        reader_(std::move(reader)),
+        writer_stores_(*writer_),
+        reader_stores_(*reader_) {}
+
+  template <typename Result>
+  Result Advised(Result result) const {
+    if (result.ok()) return result;
+    absl::Status status;
+    if constexpr (std::is_same_v<Result, absl::Status>) {
+      status = result;
+    } else {
+      status = result.status();
+    }
+    if (!absl::IsDataLoss(status) && !absl::IsResourceExhausted(status)) return result;
+    return WithAdvice(status, path_);
+  }
 
   template <typename Work>
   std::invoke_result_t<Work, Stores&> Transact(Work&& work, int64_t& newest_event) ABSL_LOCKS_EXCLUDED(writer_mu_) {
@@ -110,6 +167,8 @@ class Catalog {
 
   // Each lock makes its connection's transactions one at a time; held across the sync of a commit, which is what orders
   // the changes. The pointers are constant after construction, what they point to is guarded.
+  const std::string path_;
+  const int schema_version_;
   absl::Mutex writer_mu_;
   absl::Mutex reader_mu_;
   const std::unique_ptr<sqlite::Database> writer_;

@@ -8,6 +8,7 @@
 #include "storage/base/filesystem.h"
 #include "storage/base/random.h"
 #include "storage/repo/base_map.h"
+#include "storage/repo/catalog_copies.h"
 #include "storage/repo/chunk_index.h"
 #include "storage/repo/chunk_reader.h"
 #include "storage/repo/chunks_in_flight.h"
@@ -41,7 +42,8 @@ struct Core {
         time(*store, clock, hasher, info.uuid),
         reserve(*store, random, options.reserve_bytes),
         states(*store, points, base_holds, time, reserve, hasher, info.uuid),
-        sweeper(*store, clock, random, index, packs, reserve, hasher, info.uuid) {}
+        sweeper(*store, clock, random, index, packs, reserve, hasher, info.uuid),
+        catalogs(*store, clock, random, keys(), uuid) {}
 
   const DataKeys& keys() const { return key_store->data_keys(); }
 
@@ -63,6 +65,7 @@ struct Core {
   SpaceReserve reserve;
   PointStates states;
   PackSweeper sweeper;
+  CatalogCopies catalogs;
 };
 
 }  // namespace umbra::repo

@@ -66,6 +66,7 @@ absl::StatusOr<PruneReport> Pruner::Run() {
   }
   RETURN_IF_ERROR(Sweep());
   TidyIndex();
+  if (const absl::Status thinned = core_.catalogs.Thin(); !thinned.ok()) report_.problems.push_back(base::MessageOf(thinned));
   report_.waiting_bytes = core_.index.CondemnedBytes();
   return std::move(report_);
 }

@@ -85,6 +85,7 @@ class StoredRepository final : public Repository {
   std::vector<PackInfo> ListPacks() override;
   absl::StatusOr<std::vector<uint8_t>> HaveSound(std::span<const ChunkId> ids) override;
   std::vector<QuarantinedPack> ListQuarantine() override;
+  CatalogCopies& catalog_copies() override { return core_->catalogs; }
   absl::StatusOr<RepositoryStats> Stats() override;
 
  private:
@@ -269,6 +270,8 @@ absl::StatusOr<RepositoryStats> StoredRepository::Stats() {
     stats.logical_bytes += visible ? figures->logical_bytes : 0;
     stats.stored_bytes += figures->size_bytes;
   }
+  ASSIGN_OR_RETURN(const auto copies, core_->catalogs.List());
+  for (const CatalogCopyInfo& copy : copies) stats.stored_bytes += copy.stored_bytes;
   return stats;
 }
 

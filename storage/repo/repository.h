@@ -29,6 +29,8 @@ namespace umbra::repo {
 
 using Manifest = store::v1::Manifest;
 
+class CatalogCopies;
+
 struct RepositoryOptions {
   // Only when a repository is made; an existing one keeps its own.
   uint32_t chunk_size_bytes = kDefaultChunkSizeBytes;
@@ -454,6 +456,9 @@ class Repository {
 
   // Packs with something in quarantine, in no order.
   virtual std::vector<QuarantinedPack> ListQuarantine() = 0;
+
+  // The copies of a daemon's catalog that it keeps (catalog_copies.h). Lives as long as the repository.
+  virtual CatalogCopies& catalog_copies() = 0;
 
   // Figures; reads manifests that it hasn't seen yet.
   virtual absl::StatusOr<RepositoryStats> Stats() = 0;

@@ -336,6 +336,23 @@ absl::Status Verifier::VerifyRecords() {
       if (!status.ok()) AddProblem(fmt::format("{}: {}", name, base::MessageOf(status)));
     }
   }
+  return VerifyCatalogCopies();
+}
+
+absl::Status Verifier::VerifyCatalogCopies() {
+  ASSIGN_OR_RETURN(const auto copies, core_.catalogs.List());
+  for (const CatalogCopyInfo& copy : copies) {
+    const auto reader = core_.catalogs.Open(copy.id);
+    absl::Status status = reader.status();
+    for (bool more = status.ok(); more;) {
+      RETURN_IF_ERROR(Stopped());
+      const auto bytes = (*reader)->Next();
+      status = bytes.status();
+      more = bytes.ok() && !bytes->empty();
+    }
+    if (absl::IsNotFound(status)) continue;  // forgotten since the list was made
+    if (!status.ok()) AddProblem(fmt::format("{}: {}", CatalogName(copy.id), base::MessageOf(status)));
+  }
   return absl::OkStatus();
 }
 

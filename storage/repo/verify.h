@@ -67,6 +67,7 @@ class Verifier final : public PackVisitor {
 
   // Tombstones, holds, locks, sweeps, the time: what is in them holds by its name, but somebody should know.
   absl::Status VerifyRecords();
+  absl::Status VerifyCatalogCopies();
   absl::Status VerifyMaps();
   absl::Status VerifyMap(const Point& point, const DiskRoot& disk);
   // Every id of a page is in the index and not known to be damaged.

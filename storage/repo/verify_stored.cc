@@ -7,6 +7,7 @@
 #include "absl/synchronization/mutex.h"
 #include "storage/base/status.h"
 #include "storage/repo/blob_file.h"
+#include "storage/repo/catalog_copies.h"
 #include "storage/repo/index_run.h"
 #include "storage/repo/key_format.h"
 #include "storage/repo/pack.h"
@@ -157,6 +158,10 @@ absl::StatusOr<StoredReport> StoredVerifier::Run() {
   RETURN_IF_ERROR(CheckObjects(kQuarantinePrefix, kMarkSizeMax, own_hash, nullptr));
   const auto record = [](const std::string&, base::Bytes bytes) { return SealedRecord::CheckStored(base::AsText(bytes)); };
   for (const RecordKind& kind : kRecordKinds) RETURN_IF_ERROR(CheckObjects(kind.prefix, kRecordSizeMax, record, nullptr));
+  ASSIGN_OR_RETURN(const auto catalogs, store_.List(kCatalogPrefix));
+  for (const std::string& name : catalogs) {
+    if (const absl::Status status = CheckStoredCatalogCopy(store_, name); !status.ok()) AddProblem(name, status);
+  }
   absl::MutexLock lock(&mu_);
   report_.repository_id = id;
   report_.point_count = points;

@@ -3,9 +3,13 @@
 #include <sqlite3.h>
 
 #include "storage/base/status.h"
+#include "storage/sqlite/transaction.h"
 
 namespace umbra::sqlite {
 namespace {
+
+// Of 4 KiB: some milliseconds between two looks at whether to go on.
+constexpr int kPagesPerStep = 256;
 
 struct Mapping {
   absl::StatusCode code;
@@ -35,6 +39,8 @@ Mapping MapError(int extended_code) {
     case SQLITE_READONLY:
     case SQLITE_PERM:
       return {absl::StatusCode::kUnavailable, "IO_ERROR"};
+    case SQLITE_INTERRUPT:
+      return {absl::StatusCode::kCancelled, "CANCELLED"};
     case SQLITE_CONSTRAINT:
       return {absl::StatusCode::kFailedPrecondition, "CATALOG_CONSTRAINT"};
     default:
@@ -104,10 +110,47 @@ int64_t Database::ChangedRows() const {
 }
 
 absl::Status Database::CheckIntegrity() {
+  interrupted_ = false;
   std::string finding;
   RETURN_IF_ERROR(Query("PRAGMA quick_check(1)", [&](const Row& row) { finding = row.Text(0); }));
+  // An interrupted check may take pages that it didn't get to for lost ones.
+  if (interrupted_) return base::MakeError(absl::StatusCode::kCancelled, "CANCELLED", "the check was cut short");
   if (finding == "ok") return absl::OkStatus();
   return base::Error(absl::StatusCode::kDataLoss, "CATALOG_CORRUPT", "the database is damaged: {}", finding);
+}
+
+void Database::Interrupt() {
+  interrupted_ = true;
+  sqlite3_interrupt(db_);
+}
+
+absl::Status Database::CopyTo(const std::string& path, absl::FunctionRef<absl::Status()> between) {
+  // One view for all steps: the library begins a copy again when somebody else has written in between.
+  Transaction view(*this);
+  RETURN_IF_ERROR(view.Begin(Transaction::Kind::kRead));
+  RETURN_IF_ERROR(Query("SELECT COUNT(*) FROM sqlite_schema", [](const Row&) {}));
+  sqlite3* raw = nullptr;
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  const int opened = sqlite3_open_v2(path.c_str(), &raw, flags, nullptr);
+  if (raw == nullptr) {
+    return base::Error(absl::StatusCode::kResourceExhausted, "INTERNAL", "open {}: out of memory", path);
+  }
+  Database target(raw);
+  if (opened != SQLITE_OK) return base::Annotate(target.Error(opened, "open"), "{}", path);
+  // A cut copy is thrown away, so nothing has to be undone or survive.
+  RETURN_IF_ERROR(base::Annotate(target.Execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"), "{}", path));
+  sqlite3_backup* const backup = sqlite3_backup_init(raw, "main", db_, "main");
+  if (backup == nullptr) return base::Annotate(target.Error(sqlite3_errcode(raw), "copy"), "{}", path);
+  int code = SQLITE_OK;
+  absl::Status go_on;
+  while (code == SQLITE_OK && go_on.ok()) {
+    code = sqlite3_backup_step(backup, kPagesPerStep);
+    if (code == SQLITE_OK) go_on = between();
+  }
+  const int finished = sqlite3_backup_finish(backup);
+  RETURN_IF_ERROR(go_on);
+  if (code != SQLITE_DONE) return base::Annotate(target.Error(code, "copy"), "{}", path);
+  return finished == SQLITE_OK ? absl::OkStatus() : base::Annotate(target.Error(finished, "copy"), "{}", path);
 }
 
 absl::Status Database::Error(int code, std::string_view what) const {

@@ -4,12 +4,14 @@
 #ifndef UMBRA_STORAGE_SQLITE_DATABASE_H_
 #define UMBRA_STORAGE_SQLITE_DATABASE_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -26,6 +28,7 @@ namespace umbra::sqlite {
 //   RESOURCE_EXHAUSTED / STORAGE_FULL    the file system is full; what was begun is rolled back. Free space, try again.
 //   DATA_LOSS / CATALOG_CORRUPT          the file is damaged or no SQLite database. Restore it, or rebuild it.
 //   UNAVAILABLE / CATALOG_BUSY           another process held the file for longer than busy_timeout.
+//   CANCELLED / CANCELLED                Interrupt was called.
 //   UNAVAILABLE / IO_ERROR               reading, writing or opening failed.
 //   ALREADY_EXISTS / CATALOG_EXISTS      a primary key or unique column has this value already.
 //   FAILED_PRECONDITION / CATALOG_CONSTRAINT   a foreign key, CHECK or NOT NULL refused the row.
@@ -75,7 +78,17 @@ class Database {
   int64_t ChangedRows() const;
 
   // Reads every page and checks the structure: DATA_LOSS / CATALOG_CORRUPT with the first finding. About 1 s a GiB.
+  // CANCELLED / CANCELLED when Interrupt came in between: what was read until then was sound, or not looked at.
   absl::Status CheckIntegrity();
+  // Ends what another thread just does with the connection, soon, with CANCELLED / CANCELLED. The one exception from "one
+  // thread at a time"; the Database must live.
+  void Interrupt();
+
+  // Writes what is committed now to the file `path`, which must be absent or empty. In steps of about a MiB, after each
+  // of which `between` is asked: an error of it ends the copy. Other connections read and write meanwhile, and the copy
+  // shows nothing of that; until it is done the write-ahead log isn't cut. The copy isn't synced. On an error the file is
+  // worth nothing.
+  absl::Status CopyTo(const std::string& path, absl::FunctionRef<absl::Status()> between);
 
  private:
   friend class Statement;
@@ -88,6 +101,7 @@ class Database {
   bool InTransaction() const;
 
   sqlite3* const db_;
+  std::atomic<bool> interrupted_{false};
   // Compiled statements that nobody uses now, by SQL text.
   absl::flat_hash_map<std::string, sqlite3_stmt*> idle_;
 };

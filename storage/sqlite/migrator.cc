@@ -35,14 +35,17 @@ absl::StatusOr<SchemaVersion> ReadSchemaVersion(Database& db) {
   return result;
 }
 
-absl::Status Migrate(Database& db, std::span<const Migration> migrations) {
+absl::Status CheckCompatible(const SchemaVersion& found, std::span<const Migration> migrations) {
   const int newest = static_cast<int>(migrations.size());
+  if (found.compatible_version <= newest) return absl::OkStatus();
+  return base::Error(absl::StatusCode::kFailedPrecondition, "CATALOG_NEWER",
+                     "the database has schema {} and needs a program that knows schema {}; this one knows {}",
+                     found.version, found.compatible_version, newest);
+}
+
+absl::Status Migrate(Database& db, std::span<const Migration> migrations) {
   ASSIGN_OR_RETURN(const SchemaVersion found, ReadSchemaVersion(db));
-  if (found.compatible_version > newest) {
-    return base::Error(absl::StatusCode::kFailedPrecondition, "CATALOG_NEWER",
-                       "the database has schema {} and needs a program that knows schema {}; this one knows {}",
-                       found.version, found.compatible_version, newest);
-  }
+  RETURN_IF_ERROR(CheckCompatible(found, migrations));
   for (const Migration& step : migrations) {
     UMBRA_CHECK(&step - migrations.data() + 1 == step.version);
     if (step.version <= found.version) continue;

@@ -30,6 +30,9 @@ struct SchemaVersion {
 // What `db` says of itself.
 absl::StatusOr<SchemaVersion> ReadSchemaVersion(Database& db);
 
+// FAILED_PRECONDITION / CATALOG_NEWER  a program that knows `migrations` can't follow a database of this version.
+absl::Status CheckCompatible(const SchemaVersion& found, std::span<const Migration> migrations);
+
 // Applies the steps of `migrations` that `db` lacks, each in a transaction of its own together with the new version:
 // a crash leaves the database at a step, never between two. Opens a newer but compatible database as it is.
 // Errors: FAILED_PRECONDITION / CATALOG_NEWER  written by a program that this one can't follow; use that version.

@@ -201,11 +201,15 @@ CertificateAuthority::CertificateAuthority(std::unique_ptr<Impl> impl, base::Clo
 
 CertificateAuthority::~CertificateAuthority() = default;
 
+std::string CertificateAuthority::PathIn(const std::string& folder) {
+  return folder + "/" + kFileName;
+}
+
 absl::StatusOr<std::unique_ptr<CertificateAuthority>> CertificateAuthority::Open(base::Filesystem& filesystem,
                                                                                  base::Clock& clock,
                                                                                  base::Random& random,
                                                                                  const std::string& folder) {
-  const std::string path = folder + "/" + kFileName;
+  const std::string path = PathIn(folder);
   ASSIGN_OR_RETURN(const bool exists, filesystem.Exists(path));
   if (!exists) {
     RETURN_IF_ERROR(base::Annotate(CreateFile(filesystem, clock, random, folder, path), "create {}", path));

@@ -42,6 +42,8 @@ class CertificateAuthority {
   //         those of base::Filesystem.
   static absl::StatusOr<std::unique_ptr<CertificateAuthority>> Open(base::Filesystem& filesystem, base::Clock& clock,
                                                                     base::Random& random, const std::string& folder);
+  // The file in `folder`.
+  static std::string PathIn(const std::string& folder);
   ~CertificateAuthority();
   CertificateAuthority(const CertificateAuthority&) = delete;
   CertificateAuthority& operator=(const CertificateAuthority&) = delete;

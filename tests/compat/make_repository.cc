@@ -1,7 +1,7 @@
 // Makes a repository for the second reader: both kinds of id, all codecs, three epochs, every kind of key, one removed.
 //
 // Usage: make_repository FOLDER. Leaves in it, for each of blake3 and hmac: the repository, NAME.key, NAME.recovery,
-// NAME.passphrase, NAME.removed, and NAME.POINT.DISK.raw, what the disk must be.
+// NAME.passphrase, NAME.removed, NAME.catalog, what its copy of a catalog must be, and NAME.POINT.DISK.raw, what the disk must be.
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -11,6 +11,7 @@
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/status.h"
+#include "storage/repo/catalog_copies.h"
 #include "storage/repo/repository.h"
 
 namespace umbra {
@@ -57,9 +58,18 @@ class Maker {
     UMBRA_CHECK(repository_->AddKey(*repo::PassphraseSecret(passphrase), "ann").ok());
     UMBRA_CHECK(repository_->RotateKeys().ok());
     Backup(3);
+    CopyCatalog();
   }
 
  private:
+  // Some segments of both codecs; what a daemon would write has a head and files in it, which is no matter here.
+  void CopyCatalog() {
+    const std::string content = Content(2, 2'500'000) + Content(1, 1'200'000);
+    auto writer = repository_->catalog_copies().Begin();
+    UMBRA_CHECK(writer.ok() && (*writer)->Append(base::AsBytes(content)).ok() && (*writer)->Commit().ok());
+    Save("catalog", content);
+  }
+
   void Save(const std::string& what, const std::string& content) {
     UMBRA_CHECK(files_.WriteFileAtomic(fmt::format("{}/{}.{}", folder_, name_, what), content).ok());
   }

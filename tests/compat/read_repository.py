@@ -3,6 +3,7 @@
 
 Usage: read_repository.py FOLDER KEY list
        read_repository.py FOLDER KEY restore POINT DISK OUTPUT [--no-ids]
+       read_repository.py FOLDER KEY catalog OUTPUT    the stream of the newest copy of a catalog
 
 KEY is key-file:PATH, or recovery-key:PATH or passphrase:PATH (a file that holds the text). --no-ids leaves out the BLAKE3
 hashes, which are slow in Python; the tags of the encryption are checked all the same. Exit status: 0 done, 1 refused.
@@ -304,6 +305,31 @@ class Repository:
             disks.append((name, capacity, [body.raw(32) for _ in range(pages)]))
         return disks
 
+    def catalog(self, output):
+        paths = sorted(self.folder.glob("catalogs/*.catalog"))
+        require(paths, "no copy of a catalog")
+        fields = Fields(paths[-1].read_bytes())
+        header = fields.raw(144)
+        require(header[:8] == b"UMBRACC1" and header[16:32] == self.uuid, "no copy of ours")
+        epoch, sequence = struct.unpack("<I", header[12:16])[0], struct.unpack("<Q", header[72:80])[0]
+        require(f"{sequence:016x}" == paths[-1].name[:16], "another copy")
+        key = self.object_key(epoch, header[32:64], b"umbra catalog v1", header[:80], header[80:112], "copy of the catalog")
+        number, last = 0, 0
+        with open(output, "wb") as out:
+            while not last:
+                aad = fields.raw(12)
+                stored, plain, codec, last = struct.unpack("<IIHH", aad)
+                data = aead_open(key, number, aad, fields.raw(stored), f"segment {number}")
+                fields.raw(32)
+                if codec == 1:
+                    data = zstandard.ZstdDecompressor().decompress(data, max_output_size=plain)
+                elif codec == 2:
+                    data = lz4.block.decompress(data, uncompressed_size=plain)
+                require(len(data) == plain, f"segment {number} has another length")
+                out.write(data)
+                number += 1
+        require(fields.left() == 0, "something follows the last segment")
+
     def restore(self, point_id, disk, output):
         found = [entry for entry in self.point(point_id) if entry[0] == disk]
         require(found, f"no disk {disk}")
@@ -326,12 +352,14 @@ class Repository:
 def main(arguments):
     check_ids = "--no-ids" not in arguments
     arguments = [argument for argument in arguments if argument != "--no-ids"]
-    if len(arguments) not in (3, 6) or arguments[2] not in ("list", "restore"):
+    if len(arguments) < 3 or len(arguments) != {"list": 3, "restore": 6, "catalog": 4}.get(arguments[2]):
         sys.exit(__doc__)
     try:
         repository = Repository(arguments[0], arguments[1], check_ids)
         if arguments[2] == "restore":
             repository.restore(*arguments[3:])
+        elif arguments[2] == "catalog":
+            repository.catalog(arguments[3])
         else:
             for path in sorted(repository.folder.glob("points/*.point")):
                 for name, capacity, _ in repository.point(path.stem):

@@ -36,6 +36,20 @@ def restore_all(folder, name, key, options):
         check(done.returncode == 0 and target.read_bytes() == wanted, f"{name} {line}: {done.stderr}")
 
 
+def reads_the_catalog(folder, name, key):
+    done = read(folder / name, key, "catalog", folder / "restored", "--no-ids")
+    check(done.returncode == 0 and (folder / "restored").read_bytes() == (folder / f"{name}.catalog").read_bytes(), f"{name}: {done.stderr}")
+    broken = folder / "broken"
+    shutil.copytree(folder / name, broken)
+    for at, why in ((20, "no copy of ours"), (40, "not made with these keys"), (200, "the tag is wrong")):
+        for path in broken.glob("catalogs/*.catalog"):
+            flip(path, at)
+            done = read(broken, key, "catalog", folder / "restored", "--no-ids")
+            check(done.returncode == 1 and why in done.stderr, f"'{why}' expected, not: {done.stderr}")
+            flip(path, at)
+    shutil.rmtree(broken)
+
+
 def refuses(folder, name, key, why):
     listed = read(folder / name, key, "list", "--no-ids")
     check(listed.returncode == 1 and why in listed.stderr, f"'{why}' expected of {name}, not: {listed.stdout}{listed.stderr}")
@@ -57,6 +71,7 @@ def main(maker):
                 key = {"recovery": "recovery-key", "passphrase": "passphrase", "key": "key-file"}[kind]
                 restore_all(folder, name, f"{key}:{folder}/{name}.{kind}", ["--no-ids"])
             refuses(folder, name, f"recovery-key:{folder}/{name}.removed", "the key is wrong")
+            reads_the_catalog(folder, name, f"key-file:{folder}/{name}.key")
         # Ids by BLAKE3, of one small disk: a second of Python for each MiB.
         key = f"key-file:{folder}/blake3.key"
         point = sorted((folder / "blake3" / "points").iterdir())[0].stem

@@ -25,6 +25,7 @@ DAEMON_BACKUP = "daemon killed in a backup"
 DAEMON_JOB = "daemon killed while a job changes"
 DAEMON_START = "daemon killed while it starts"
 DAEMON_POLICY = "daemon killed while a policy is due"
+DAEMON_CATALOG = "daemon killed while its catalog is copied, or restored"
 
 WALKS = (
     ("agent.assigned", BACKUP),
@@ -61,6 +62,8 @@ WALKS = (
     ("daemon.jobs_recovered", DAEMON_START),
     ("daemon.catalog_rebuilt", DAEMON_START),
     ("daemon.listening", DAEMON_START),
+    ("daemon.catalog_copied", DAEMON_CATALOG),
+    ("restore_catalog.*", DAEMON_CATALOG),
 )
 
 # Of server/jobs: a submit doesn't go through JobEngine::Write, where the points are; progress comes too often for one death; and

@@ -3,7 +3,9 @@
 Whatever the moment, the job ends, with a reason when it failed; a recovery point is visible exactly when its job succeeded, and is then
 whole; the agent puts everything back; the next backup works; the repository holds no damage.
 """
+import os
 import signal
+import subprocess
 
 import points
 import walk
@@ -208,6 +210,48 @@ class DaemonStarts(DaemonTest):
         self.assertEqual(verified.status, 0, str(verified))
 
 
+class DaemonAndItsCatalog(DaemonTest):
+    def walk(self, name):
+        """Copies that were there stay, half ones don't show; a restore that was cut is made again."""
+        if name.startswith("restore_catalog."):
+            return self.walk_restore(name)
+        self.must_copy()
+        self.armed_daemon(name)
+        before = self.copies()  # the stop made one
+        self.ask("catalog", "backup")
+        self.wait_death(self.stack.daemon, name)
+        self.assertFalse(list((self.stack.daemon_data / "repositories/main/tmp").iterdir()))
+        self.stack.start_daemon()
+        self.assertEqual(self.copies(), before)
+        self.assertFalse((self.stack.daemon_data / "catalog-copy.db").exists())
+        self.must_copy()
+        return None
+
+    def walk_restore(self, name):
+        self.must_copy()
+        self.stack.daemon.stop()
+        self.assertEqual(self.restore(env={"UMBRA_CRASH_POINT": name}).returncode, -signal.SIGKILL)
+        done = self.restore()
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.stack.start_daemon()
+        self.assertEqual(self.point_names(), self.before)
+        self.world.wait_ready()  # the agent is back with the certificate that it had
+        self.assert_succeeded(self.stack.umbra("backup", "run", GUEST, "--watch"))
+
+    def restore(self, env=None):
+        data = self.stack.daemon_data
+        return subprocess.run([str(self.stack.daemon.binary), "--config", str(self.stack.config), "restore-catalog", "--replace",
+                               "--repository", str(data / "repositories/main"), "--key-file", str(data / "keys/main.key")],
+                              capture_output=True, text=True, check=False, env={**os.environ, **(env or {})})
+
+    def must_copy(self):
+        done = self.stack.umbra("catalog", "backup")
+        self.assertEqual(done.status, 0, str(done))
+
+    def copies(self):
+        return [copy["id"] for copy in self.stack.umbra("catalog", "show").last["repositories"][0].get("copies", [])]
+
+
 RESTORE_EVENTS = ("jobs.assign.", "jobs.accept.", "jobs.agent-done.")
 
 add_tests(DaemonInABackup, points.names_in(points.DAEMON_BACKUP), DaemonInABackup.walk)
@@ -215,4 +259,5 @@ add_tests(DaemonWhileAJobChanges, points.names_in(points.DAEMON_JOB), DaemonWhil
 add_tests(DaemonInARestore, [name for name in points.names_in(points.DAEMON_JOB) if name.startswith(RESTORE_EVENTS)],
           DaemonInARestore.walk)
 add_tests(DaemonWhenAPolicyIsDue, points.names_in(points.DAEMON_POLICY), DaemonWhenAPolicyIsDue.walk)
+add_tests(DaemonAndItsCatalog, points.names_in(points.DAEMON_CATALOG), DaemonAndItsCatalog.walk)
 add_tests(DaemonStarts, points.names_in(points.DAEMON_START), DaemonStarts.walk)

@@ -27,7 +27,8 @@ TEST(ParseConfig, NamesEveryFaultWithItsLine) {
       "prune.io_mib_per_second, prune.compact_below_percent, prune.reserve_mib, jobs.max, "
       "jobs.per_host_max, jobs.per_repository_max, jobs.keep_days, jobs.keep_events_days, metrics.listen, log.level, log.file, "
       "log.json, "
-      "verify.interval, verify.within_days, verify.budget";
+      "verify.interval, verify.within_days, verify.budget, catalog.backup_every, catalog.backup_after_change, "
+      "catalog.backup_authority";
   const Fault kFaults[] = {
       {"data_dir = 5", "u.toml:1: data_dir: expected a text"},
       {"\n[agents]\nlisen = \"x\"", "u.toml:3: unknown key 'agents.lisen'; " + agents_known},
@@ -145,6 +146,33 @@ TEST(Jobs, AreLimitedAndKeptAsTheFileSays) {
   EXPECT_EQ(JobsConfig().per_host_max, 2u);
   EXPECT_FALSE(CompleteConfig(*ParseConfig("[jobs]\nkeep_days = 0\n", "u.toml")).ok());
   EXPECT_FALSE(CompleteConfig(*ParseConfig("[jobs]\nkeep_events_days = 0\n", "u.toml")).ok());
+}
+
+TEST(Catalog, IsCopiedAsTheFileSays) {
+  const auto config = ParseConfig(
+      "[catalog]\nbackup_every = \"1h\"\nbackup_after_change = \"30s\"\nbackup_authority = false\n", "u.toml");
+  ASSERT_TRUE(config.ok());
+  EXPECT_EQ(config->catalog, (CatalogConfig{absl::Hours(1), absl::Seconds(30), false}));
+  EXPECT_EQ(CatalogConfig(), (CatalogConfig{absl::Hours(6), absl::Minutes(5), true}));
+  EXPECT_FALSE(CompleteConfig(*ParseConfig("[catalog]\nbackup_every = \"-1h\"\n", "u.toml")).ok());
+}
+
+TEST(ReadCommandLine, RestoreCatalogTakesTheFlagsOfTheDaemonOnEitherSide) {
+  const auto line = CommandLineOf({"--data-dir", "/x", "restore-catalog", "--repository", "/b", "--key-file", "k",
+                                   "--copy", "c", "--replace", "--agent-listen", "127.0.0.1:0"});
+  ASSERT_TRUE(line.ok()) << base::Describe(line.status());
+  EXPECT_EQ(line->restore_catalog.repository, "/b");
+  EXPECT_EQ(line->restore_catalog.key_file, "k");
+  EXPECT_EQ(line->restore_catalog.copy, "c");
+  EXPECT_TRUE(line->restore_catalog.replace);
+  EXPECT_FALSE(line->restore_catalog.list);
+  EXPECT_EQ(line->config.data_dir, "/x");
+  EXPECT_EQ(line->config.agent_listen, "127.0.0.1:0");
+  EXPECT_EQ(line->config.repositories.size(), 1u) << "its --repository is another one";
+  EXPECT_FALSE(CommandLineOf({"restore-catalog"}).ok()) << "needs a repository";
+  EXPECT_NE(CommandLineOf({"restore-catalog", "--help"})->text.find("--key-file"), std::string::npos);
+  EXPECT_TRUE(CommandLineOf({"check-catalog"})->check_catalog);
+  EXPECT_TRUE(CommandLineOf({})->restore_catalog.repository.empty());
 }
 
 TEST(Reload, NamesTheKeysThatNeedARestart) {

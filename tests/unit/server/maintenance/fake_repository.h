@@ -11,7 +11,9 @@
 #include <string>
 
 #include "storage/base/status.h"
+#include "storage/repo/catalog_copies.h"
 #include "storage/repo/repository.h"
+#include "tests/support/memory_blob_store.h"
 
 namespace umbra::maintenance {
 
@@ -124,6 +126,8 @@ class FakeRepository final : public repo::Repository {
   }
   std::vector<repo::QuarantinedPack> ListQuarantine() override { return quarantine; }
   absl::StatusOr<repo::RepositoryStats> Stats() override { return stats; }
+  repo::CatalogCopies& catalog_copies() override { return catalog_copies_; }
+  testing::MemoryBlobStore& blobs() { return blobs_; }
 
   std::map<std::string, repo::Manifest> points;
   std::map<std::string, bool> damaged;
@@ -152,6 +156,19 @@ class FakeRepository final : public repo::Repository {
 
   repo::RepositoryInfo info_;
   std::string key_ = std::string(repo::kIdKeySize, 'k');
+  static repo::DataKeys& Keys() {
+    static auto* keys = [] {
+      auto* made = new repo::DataKeys;
+      made->Add(1, repo::Key());
+      return made;
+    }();
+    return *keys;
+  }
+
+  testing::MemoryBlobStore blobs_;
+  base::SystemClock clock_;
+  base::SystemRandom random_;
+  repo::CatalogCopies catalog_copies_{blobs_, clock_, random_, Keys(), {}};
   repo::ChunkHasher hasher_{repo::IdSuite::kBlake3Keyed, base::AsBytes(key_)};
 };
 

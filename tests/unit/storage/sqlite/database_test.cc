@@ -7,9 +7,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <fstream>
 #include <optional>
+#include <thread>
 
 #include "storage/base/status.h"
 #include "storage/sqlite/transaction.h"
@@ -168,6 +170,51 @@ TEST_F(DatabaseTest, DamageIsFound) {
   const absl::Status status = db_->CheckIntegrity();
   EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
   EXPECT_EQ(base::ReasonOf(status), "CATALOG_CORRUPT");
+}
+
+TEST_F(DatabaseTest, ACopyShowsOneInstantWhileOthersWrite) {
+  const std::string large(3000, 'x');
+  for (int i = 0; i < 1000; ++i) ASSERT_TRUE(db_->Run("INSERT INTO t VALUES (?, ?)", i, large).ok());
+  std::unique_ptr<Database> source = Open();
+  int steps = 0;
+  const std::string path = dir_.File("copy.db");
+  ASSERT_TRUE(source
+                  ->CopyTo(path,
+                           [&] {
+                             // Doesn't wait, and isn't in the copy.
+                             ++steps;
+                             return db_->Run("INSERT INTO t VALUES (?, ?)", 1000 + steps, large);
+                           })
+                  .ok());
+  EXPECT_GT(steps, 2);
+  EXPECT_EQ(Count(*db_), 1000 + steps);
+  auto copy = Database::Open(path, {});
+  ASSERT_TRUE(copy.ok());
+  EXPECT_TRUE((*copy)->CheckIntegrity().ok());
+  EXPECT_EQ(Count(**copy), 1000);
+}
+
+TEST_F(DatabaseTest, ACopyEndsWhenItIsTold) {
+  for (int i = 0; i < 1000; ++i) ASSERT_TRUE(db_->Run("INSERT INTO t VALUES (?, ?)", i, std::string(3000, 'x')).ok());
+  const absl::Status status = db_->CopyTo(dir_.File("copy.db"), [] { return absl::AbortedError("enough"); });
+  EXPECT_EQ(status.code(), absl::StatusCode::kAborted);
+  EXPECT_TRUE(db_->Run("INSERT INTO t VALUES (5000, 'y')").ok()) << "nothing is left open";
+  EXPECT_EQ(base::ReasonOf(db_->CopyTo(dir_.File("none/copy.db"), [] { return absl::OkStatus(); })), "IO_ERROR");
+}
+
+TEST_F(DatabaseTest, ACheckCanBeCutShort) {
+  for (int i = 0; i < 2000; ++i) ASSERT_TRUE(db_->Run("INSERT INTO t VALUES (?, ?)", i, std::string(3000, 'x')).ok());
+  // Interrupted again and again, so that one of them comes in the middle.
+  std::atomic<bool> done = false;
+  std::jthread other([&] {
+    while (!done) db_->Interrupt();
+  });
+  const absl::Status status = db_->CheckIntegrity();
+  done = true;
+  other.join();
+  EXPECT_TRUE(absl::IsCancelled(status)) << status;
+  EXPECT_EQ(base::ReasonOf(status), "CANCELLED");
+  EXPECT_TRUE(db_->CheckIntegrity().ok()) << "and then it works as before";
 }
 
 TEST_F(DatabaseTest, AnotherKindOfFileIsRefused) {
