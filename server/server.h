@@ -6,8 +6,8 @@
 //   3 catalog                                                   7 catalog closed
 //   4 repositories (heal what a crash left)                     6 repositories closed
 //   5 jobs: RecoverJobs, then rows for points without one       5 -
-//   6 dispatcher, verifications, prunes, housekeeping,          4 policies, then the others, the dispatcher last
-//     policies: retention, then what is due
+//   6 dispatcher, verifications, prunes, housekeeping,          4 notifications, policies, then the others, the
+//     policies: retention, then what is due; notifications        dispatcher last
 //   7 agent port, then enrolment port                           3 both: streams end, then no more calls
 //   8 local API, metrics                                        2 both: watches end, then no more calls
 //   9 "<data_dir>/umbrad.addresses" is written                  1 removed

@@ -67,6 +67,7 @@ Client::Client(const std::string& socket_path) {
   keys = v1::RepositoryKeyService::NewStub(channel);
   events = v1::EventService::NewStub(channel);
   policies = v1::PolicyService::NewStub(channel);
+  notifications = v1::NotificationService::NewStub(channel);
 }
 
 }  // namespace umbra::cli

@@ -35,6 +35,7 @@ void AddRecoveryCommands(CLI::App& app, Context& context);  // recovery-point, r
 void AddRepositoryCommands(CLI::App& app, Context& context);  // repository, event
 void AddRepositoryKeyCommands(CLI::App& repository, Context& context);  // repository key
 void AddPolicyCommands(CLI::App& app, Context& context);  // policy, coverage
+void AddNotificationCommands(CLI::App& app, Context& context);
 void AddCompletionCommand(CLI::App& app);
 
 // The named repository, or the only one, as a resource name.
