@@ -88,6 +88,12 @@ Key<Config> OfPrune(const char* name, const char* expected, Field PruneConfig::*
   return {name, expected, [field](const toml::node& node, Config& config) { return Take(node, config.prune.*field); }};
 }
 
+template <typename Field>
+Key<Config> OfNotifications(const char* name, const char* expected, Field NotificationsConfig::*field) {
+  return {name, expected,
+          [field](const toml::node& node, Config& config) { return Take(node, config.notifications.*field); }};
+}
+
 Key<Config> OfJobs(const char* name, uint32_t JobsConfig::*field) {
   return {name, "a number", [field](const toml::node& node, Config& config) { return Take(node, config.jobs.*field); }};
 }
@@ -124,6 +130,8 @@ const std::vector<Key<Config>>& ConfigKeys() {
       OfJobs("jobs.per_repository_max", &JobsConfig::per_repository_max),
       OfJobs("jobs.keep_days", &JobsConfig::keep_days),
       OfJobs("jobs.keep_events_days", &JobsConfig::keep_events_days),
+      OfNotifications("notifications.secrets_dir", kText, &NotificationsConfig::secrets_dir),
+      OfNotifications("notifications.repository_free_percent", kNumber, &NotificationsConfig::repository_free_percent),
       Plain("metrics.listen", kAddress, &Config::metrics_listen),
       OfLog("log.level", kText, &base::LogConfig::level),
       OfLog("log.file", kText, &base::LogConfig::file),
@@ -295,6 +303,10 @@ absl::Status Check(const Config& config) {
     return Invalid("catalog.backup_every, catalog.backup_after_change: must not be negative");
   }
   RETURN_IF_ERROR(CheckPrune(config.prune));
+  if (config.notifications.secrets_dir.empty()) return Invalid("notifications.secrets_dir: must not be empty");
+  if (config.notifications.repository_free_percent > 90) {
+    return Invalid("notifications.repository_free_percent: must be from 0 to 90");
+  }
   static const std::set<std::string> kLevels = {"trace", "debug", "info", "warn", "error"};
   if (!kLevels.contains(config.log.level)) {
     return Invalid("log.level: '{}' is none of trace, debug, info, warn, error", config.log.level);
@@ -454,6 +466,7 @@ absl::StatusOr<Config> CompleteConfig(Config config) {
   while (config.data_dir.size() > 1 && config.data_dir.ends_with('/')) config.data_dir.pop_back();
   config.api_socket = Below(config.data_dir, config.api_socket.empty() ? "umbrad.sock" : config.api_socket);
   config.log.file = Below(config.data_dir, config.log.file);
+  config.notifications.secrets_dir = Below(config.data_dir, config.notifications.secrets_dir);
   if (config.repositories.empty()) config.repositories.push_back({"main", "repositories/main", ""});
   for (RepositoryConfig& repository : config.repositories) {
     repository.path = Below(config.data_dir, repository.path);
@@ -488,6 +501,9 @@ std::string PrintConfig(const Config& config) {
                             {"io_mib_per_second", int64_t{config.prune.io_mib_per_second}},
                             {"compact_below_percent", int64_t{config.prune.compact_below_percent}},
                             {"reserve_mib", int64_t{config.prune.reserve_mib}}}},
+      {"notifications",
+       toml::table{{"secrets_dir", config.notifications.secrets_dir},
+                   {"repository_free_percent", int64_t{config.notifications.repository_free_percent}}}},
       {"metrics", toml::table{{"listen", config.metrics_listen}}},
       {"log", toml::table{{"level", config.log.level}, {"file", config.log.file}, {"json", config.log.json}}},
       {"jobs", toml::table{{"max", int64_t{config.jobs.max}},

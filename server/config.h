@@ -67,6 +67,15 @@ struct CatalogConfig {
   bool operator==(const CatalogConfig&) const = default;
 };
 
+struct NotificationsConfig {
+  // Folder of passwords, keys and certificates of channels.
+  std::string secrets_dir = "secrets";
+  // A repository is told of as nearly full below this part of what is stored and free together; 0: never.
+  uint32_t repository_free_percent = 10;
+
+  bool operator==(const NotificationsConfig&) const = default;
+};
+
 struct Config {
   // Everything that umbrad keeps is here unless told otherwise: catalog, authority, socket, the repository "main".
   // Relative paths below are relative to it.
@@ -96,6 +105,7 @@ struct Config {
   PruneConfig prune;
   JobsConfig jobs;
   CatalogConfig catalog;
+  NotificationsConfig notifications;
 
   // The first is the default one. None: "main" in "repositories/main".
   std::vector<RepositoryConfig> repositories;

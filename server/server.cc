@@ -28,6 +28,7 @@
 #include "server/api/host_service.h"
 #include "server/api/inventory_services.h"
 #include "server/api/job_service.h"
+#include "server/api/notification_service.h"
 #include "server/api/policy_service.h"
 #include "server/api/recovery_point_service.h"
 #include "server/api/repository_key_service.h"
@@ -47,6 +48,7 @@
 #include "server/maintenance/verify_runner.h"
 #include "server/maintenance/verify_schedule.h"
 #include "server/metrics/metrics.h"
+#include "server/notifications/notifications.h"
 #include "server/policies/retention_keeper.h"
 #include "server/policies/scheduler.h"
 #include "server/repository_keys.h"
@@ -266,6 +268,7 @@ struct Server::Parts {
   std::unique_ptr<policies::RetentionKeeper> retention_keeper;
   std::unique_ptr<policies::Scheduler> scheduler;
   std::unique_ptr<maintenance::CatalogKeeper> catalog_keeper;
+  std::unique_ptr<notifications::Notifications> notifications;
 
   std::unique_ptr<api::AgentLinkService> link;
   std::unique_ptr<grpc::Server> agent_server;
@@ -366,6 +369,12 @@ void Server::Parts::StartWorkers() {
   catalog_keeper = std::make_unique<maintenance::CatalogKeeper>(*catalog, *events, *repositories, filesystem, clock,
                                                                 std::move(copies));
   catalog_keeper->Start();
+  notifications = std::make_unique<notifications::Notifications>(
+      *catalog, *events, filesystem, clock, random,
+      notifications::MakeStateChecks({*catalog, agents, *repositories, clock},
+                                     static_cast<int>(config.notifications.repository_free_percent)),
+      notifications::Options{MachineName(), "umbrad/" UMBRA_VERSION, config.notifications.secrets_dir});
+  notifications->Start();
 }
 
 absl::Status Server::Parts::StartAgentPort(const tls::ServerCertificate& certificate) {
@@ -407,6 +416,7 @@ absl::Status Server::Parts::StartApi() {
   services.push_back(std::make_unique<api::RecoveryPointService>(*executor, *catalog, *events, *repositories,
                                                                 config.prune.undelete_window));
   services.push_back(std::make_unique<api::PolicyService>(*executor, *catalog, clock, *repositories, *scheduler));
+  services.push_back(std::make_unique<api::NotificationService>(*executor, *catalog, clock, *notifications));
   services.push_back(std::make_unique<api::RepositoryService>(*executor, *catalog, clock, *repositories));
   services.push_back(std::make_unique<api::RepositoryKeyService>(*executor, random, *repositories));
   services.push_back(std::make_unique<api::CatalogService>(*executor, *catalog, *events, filesystem, *repositories, *catalog_keeper));

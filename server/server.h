@@ -6,9 +6,9 @@
 //   3 catalog                                                   7 catalog closed
 //   4 repositories (heal what a crash left)                     6 repositories closed
 //   5 jobs: RecoverJobs, then rows for points without one       5 -
-//   6 dispatcher, verifications, prunes, housekeeping,          4 a last copy of the catalog; policies, then the others,
-//     policies: retention, then what is due; copies of            the dispatcher last
-//     the catalog
+//   6 dispatcher, verifications, prunes, housekeeping,          4 notifications, a last copy of the catalog; policies,
+//     policies: retention, then what is due; copies of            then the others, the dispatcher last
+//     the catalog; notifications
 //   7 agent port, then enrolment port                           3 both: streams end, then no more calls
 //   8 local API, metrics                                        2 both: watches end, then no more calls
 //   9 "<data_dir>/umbrad.addresses" is written                  1 removed

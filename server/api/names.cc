@@ -72,6 +72,9 @@ std::string NameOf(const catalog::PolicyId& id) {
 std::string NameOf(const catalog::RepositoryId& id) {
   return "repositories/" + id.value;
 }
+std::string NameOf(const catalog::ChannelId& id) {
+  return "notificationChannels/" + id.value;
+}
 std::string NameOf(const catalog::VmKey& key) {
   if (const auto file_set = filetree::FileSetOf(key.uuid)) return NameOf(key.host) + "/fileSets/" + *file_set;
   return NameOf(key.host) + "/virtualMachines/" + key.uuid;
@@ -101,6 +104,22 @@ absl::StatusOr<catalog::PolicyId> ParsePolicyName(std::string_view name, std::st
 
 absl::StatusOr<catalog::RepositoryId> ParseRepositoryName(std::string_view name, std::string_view field) {
   return ParseOne<catalog::RepositoryId>(name, field, "repositories", "repositories/{repository}");
+}
+
+absl::StatusOr<catalog::ChannelId> ParseChannelName(std::string_view name, std::string_view field) {
+  return ParseOne<catalog::ChannelId>(name, field, "notificationChannels", "notificationChannels/{channel}");
+}
+
+absl::StatusOr<std::optional<catalog::ChannelId>> ParseChannelNameOrAll(std::string_view name, std::string_view field) {
+  if (name == "notificationChannels/-") return std::optional<catalog::ChannelId>();
+  ASSIGN_OR_RETURN(catalog::ChannelId id, ParseChannelName(name, field));
+  return std::optional<catalog::ChannelId>(std::move(id));
+}
+
+absl::StatusOr<NotificationName> ParseNotificationName(std::string_view name, std::string_view field) {
+  ASSIGN_OR_RETURN(std::vector<std::string> ids, Parse(name, field, {"notificationChannels", "notifications"},
+                                                       "notificationChannels/{channel}/notifications/{uuid}"));
+  return NotificationName{catalog::ChannelId(std::move(ids[0])), std::move(ids[1])};
 }
 
 absl::StatusOr<RepositoryKeyName> ParseRepositoryKeyName(std::string_view name, std::string_view field) {

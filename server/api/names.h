@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "storage/catalog/ids.h"
+#include "storage/catalog/notification_records.h"
 
 namespace umbra::api {
 
@@ -19,6 +20,7 @@ std::string NameOf(const catalog::JobId& id);
 std::string NameOf(const catalog::RecoveryPointId& id);
 std::string NameOf(const catalog::PolicyId& id);
 std::string NameOf(const catalog::RepositoryId& id);
+std::string NameOf(const catalog::ChannelId& id);
 // Of a virtual machine or a file set.
 std::string NameOf(const catalog::VmKey& key);
 
@@ -29,6 +31,16 @@ absl::StatusOr<catalog::JobId> ParseJobName(std::string_view name, std::string_v
 absl::StatusOr<catalog::RecoveryPointId> ParseRecoveryPointName(std::string_view name, std::string_view field);
 absl::StatusOr<catalog::PolicyId> ParsePolicyName(std::string_view name, std::string_view field);
 absl::StatusOr<catalog::RepositoryId> ParseRepositoryName(std::string_view name, std::string_view field);
+
+absl::StatusOr<catalog::ChannelId> ParseChannelName(std::string_view name, std::string_view field);
+// "notificationChannels/-" (all channels) gives an empty optional.
+absl::StatusOr<std::optional<catalog::ChannelId>> ParseChannelNameOrAll(std::string_view name, std::string_view field);
+
+struct NotificationName {
+  catalog::ChannelId channel;
+  std::string id;
+};
+absl::StatusOr<NotificationName> ParseNotificationName(std::string_view name, std::string_view field);
 
 struct RepositoryKeyName {
   catalog::RepositoryId repository;

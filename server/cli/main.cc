@@ -56,6 +56,7 @@ int main(int argc, char** argv) {
   umbra::cli::AddJobCommands(app, context);
   umbra::cli::AddRecoveryCommands(app, context);
   umbra::cli::AddPolicyCommands(app, context);
+  umbra::cli::AddNotificationCommands(app, context);
   umbra::cli::AddRepositoryCommands(app, context);
   umbra::cli::AddHostCommands(app, context);
   umbra::cli::AddCatalogCommands(app, context);

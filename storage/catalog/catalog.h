@@ -31,6 +31,7 @@
 #include "storage/catalog/file_set_store.h"
 #include "storage/catalog/host_store.h"
 #include "storage/catalog/job_store.h"
+#include "storage/catalog/notification_store.h"
 #include "storage/catalog/policy_store.h"
 #include "storage/catalog/recovery_point_store.h"
 #include "storage/catalog/request_store.h"
@@ -46,7 +47,7 @@ namespace umbra::catalog {
 struct Stores {
   explicit Stores(sqlite::Database& db)
       : hosts(db), vms(db), file_sets(db), tokens(db), jobs(db), events(db), recovery_points(db), requests(db), verify(db), figures(db),
-        policies(db) {}
+        policies(db), notifications(db) {}
 
   HostStore hosts;
   VmStore vms;
@@ -59,6 +60,7 @@ struct Stores {
   VerifyStore verify;
   FiguresStore figures;
   PolicyStore policies;
+  NotificationStore notifications;
 };
 
 struct CatalogOptions {

@@ -20,6 +20,7 @@
 #include "server/api/file_set_service.h"
 #include "server/api/inventory_services.h"
 #include "server/api/job_service.h"
+#include "server/api/notification_service.h"
 #include "server/api/policy_service.h"
 #include "server/api/recovery_point_service.h"
 #include "server/api/repository_key_service.h"
@@ -61,6 +62,9 @@ class ApiTest : public ::testing::Test {
     }
     repositories_ = std::make_unique<maintenance::RepositorySet>(std::move(repositories));
     scheduler_ = std::make_unique<policies::Scheduler>(*catalog_, *engine_, clock_);
+    notifications_ = std::make_unique<notifications::Notifications>(
+        *catalog_, *events_, files_, clock_, random_, std::vector<notifications::StateCheck>(),
+        notifications::Options{"backup1", "umbrad/test", dir_.File("secrets")});
     StartServer();
   }
 
@@ -168,6 +172,7 @@ class ApiTest : public ::testing::Test {
   std::unique_ptr<auth::Enrolment> enrolment_;
   std::unique_ptr<maintenance::RepositorySet> repositories_;
   std::unique_ptr<policies::Scheduler> scheduler_;  // runs when a test says so
+  std::unique_ptr<notifications::Notifications> notifications_;  // works when a test starts it
   dispatch::AgentRegistry agents_;
   Executor executor_{2};
   StreamSet streams_{kTestStreamsMax};
@@ -184,6 +189,7 @@ class ApiTest : public ::testing::Test {
   std::unique_ptr<v1::RepositoryKeyService::Stub> keys_;
   std::unique_ptr<v1::EventService::Stub> log_;
   std::unique_ptr<v1::PolicyService::Stub> policies_;
+  std::unique_ptr<v1::NotificationService::Stub> channels_;
 
  private:
   void StartServer() {
@@ -196,6 +202,7 @@ class ApiTest : public ::testing::Test {
     services_.push_back(std::make_unique<RecoveryPointService>(executor_, *catalog_, *events_, *repositories_,
                                                                absl::Hours(48)));
     services_.push_back(std::make_unique<PolicyService>(executor_, *catalog_, clock_, *repositories_, *scheduler_));
+    services_.push_back(std::make_unique<NotificationService>(executor_, *catalog_, clock_, *notifications_));
     services_.push_back(std::make_unique<RepositoryService>(executor_, *catalog_, clock_, *repositories_));
     services_.push_back(std::make_unique<RepositoryKeyService>(executor_, random_, *repositories_));
     services_.push_back(std::make_unique<EventService>(executor_, *catalog_, *events_, streams_));
@@ -216,6 +223,7 @@ class ApiTest : public ::testing::Test {
     keys_ = v1::RepositoryKeyService::NewStub(channel);
     log_ = v1::EventService::NewStub(channel);
     policies_ = v1::PolicyService::NewStub(channel);
+    channels_ = v1::NotificationService::NewStub(channel);
   }
 };
 

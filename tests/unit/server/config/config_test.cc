@@ -25,7 +25,7 @@ TEST(ParseConfig, NamesEveryFaultWithItsLine) {
       "known: data_dir, api.socket, agents.listen, agents.enrolment_listen, agents.advertise, agents.heartbeat, "
       "agents.lease, prune.every, prune.undelete_window, prune.young_pack_grace, prune.condemned_grace, "
       "prune.io_mib_per_second, prune.compact_below_percent, prune.reserve_mib, jobs.max, "
-      "jobs.per_host_max, jobs.per_repository_max, jobs.keep_days, jobs.keep_events_days, metrics.listen, log.level, log.file, "
+      "jobs.per_host_max, jobs.per_repository_max, jobs.keep_days, jobs.keep_events_days, notifications.secrets_dir, notifications.repository_free_percent, metrics.listen, log.level, log.file, "
       "log.json, "
       "verify.interval, verify.within_days, verify.budget, catalog.backup_every, catalog.backup_after_change, "
       "catalog.backup_authority";
