@@ -55,6 +55,20 @@ absl::Status PlanState(const agent::v1::RestoreAssignment& work, RestorePlan* pl
   return absl::OkStatus();
 }
 
+// Makes `folder` and what it lies in; after a power cut they are still there.
+absl::Status MakeDurable(base::Filesystem& files, const std::string& folder) {
+  std::vector<std::string> holders;  // of names that are new
+  for (std::string at = folder;;) {
+    ASSIGN_OR_RETURN(const bool exists, files.Exists(at));
+    if (exists || at == "/") break;
+    at = base::DirectoryOf(at);
+    holders.push_back(at);
+  }
+  RETURN_IF_ERROR(files.MakeDirectories(folder));
+  for (const std::string& holder : holders) RETURN_IF_ERROR(files.SyncDirectory(holder));
+  return absl::OkStatus();
+}
+
 // The {uuid} of "hosts/{host}/virtualMachines/{uuid}".
 std::string LastSegment(const std::string& name) { return name.substr(name.rfind('/') + 1); }
 
@@ -188,7 +202,7 @@ absl::Status RestoreRunner::WriteDisks() {
   }
   RETURN_IF_ERROR(ledger_.Record(paths, plan_.new_folder));
   if (!plan_.new_folder.empty()) {
-    RETURN_IF_ERROR(context_.files.MakeDirectories(plan_.new_folder));
+    RETURN_IF_ERROR(MakeDurable(context_.files, plan_.new_folder));
     RETURN_IF_ERROR(context_.files.AllowTraversal(plan_.new_folder));
   }
   reporter_.SetPhase(v1::Job::PHASE_TRANSFERRING);

@@ -96,6 +96,8 @@ class LifeFiles final : public base::Filesystem {
   absl::Status SyncDirectory(const std::string& path) override;
   absl::StatusOr<std::unique_ptr<base::File>> Lock(const std::string& path) override;
   absl::StatusOr<uint64_t> FreeSpace(const std::string& path) override;
+  absl::StatusOr<std::string> VolumeOf(const std::string&) override { return "the host's"; }
+  absl::Status AllowTraversal(const std::string&) override { return absl::OkStatus(); }
 
  private:
   class OpenFile;

@@ -13,6 +13,7 @@
 #include "tests/support/memory_chunk_store.h"
 #include "tests/support/memory_disk.h"
 #include "tests/support/temp_dir.h"
+#include "tests/unit/agent/runner/synced_folders.h"
 
 namespace umbra::runner {
 
@@ -199,7 +200,7 @@ class RunnerTest : public ::testing::Test {
   }
 
   testing::TempDir folder_;
-  base::PosixFilesystem files_;
+  SyncedFolders files_;
   base::SystemClock clock_;
   base::SeededRandom random_{17};
   hypervisor::SimulatedHypervisor hypervisor_{folder_.File("vms"), files_, clock_, random_};

@@ -13,6 +13,7 @@ namespace {
 using agent::v1::AssignmentResult;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsSupersetOf;
 using ::testing::UnorderedElementsAre;
 
 class RestoreRunnerTest : public RunnerTest {
@@ -95,6 +96,9 @@ TEST_F(RestoreRunnerTest, NewMachineInAFolderOfItsOwn) {
   const AssignmentResult result = Run(assignment);
   ASSERT_EQ(result.outcome(), AssignmentResult::OUTCOME_SUCCEEDED) << result.error().ShortDebugString();
   EXPECT_EQ(hypervisor_.GetVm(result.restored_virtual_machine())->disks[0].path, folder_.File("elsewhere/db01-restored/vda.raw"));
+  // After a power cut all of it is still there: names in the new folder, and of the folders that were made.
+  EXPECT_THAT(files_.synced(),
+              IsSupersetOf({folder_.path(), folder_.File("elsewhere"), folder_.File("elsewhere/db01-restored")}));
 }
 
 // Each with its own reason: the disk that isn't in the point, the network that is gone, the link that is in nobody's way.
