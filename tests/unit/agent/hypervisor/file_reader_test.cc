@@ -1,3 +1,5 @@
+// Proves that a file is read as a disk: holes are zero, pieces end at their multiples, errors and missing changes have
+// the reasons given.
 #include <map>
 #include <string>
 
