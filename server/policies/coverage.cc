@@ -46,7 +46,7 @@ absl::StatusOr<catalog::Page<CoverageEntry, catalog::VmKey>> ListCoverage(
   looked.page_size = all ? options.page_size : kCoverageLookedAtMax;
   return catalog.Read([&](const catalog::Stores& s) -> absl::StatusOr<CoveragePage> {
     CoveragePage page;
-    ASSIGN_OR_RETURN(auto subjects, s.policies.Vms(std::nullopt, looked));
+    ASSIGN_OR_RETURN(auto subjects, s.policies.Vms(looked));
     page.next_key = subjects.next_key;
     const catalog::VmKey last = subjects.items.empty() ? catalog::VmKey() : subjects.items.back().key;
     for (catalog::Subject& subject : subjects.items) {

@@ -86,8 +86,7 @@ std::vector<const CompiledPolicy*> PolicySet::Covering(const catalog::Subject& s
 absl::Status ForEachSubject(catalog::Catalog& catalog, const std::function<void(const catalog::Subject&)>& each) {
   catalog::ListOptions<catalog::VmKey> options{.page_size = kSubjectsPerRead};
   while (true) {
-    ASSIGN_OR_RETURN(const auto page,
-                     catalog.Read([&](const catalog::Stores& s) { return s.policies.Vms(std::nullopt, options); }));
+    ASSIGN_OR_RETURN(const auto page, catalog.Read([&](const catalog::Stores& s) { return s.policies.Vms(options); }));
     for (const catalog::Subject& subject : page.items) each(subject);
     if (!page.next_key) break;
     options.after_key = page.next_key;

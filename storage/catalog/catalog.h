@@ -27,10 +27,12 @@
 #include "storage/catalog/file_set_store.h"
 #include "storage/catalog/host_store.h"
 #include "storage/catalog/job_store.h"
+#include "storage/catalog/label_store.h"
 #include "storage/catalog/policy_store.h"
 #include "storage/catalog/recovery_point_store.h"
 #include "storage/catalog/request_store.h"
 #include "storage/catalog/token_store.h"
+#include "storage/catalog/transaction_timing.h"
 #include "storage/catalog/verify_store.h"
 #include "storage/catalog/vm_store.h"
 #include "storage/sqlite/database.h"
@@ -42,7 +44,7 @@ namespace umbra::catalog {
 struct Stores {
   explicit Stores(sqlite::Database& db)
       : hosts(db), vms(db), file_sets(db), tokens(db), jobs(db), events(db), recovery_points(db), requests(db), verify(db), figures(db),
-        policies(db) {}
+        policies(db), labels(db) {}
 
   HostStore hosts;
   VmStore vms;
@@ -55,6 +57,7 @@ struct Stores {
   VerifyStore verify;
   FiguresStore figures;
   PolicyStore policies;
+  LabelStore labels;
 };
 
 // Thread-safe. Two connections: writers take turns on one, readers on the other, and a reader never waits for a
@@ -70,11 +73,12 @@ class Catalog {
   // Write. `work` must not call Read or Write, and should be short: other readers wait.
   template <typename Work>
   std::invoke_result_t<Work, const Stores&> Read(Work&& work) ABSL_LOCKS_EXCLUDED(reader_mu_) {
+    TransactionTiming timing(clock_, observer_, TransactionKind::kRead);
     absl::MutexLock lock(&reader_mu_);
-    sqlite::Transaction transaction(*reader_);
-    if (absl::Status s = transaction.Begin(sqlite::Transaction::Kind::kRead); !s.ok()) return s;
-    const Stores& stores = reader_stores_;
-    return std::forward<Work>(work)(stores);
+    timing.Begins();
+    auto result = View(std::forward<Work>(work));
+    timing.Ends(result);
+    return result;
   }
 
   // Runs `work(Stores&)`, which returns a Status or a StatusOr, in one transaction: committed when it returns OK,
@@ -90,14 +94,37 @@ class Catalog {
   // `listener(newest sequence)` is called after each commit that appended events, on the writing thread and with no
   // lock held; calls may overlap and overtake each other. Set it once, before other threads use the catalog.
   void SetEventListener(std::function<void(int64_t)> listener) { on_events_ = std::move(listener); }
+  // From now on, by `clock`, which outlives the catalog. Set it once, before other threads use the catalog.
+  void SetObserver(base::Clock& clock, TransactionObserver observer) {
+    clock_ = &clock;
+    observer_ = std::move(observer);
+  }
 
  private:
   Catalog(std::unique_ptr<sqlite::Database> writer, std::unique_ptr<sqlite::Database> reader)
       : writer_(std::move(writer)), reader_(std::move(reader)), writer_stores_(*writer_), reader_stores_(*reader_) {}
 
   template <typename Work>
+  std::invoke_result_t<Work, const Stores&> View(Work&& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(reader_mu_) {
+    sqlite::Transaction transaction(*reader_);
+    if (absl::Status s = transaction.Begin(sqlite::Transaction::Kind::kRead); !s.ok()) return s;
+    const Stores& stores = reader_stores_;
+    return std::forward<Work>(work)(stores);
+  }
+
+  template <typename Work>
   std::invoke_result_t<Work, Stores&> Transact(Work&& work, int64_t& newest_event) ABSL_LOCKS_EXCLUDED(writer_mu_) {
+    TransactionTiming timing(clock_, observer_, TransactionKind::kWrite);
     absl::MutexLock lock(&writer_mu_);
+    timing.Begins();
+    auto result = Change(std::forward<Work>(work), newest_event);
+    timing.Ends(result);
+    return result;
+  }
+
+  template <typename Work>
+  std::invoke_result_t<Work, Stores&> Change(Work&& work, int64_t& newest_event)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mu_) {
     sqlite::Transaction transaction(*writer_);
     if (absl::Status s = transaction.Begin(sqlite::Transaction::Kind::kWrite); !s.ok()) return s;
     writer_stores_.events.ResetAppended();
@@ -117,6 +144,8 @@ class Catalog {
   Stores writer_stores_ ABSL_GUARDED_BY(writer_mu_);
   Stores reader_stores_ ABSL_GUARDED_BY(reader_mu_);
   std::function<void(int64_t)> on_events_;
+  base::Clock* clock_ = nullptr;  // set together with the observer
+  TransactionObserver observer_;
 };
 
 }  // namespace umbra::catalog

@@ -1,6 +1,7 @@
 #include "storage/catalog/host_store.h"
 
 #include "storage/base/status.h"
+#include "storage/catalog/label_store.h"
 #include "storage/catalog/page.h"
 
 namespace umbra::catalog {
@@ -77,7 +78,8 @@ absl::Status HostStore::Revoke(const HostId& id) {
   if (db_.ChangedRows() == 0) return NoSuchHost(id.value);
   RETURN_IF_ERROR(db_.Run(kDeleteVms, id.value));
   RETURN_IF_ERROR(db_.Run(kDeleteWriters, id.value));
-  return db_.Run(kDeleteFileSets, id.value);
+  RETURN_IF_ERROR(db_.Run(kDeleteFileSets, id.value));
+  return LabelStore(db_).ForgetHost(id);
 }
 
 absl::StatusOr<Host> HostStore::Get(const HostId& id) const {
@@ -85,6 +87,7 @@ absl::StatusOr<Host> HostStore::Get(const HostId& id) const {
   RETURN_IF_ERROR(db_.Query(
       kGet, [&](const sqlite::Row& row) { host = ReadHost(row); }, id.value));
   if (!host.has_value()) return NoSuchHost(id.value);
+  ASSIGN_OR_RETURN(host->labels, LabelStore(db_).Get({id, ""}));
   return *std::move(host);
 }
 
@@ -107,7 +110,11 @@ absl::StatusOr<Page<Host, HostId>> HostStore::List(const ListOptions<HostId>& op
   RETURN_IF_ERROR(db_.Query(
       kList, [&](const sqlite::Row& row) { hosts.push_back(ReadHost(row)); },
       options.after_key.value_or(HostId()).value, RowLimit(options)));
-  return MakePage(std::move(hosts), options, [](const Host& host) { return host.id; });
+  Page<Host, HostId> page = MakePage(std::move(hosts), options, [](const Host& host) { return host.id; });
+  for (Host& host : page.items) {
+    ASSIGN_OR_RETURN(host.labels, LabelStore(db_).Get({host.id, ""}));
+  }
+  return page;
 }
 
 }  // namespace umbra::catalog

@@ -16,11 +16,11 @@ class HostStore {
 
   // ALREADY_EXISTS / CATALOG_EXISTS when the id or the fingerprint is taken.
   absl::Status Insert(const Host& host);
-  // Replaces everything but id, create_time and revision, which is raised. NOT_FOUND / HOST_NOT_FOUND.
+  // Replaces everything but id, create_time, labels and revision, which is raised. NOT_FOUND / HOST_NOT_FOUND.
   absl::Status Update(const Host& host);
   // A sign of life. NOT_FOUND / HOST_NOT_FOUND.
   absl::Status SetLastSeen(const HostId& id, absl::Time time);
-  // Refuses the host's certificate from now on and forgets its inventory; recovery points and jobs stay.
+  // Refuses the host's certificate from now on and forgets its inventory and labels; recovery points and jobs stay.
   // NOT_FOUND / HOST_NOT_FOUND, also when it was revoked before.
   absl::Status Revoke(const HostId& id);
 

@@ -19,8 +19,8 @@ namespace {
   "take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget, full_read, restore_path, "        \
   "overwrite, prune, "                                                                                              \
   "policy, priority, due_time_us, not_after_us, retries_max, retry_backoff_us, upload_bytes_per_second, "           \
-  "policy_jobs_max, policy_host_jobs_max, failed_attempts, last_attempt_reason, last_attempt_message, "             \
-  "next_attempt_time_us FROM job "
+  "policy_jobs_max, policy_host_jobs_max, policy_weight, failed_attempts, last_attempt_reason, "                    \
+  "last_attempt_message, next_attempt_time_us FROM job "
 
 constexpr char kInsert[] =
     "INSERT INTO job (id, kind, repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, "
@@ -29,9 +29,9 @@ constexpr char kInsert[] =
     "attempt, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, child_snapshot_only, "
     "forbid_saved_state, resume_state, take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget, "
     "full_read, restore_path, overwrite, prune, policy, priority, due_time_us, not_after_us, retries_max, "
-    "retry_backoff_us, upload_bytes_per_second, policy_jobs_max, policy_host_jobs_max) "
+    "retry_backoff_us, upload_bytes_per_second, policy_jobs_max, policy_host_jobs_max, policy_weight) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', '', '', 0, 0, 0, 0, 0, 0, NULL, 0, NULL, NULL, 0, '', ?, "
-    "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "RETURNING number";
 constexpr char kUpdate[] =
     "UPDATE job SET state = ?, phase = ?, wait_reason = ?, error_reason = ?, error_message = ?, done_bytes = ?, "
@@ -50,7 +50,8 @@ constexpr char kListOfPolicy[] = JOB_COLUMNS
 constexpr char kActive[] =
     "SELECT job.id, kind + (prune <> 0), state, attempt, target_host, wait_reason, job_vm.host_id, job_vm.vm_uuid, "
     "number, repository, policy, priority, due_time_us, not_after_us, retries_max, retry_backoff_us, "
-    "upload_bytes_per_second, policy_jobs_max, policy_host_jobs_max, next_attempt_time_us, create_time_us "
+    "upload_bytes_per_second, policy_jobs_max, policy_host_jobs_max, policy_weight, next_attempt_time_us, "
+    "create_time_us "
     "FROM job LEFT JOIN job_vm ON job_vm.job_id = job.id WHERE state NOT IN (5, 6, 7) "
     "ORDER BY number, job_vm.position";
 constexpr char kCountQueued[] = "SELECT COUNT(*) FROM job WHERE state NOT IN (5, 6, 7) AND state = 1";
@@ -185,7 +186,7 @@ JobSpec ReadSpec(const sqlite::Row& row) {
                     .byte_budget = row.Int(38)};
 }
 
-// The nine columns from `first` on.
+// The ten columns from `first` on.
 JobTerms ReadTerms(const sqlite::Row& row, int first) {
   return {.policy = PolicyId(row.Text(first)),
           .priority = row.Int32(first + 1),
@@ -195,7 +196,8 @@ JobTerms ReadTerms(const sqlite::Row& row, int first) {
           .retry_backoff = row.Duration(first + 5),
           .upload_bytes_per_second = row.Int(first + 6),
           .policy_jobs_max = row.Int32(first + 7),
-          .policy_host_jobs_max = row.Int32(first + 8)};
+          .policy_host_jobs_max = row.Int32(first + 8),
+          .policy_weight = row.Int32(first + 9)};
 }
 
 Job ReadJob(const sqlite::Row& row) {
@@ -215,9 +217,9 @@ Job ReadJob(const sqlite::Row& row) {
                        .rate_bytes_per_second = row.Int(22),
                        .eta = row.OptionalDuration(23)},
           .attempt = row.Int32(24),
-          .failed_attempts = row.Int32(52),
-          .last_attempt_error = {row.Text(53), row.Text(54)},
-          .next_attempt_time = row.OptionalTime(55),
+          .failed_attempts = row.Int32(53),
+          .last_attempt_error = {row.Text(54), row.Text(55)},
+          .next_attempt_time = row.OptionalTime(56),
           .create_time = row.Time(25),
           .start_time = row.OptionalTime(26),
           .end_time = row.OptionalTime(27),
@@ -249,7 +251,8 @@ absl::StatusOr<int64_t> JobStore::Insert(const Job& job) {
       c.child_snapshot_only, c.forbid_saved_state, c.resume_state, c.take_cluster_offline, c.verify_level,
       c.verify_time_budget, c.verify_byte_budget, c.full_read, c.path, c.overwrite, c.prune, job.terms.policy.value,
       job.terms.priority, job.terms.due_time, job.terms.not_after, job.terms.retries_max, job.terms.retry_backoff,
-      job.terms.upload_bytes_per_second, job.terms.policy_jobs_max, job.terms.policy_host_jobs_max));
+      job.terms.upload_bytes_per_second, job.terms.policy_jobs_max, job.terms.policy_host_jobs_max,
+      job.terms.policy_weight));
   int position = 0;
   for (const VmKey& vm : VmsOf(job.spec)) {
     RETURN_IF_ERROR(db_.Run(kInsertVm, job.id.value, position++, vm.host.value, vm.uuid));
@@ -373,8 +376,8 @@ absl::StatusOr<std::vector<ActiveJob>> JobStore::Active() const {
                       .number = row.Int(8),
                       .repository = RepositoryId(row.Text(9)),
                       .terms = ReadTerms(row, 10),
-                      .create_time = row.Time(20),
-                      .next_attempt_time = row.OptionalTime(19)});
+                      .create_time = row.Time(21),
+                      .next_attempt_time = row.OptionalTime(20)});
     }
     if (!row.IsNull(6)) jobs.back().vms.push_back({HostId(row.Text(6)), row.Text(7)});
   }));

@@ -9,6 +9,7 @@
 
 #include "absl/time/time.h"
 #include "storage/catalog/ids.h"
+#include "storage/catalog/labels.h"
 
 namespace umbra::catalog {
 
@@ -58,6 +59,7 @@ struct Policy {
   int64_t upload_bytes_per_second = 0;
   int32_t jobs_max = 0;
   int32_t host_jobs_max = 0;
+  int32_t weight = 1;
   PolicyRetention retention;
   absl::Duration rpo;
   bool paused = false;
@@ -74,6 +76,7 @@ struct Subject {
   VmKey key;
   std::string display_name;
   std::string host_name;
+  Labels labels = {};  // its own, and those of its host whose keys aren't among its own
 };
 
 }  // namespace umbra::catalog

@@ -15,11 +15,11 @@ enum class TextList { kMembers = 1, kHosts = 2, kSchedules = 3, kWindows = 4, kC
   "child_snapshot_only, forbid_saved_state, allow_crash_consistent, freeze_timeout_us, grouping_mode, retries_max, "   \
   "retry_backoff_us, priority, upload_bytes_per_second, jobs_max, host_jobs_max, keep_last, keep_hourly, keep_daily, " \
   "keep_weekly, keep_monthly, keep_yearly, keep_within_us, rpo_us, paused, create_time_us, update_time_us, "           \
-  "done_time_us, last_due_time_us, last_run_time_us, revision "
+  "done_time_us, last_due_time_us, last_run_time_us, weight, revision "
 
 constexpr char kInsert[] = "INSERT INTO policy (" POLICY_COLUMNS
                            ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-                           "?, ?, ?, ?, ?, ?, ?, 1)";
+                           "?, ?, ?, ?, ?, ?, ?, ?, 1)";
 constexpr char kUpdate[] =
     "UPDATE policy SET description = ?2, expression = ?3, everything_else = ?4, exclude = ?5, time_zone = ?6, "
     "spread_us = ?7, skip_missed = ?8, repository = ?9, child_snapshot_only = ?10, forbid_saved_state = ?11, "
@@ -27,7 +27,7 @@ constexpr char kUpdate[] =
     "retry_backoff_us = ?16, priority = ?17, upload_bytes_per_second = ?18, jobs_max = ?19, host_jobs_max = ?20, "
     "keep_last = ?21, keep_hourly = ?22, keep_daily = ?23, keep_weekly = ?24, keep_monthly = ?25, keep_yearly = ?26, "
     "keep_within_us = ?27, rpo_us = ?28, paused = ?29, create_time_us = ?30, update_time_us = ?31, done_time_us = ?32, "
-    "last_due_time_us = ?33, last_run_time_us = ?34, revision = revision + 1 WHERE id = ?1";
+    "last_due_time_us = ?33, last_run_time_us = ?34, weight = ?35, revision = revision + 1 WHERE id = ?1";
 constexpr char kSetProgress[] =
     "UPDATE policy SET done_time_us = ?2, last_due_time_us = COALESCE(?3, last_due_time_us), "
     "last_run_time_us = COALESCE(?4, last_run_time_us) WHERE id = ?1 AND done_time_us = ?5";
@@ -42,9 +42,6 @@ constexpr char kTexts[] = "SELECT list, text FROM policy_text WHERE policy_id = 
 constexpr char kVms[] =
     "SELECT v.host_id, v.uuid, v.display_name, h.display_name FROM vm AS v JOIN host AS h ON h.id = v.host_id "
     "WHERE (v.host_id, v.uuid) > (?, ?) AND " VM_HAS_DISK " ORDER BY v.host_id, v.uuid LIMIT ?";
-constexpr char kVmsOfHost[] =
-    "SELECT v.host_id, v.uuid, v.display_name, h.display_name FROM vm AS v JOIN host AS h ON h.id = v.host_id "
-    "WHERE (v.host_id, v.uuid) > (?, ?) AND v.host_id = ? AND " VM_HAS_DISK " ORDER BY v.host_id, v.uuid LIMIT ?";
 constexpr char kFileSets[] =
     "SELECT f.host_id, f.name, h.display_name FROM file_set AS f JOIN host AS h ON h.id = f.host_id "
     "ORDER BY f.host_id, f.name";
@@ -97,7 +94,8 @@ Policy ReadPolicy(const sqlite::Row& row) {
   p.done_time = row.Time(31);
   p.last_due_time = row.OptionalTime(32);
   p.last_run_time = row.OptionalTime(33);
-  p.revision = row.Int(34);
+  p.weight = row.Int32(34);
+  p.revision = row.Int(35);
   return p;
 }
 
@@ -108,7 +106,7 @@ absl::Status RunWith(sqlite::Database& db, std::string_view sql, const Policy& p
                 p.forbid_saved_state, p.allow_crash_consistent, p.freeze_timeout, p.grouping, p.retries_max,
                 p.retry_backoff, p.priority, p.upload_bytes_per_second, p.jobs_max, p.host_jobs_max, r.last, r.hourly,
                 r.daily, r.weekly, r.monthly, r.yearly, r.within, p.rpo, p.paused, p.create_time, p.update_time,
-                p.done_time, p.last_due_time, p.last_run_time);
+                p.done_time, p.last_due_time, p.last_run_time, p.weight);
 }
 
 absl::Status NotFound(const PolicyId& id) {
@@ -119,7 +117,7 @@ absl::Status NotFound(const PolicyId& id) {
 constexpr char kKeySeparator = '\n';
 
 Subject ReadSubject(const sqlite::Row& row) {
-  return {{HostId(row.Text(0)), row.Text(1)}, row.Text(2), row.Text(3)};
+  return {{HostId(row.Text(0)), row.Text(1)}, row.Text(2), row.Text(3), {}};
 }
 
 }  // namespace
@@ -206,13 +204,13 @@ absl::StatusOr<std::vector<Policy>> PolicyStore::All() const {
   return policies;
 }
 
-absl::StatusOr<Page<Subject, VmKey>> PolicyStore::Vms(const std::optional<HostId>& host,
-                                                      const ListOptions<VmKey>& options) const {
+absl::StatusOr<Page<Subject, VmKey>> PolicyStore::Vms(const ListOptions<VmKey>& options) const {
   std::vector<Subject> subjects;
-  const auto on_row = [&](const sqlite::Row& row) { subjects.push_back(ReadSubject(row)); };
   const VmKey after = options.after_key.value_or(VmKey());
-  RETURN_IF_ERROR(host ? db_.Query(kVmsOfHost, on_row, after.host.value, after.uuid, host->value, RowLimit(options))
-                       : db_.Query(kVms, on_row, after.host.value, after.uuid, RowLimit(options)));
+  RETURN_IF_ERROR(db_.Query(
+      kVms, [&](const sqlite::Row& row) { subjects.push_back(ReadSubject(row)); }, after.host.value, after.uuid,
+      RowLimit(options)));
+  RETURN_IF_ERROR(labels_.Fill(subjects));
   return MakePage(std::move(subjects), options, [](const Subject& subject) { return subject.key; });
 }
 
@@ -220,8 +218,9 @@ absl::StatusOr<std::vector<Subject>> PolicyStore::FileSets() const {
   std::vector<Subject> subjects;
   RETURN_IF_ERROR(db_.Query(kFileSets, [&](const sqlite::Row& row) {
     const std::string name = row.Text(1);
-    subjects.push_back({{HostId(row.Text(0)), filetree::SubjectOfFileSet(name)}, name, row.Text(2)});
+    subjects.push_back({{HostId(row.Text(0)), filetree::SubjectOfFileSet(name)}, name, row.Text(2), {}});
   }));
+  RETURN_IF_ERROR(labels_.Fill(subjects));
   return subjects;
 }
 
@@ -238,17 +237,29 @@ absl::StatusOr<Page<Subject, VmKey>> PolicyStore::PointSubjects(const ListOption
         at.host.value, at.uuid));
     if (!next) break;
     at = *next;
-    Subject subject{.key = at};
-    RETURN_IF_ERROR(db_.Query(
-        kPointName,
-        [&](const sqlite::Row& row) {
-          subject.display_name = row.Text(0);
-          subject.host_name = row.Text(1);
-        },
-        at.host.value, at.uuid));
-    subjects.push_back(std::move(subject));
+    ASSIGN_OR_RETURN(subjects.emplace_back(), Named(at));
   }
+  RETURN_IF_ERROR(labels_.Fill(subjects));
   return MakePage(std::move(subjects), options, [](const Subject& subject) { return subject.key; });
+}
+
+absl::StatusOr<Subject> PolicyStore::Named(const VmKey& key) const {
+  Subject subject{.key = key};
+  RETURN_IF_ERROR(db_.Query(
+      kPointName,
+      [&](const sqlite::Row& row) {
+        subject.display_name = row.Text(0);
+        subject.host_name = row.Text(1);
+      },
+      key.host.value, key.uuid));
+  return subject;
+}
+
+absl::StatusOr<Subject> PolicyStore::PointSubject(const VmKey& key) const {
+  ASSIGN_OR_RETURN(Subject subject, Named(key));
+  std::vector<Subject> one{std::move(subject)};
+  RETURN_IF_ERROR(labels_.Fill(one));
+  return std::move(one.front());
 }
 
 absl::StatusOr<std::vector<PolicyStore::PointFacts>> PolicyStore::PointsOf(const VmKey& key,

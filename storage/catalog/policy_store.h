@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "storage/catalog/label_store.h"
 #include "storage/catalog/policy_records.h"
 #include "storage/catalog/records.h"
 #include "storage/sqlite/database.h"
@@ -16,7 +17,7 @@ namespace umbra::catalog {
 
 class PolicyStore {
  public:
-  explicit PolicyStore(sqlite::Database& db) : db_(db) {}
+  explicit PolicyStore(sqlite::Database& db) : db_(db), labels_(db) {}
 
   // ALREADY_EXISTS / POLICY_EXISTS.
   absl::Status Insert(const Policy& policy);
@@ -32,13 +33,15 @@ class PolicyStore {
   // Ordered by id; there are few.
   absl::StatusOr<std::vector<Policy>> All() const;
 
-  // Virtual machines, ordered by key; only of `host` when given. Without their parts: a page of thousands is quick.
-  // One without a disk holds nothing to back up and isn't among them.
-  absl::StatusOr<Page<Subject, VmKey>> Vms(const std::optional<HostId>& host, const ListOptions<VmKey>& options) const;
+  // Virtual machines, ordered by key. Without their parts: a page of thousands is quick. One without a disk holds nothing
+  // to back up and isn't among them.
+  absl::StatusOr<Page<Subject, VmKey>> Vms(const ListOptions<VmKey>& options) const;
   // All file sets, ordered by key; there are few.
   absl::StatusOr<std::vector<Subject>> FileSets() const;
   // What has recovery points, in the inventory or not, ordered by key; named as its newest point was.
   absl::StatusOr<Page<Subject, VmKey>> PointSubjects(const ListOptions<VmKey>& options) const;
+  // One of them; without names when it has no recovery points.
+  absl::StatusOr<Subject> PointSubject(const VmKey& key) const;
 
   // A recovery point that isn't removed.
   struct PointFacts {
@@ -56,8 +59,11 @@ class PolicyStore {
  private:
   absl::Status WriteTexts(const Policy& policy);
   absl::Status ReadTexts(Policy& policy) const;
+  // Without its labels.
+  absl::StatusOr<Subject> Named(const VmKey& key) const;
 
   sqlite::Database& db_;
+  const LabelStore labels_;
 };
 
 }  // namespace umbra::catalog

@@ -14,6 +14,7 @@
 
 #include "absl/time/time.h"
 #include "storage/catalog/ids.h"
+#include "storage/catalog/labels.h"
 
 namespace umbra::catalog {
 
@@ -50,6 +51,7 @@ struct Host {
   absl::Time last_seen_time;
   int64_t revision = 0;  // rises with every change but last_seen_time; set by the store
   int32_t vm_count = 0;  // of the last inventory; set when read
+  Labels labels;         // set when read; LabelStore writes them
 };
 
 enum class VmState { kUnspecified = 0, kRunning = 1, kPaused = 2, kSaved = 3, kOff = 4, kCrashed = 5 };
@@ -126,6 +128,7 @@ struct Vm {
   ClusterResource cluster;
   absl::Time update_time;               // when the inventory was stored
   RecoveryPointId last_recovery_point;  // newest by point_time, empty when there is none; set when read
+  Labels labels;                        // its own; set when read, LabelStore writes them
 };
 
 struct FileSetFolder {
@@ -342,6 +345,7 @@ struct JobTerms {
   int64_t upload_bytes_per_second = 0;  // 0: no limit, also for the next two
   int32_t policy_jobs_max = 0;          // of the policy at once; what its newest job says counts
   int32_t policy_host_jobs_max = 0;     // the same on one host
+  int32_t policy_weight = 1;            // its share beside other policies; from 1; what its newest job says counts
 
   bool operator==(const JobTerms&) const = default;
 };

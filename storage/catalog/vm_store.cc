@@ -1,6 +1,7 @@
 #include "storage/catalog/vm_store.h"
 
 #include "storage/base/status.h"
+#include "storage/catalog/label_store.h"
 #include "storage/catalog/page.h"
 
 namespace umbra::catalog {
@@ -124,6 +125,7 @@ absl::Status VmStore::Insert(const Vm& vm) {
 }
 
 absl::Status VmStore::ReadParts(Vm& vm) const {
+  ASSIGN_OR_RETURN(vm.labels, LabelStore(db_).Get(vm.key));
   RETURN_IF_ERROR(db_.Query(
       kDisks,
       [&](const sqlite::Row& row) {

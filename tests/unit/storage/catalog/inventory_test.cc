@@ -56,6 +56,40 @@ TEST_F(InventoryTest, AHostChangesItsRevision) {
   EXPECT_EQ(after.revision, 2);
 }
 
+TEST_F(InventoryTest, LabelsOutliveInventoriesAndGoWithTheirHost) {
+  AddHost("h1");
+  AddHost("h2");
+  const VmKey vm{HostId("h1"), "vm1"};
+  ASSERT_TRUE(Replace("h1", {MakeVm("h1", "vm1")}).ok());
+  ASSERT_TRUE(Replace("h2", {MakeVm("h2", "vm1")}).ok());
+  const auto set = [&](const VmKey& key, const Labels& labels) {
+    ASSERT_TRUE(catalog_->Write([&](Stores& s) { return s.labels.Set(key, labels); }).ok());
+  };
+  set(vm, {{"env", "prod"}, {"tier", "1"}});
+  set({vm.host, ""}, {{"env", "test"}, {"site", "north"}});
+  EXPECT_EQ(GetVm("h1", "vm1")->labels, (Labels{{"env", "prod"}, {"tier", "1"}}));
+  EXPECT_EQ(GetHost("h1")->labels, (Labels{{"env", "test"}, {"site", "north"}}));
+  EXPECT_TRUE(GetVm("h2", "vm1")->labels.empty());
+
+  ASSERT_TRUE(Replace("h1", {}).ok());
+  ASSERT_TRUE(Replace("h1", {MakeVm("h1", "vm0"), MakeVm("h1", "vm1")}).ok());
+  EXPECT_EQ(GetVm("h1", "vm1")->labels.size(), 2u);
+  // What policies see: its own, and those of its host beside them.
+  const auto subjects = catalog_->Read([](const Stores& s) { return s.policies.Vms({}); });
+  ASSERT_TRUE(subjects.ok()) << subjects.status();
+  ASSERT_EQ(subjects->items.size(), 3u);
+  EXPECT_EQ(subjects->items[0].labels, (Labels{{"env", "test"}, {"site", "north"}}));
+  EXPECT_EQ(subjects->items[1].labels, (Labels{{"env", "prod"}, {"site", "north"}, {"tier", "1"}}));
+  EXPECT_TRUE(subjects->items[2].labels.empty());
+
+  set(vm, {{"tier", "2"}});
+  EXPECT_EQ(GetVm("h1", "vm1")->labels, (Labels{{"tier", "2"}}));
+  ASSERT_TRUE(catalog_->Write([&](Stores& s) { return s.hosts.Revoke(vm.host); }).ok());
+  for (const std::string uuid : {"", "vm1"}) {
+    EXPECT_TRUE(catalog_->Read([&](const Stores& s) { return s.labels.Get({vm.host, uuid}); })->empty()) << uuid;
+  }
+}
+
 TEST_F(InventoryTest, ACertificateBelongsToOneHost) {
   AddHost("h1");
   Host copy = MakeHost("h2");

@@ -75,7 +75,8 @@ const JobTerms kTerms = {.policy = PolicyId("nightly"),
                          .retry_backoff = absl::Minutes(9),
                          .upload_bytes_per_second = 1'000'000,
                          .policy_jobs_max = 20,
-                         .policy_host_jobs_max = 2};
+                         .policy_host_jobs_max = 2,
+                         .policy_weight = 7};
 
 TEST_F(JobStoreTest, TermsAndFailedAttemptsRoundTrip) {
   ASSERT_TRUE(catalog_
