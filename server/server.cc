@@ -388,8 +388,8 @@ absl::Status Server::Parts::StartApi() {
   services.push_back(std::make_unique<api::WriterService>(*executor, *catalog));
   services.push_back(std::make_unique<api::FileSetService>(*executor, *catalog));
   services.push_back(std::make_unique<api::JobService>(*executor, *catalog, *engine, *repositories, watches));
-  services.push_back(std::make_unique<api::RecoveryPointService>(*executor, *catalog, *events, *repositories,
-                                                                config.prune.undelete_window));
+  services.push_back(std::make_unique<api::RecoveryPointService>(*executor, *catalog, clock, *repositories,
+                                                                 config.prune.undelete_window));
   services.push_back(std::make_unique<api::PolicyService>(*executor, *catalog, clock, *repositories, *scheduler));
   services.push_back(std::make_unique<api::RepositoryService>(*executor, *catalog, clock, *repositories));
   services.push_back(std::make_unique<api::RepositoryKeyService>(*executor, random, *repositories));

@@ -8,8 +8,7 @@
 #include "server/api/paging.h"
 #include "server/api/point_files.h"
 #include "server/api/unary.h"
-#include "server/maintenance/rebuild.h"
-#include "storage/base/log.h"
+#include "server/maintenance/protection.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
@@ -93,21 +92,8 @@ absl::Status RecoveryPointService::Apply(const std::string& name, const std::str
     return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "requester: at most {} bytes",
                        kRequesterSizeMax);
   }
-  ASSIGN_OR_RETURN(catalog::RecoveryPoint point,
-                   catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.Get(id); }));
-  ASSIGN_OR_RETURN(const maintenance::OpenRepository* open, repositories_.Find(point.repository));
-  ASSIGN_OR_RETURN(const repo::PointProtection now, change(*open->repository, id.value));
-  point.protection = maintenance::ToRecord(now);
-  RETURN_IF_ERROR(
-      catalog_.Write([&](catalog::Stores& s) { return s.recovery_points.SetProtection(id, point.protection); }));
-  catalog::Event event;
-  event.type = event_type;
-  event.resource = name;
-  event.severity = catalog::Severity::kInfo;
-  event.message = fmt::format("{} of {}{}{}", name, point.vm_display_name, requester.empty() ? "" : ", by ", requester);
-  if (const absl::Status told = events_.Append(event); !told.ok()) {
-    base::Log("api")->error("event not written type={} resource={} error={}", event_type, name, base::Describe(told));
-  }
+  ASSIGN_OR_RETURN(const catalog::RecoveryPoint point,
+                   maintenance::ChangeProtection(catalog_, repositories_, clock_, id, {change, event_type, requester}));
   ToProto(point, &response);
   return absl::OkStatus();
 }

@@ -8,8 +8,8 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/api/agent/executor.h"
-#include "server/jobs/event_hub.h"
 #include "server/maintenance/repository_set.h"
+#include "storage/base/clock.h"
 #include "storage/catalog/catalog.h"
 #include "umbra/v1/recovery_point.grpc.pb.h"
 
@@ -19,11 +19,11 @@ namespace umbra::api {
 class RecoveryPointService final : public v1::RecoveryPointService::CallbackService {
  public:
   // A removed point can be undeleted for `undelete_window`.
-  RecoveryPointService(Executor& executor, catalog::Catalog& catalog, jobs::EventHub& events,
+  RecoveryPointService(Executor& executor, catalog::Catalog& catalog, base::Clock& clock,
                        const maintenance::RepositorySet& repositories, absl::Duration undelete_window)
       : executor_(executor),
         catalog_(catalog),
-        events_(events),
+        clock_(clock),
         repositories_(repositories),
         undelete_window_(undelete_window) {}
 
@@ -54,15 +54,13 @@ class RecoveryPointService final : public v1::RecoveryPointService::CallbackServ
                                               v1::RecoveryPoint* response) override;
 
   using Change = absl::FunctionRef<absl::StatusOr<repo::PointProtection>(repo::Repository&, const std::string& id)>;
-  // Changes the point in its repository, then the catalog's copy, and tells of it. The repository is the truth: a crash
-  // in between is put right by the next start.
   absl::Status Apply(const std::string& name, const std::string& requester, const char* event, Change change,
                      v1::RecoveryPoint& response);
   absl::Status List(const v1::ListRecoveryPointsRequest& request, v1::ListRecoveryPointsResponse& response);
 
   Executor& executor_;
   catalog::Catalog& catalog_;
-  jobs::EventHub& events_;
+  base::Clock& clock_;
   const maintenance::RepositorySet& repositories_;
   const absl::Duration undelete_window_;
 };

@@ -23,19 +23,11 @@ Housekeeper::Housekeeper(catalog::Catalog& catalog, jobs::JobEngine& engine, job
       clock_(clock),
       tasks_(std::move(tasks)),
       kept_(kept),
-      thread_(threads.Start([this] { Loop(); })) {}
-
-Housekeeper::~Housekeeper() {
-  absl::MutexLock lock(&mu_);
-  stopping_ = true;
-}
-
-void Housekeeper::Loop() {
-  while (true) {
-    Clean();
-    absl::MutexLock lock(&mu_);
-    if (clock_.AwaitFor(mu_, absl::Condition(&stopping_), kHousekeepingInterval)) return;
-  }
+      ticker_(clock, threads, [this] {
+        Clean();
+        return kHousekeepingInterval;
+      }) {
+  ticker_.Start();
 }
 
 void Housekeeper::Clean() {

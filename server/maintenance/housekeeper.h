@@ -4,18 +4,15 @@
 #define UMBRA_SERVER_MAINTENANCE_HOUSEKEEPER_H_
 
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/jobs/event_hub.h"
 #include "server/jobs/job_engine.h"
 #include "storage/base/clock.h"
-#include "storage/base/threads.h"
+#include "storage/base/ticker.h"
 #include "storage/catalog/catalog.h"
 
 namespace umbra::maintenance {
@@ -39,12 +36,10 @@ class Housekeeper {
   Housekeeper(catalog::Catalog& catalog, jobs::JobEngine& engine, jobs::EventHub& events, base::Clock& clock,
               std::vector<HousekeepingTask> tasks = {}, HistoryKept kept = {},
               base::Threads& threads = base::SystemThreads());
-  ~Housekeeper();
   Housekeeper(const Housekeeper&) = delete;
   Housekeeper& operator=(const Housekeeper&) = delete;
 
  private:
-  void Loop() ABSL_LOCKS_EXCLUDED(mu_);
   void Clean();
 
   catalog::Catalog& catalog_;
@@ -53,9 +48,7 @@ class Housekeeper {
   base::Clock& clock_;
   const std::vector<HousekeepingTask> tasks_;
   const HistoryKept kept_;
-  absl::Mutex mu_;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::unique_ptr<base::Thread> thread_;
+  base::Ticker ticker_;
 };
 
 }  // namespace umbra::maintenance

@@ -5,7 +5,7 @@
 #include <set>
 #include <utility>
 
-#include "server/maintenance/rebuild.h"
+#include "server/maintenance/protection.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 
@@ -17,6 +17,13 @@ constexpr int kSubjectsPerRead = 500;
 constexpr char kPointCreated[] = "RECOVERY_POINT_CREATED";
 constexpr std::string_view kPointPrefix = "recoveryPoints/";
 constexpr char kRequester[] = "retention";
+// After an error of the catalog.
+constexpr absl::Duration kTryAgain = absl::Minutes(1);
+
+// After such an event another rule may speak for any point.
+bool ChangesRules(const std::string& event_type) {
+  return event_type == "POLICY_CREATED" || event_type == "POLICY_UPDATED" || event_type == "POLICY_DELETED";
+}
 
 std::vector<retention::Point> ToPoints(const std::vector<catalog::PolicyStore::PointFacts>& facts, absl::Time now) {
   std::vector<retention::Point> points;
@@ -48,35 +55,25 @@ absl::StatusOr<std::vector<retention::Verdict>> DecideFor(catalog::Catalog& cata
 }
 
 void RetentionKeeper::Start() {
-  subscription_ = events_.Subscribe([this] {
-    absl::MutexLock lock(&mu_);
-    awake_ = true;
-  });
-  thread_ = threads_.Start([this] { Loop(); });
+  subscription_ = events_.Subscribe([this] { ticker_.Wake(); });
+  ticker_.Start();
 }
 
 void RetentionKeeper::Stop() {
   subscription_.Cancel();
-  {
-    absl::MutexLock lock(&mu_);
-    stopping_ = true;
-    awake_ = true;
-  }
-  thread_.reset();
+  ticker_.Stop();
 }
 
-void RetentionKeeper::Loop() {
-  absl::Duration sweep_at = clock_.Monotonic();
-  while (true) {
-    const bool sweep = clock_.Monotonic() >= sweep_at;
-    if (sweep) sweep_at = clock_.Monotonic() + kSweepInterval;
-    const absl::StatusOr<int64_t> removed = sweep ? Sweep() : FollowEvents();
-    if (!removed.ok()) base::Log("policies")->warn("retention not applied error={}", base::Describe(removed.status()));
-    absl::MutexLock lock(&mu_);
-    clock_.AwaitFor(mu_, absl::Condition(&awake_), std::max(sweep_at - clock_.Monotonic(), absl::ZeroDuration()));
-    if (stopping_) return;
-    awake_ = false;
+absl::Duration RetentionKeeper::Work() {
+  const absl::Duration now = clock_.Monotonic();
+  const bool sweep = now >= sweep_at_;
+  if (sweep) sweep_at_ = now + kSweepInterval;
+  const absl::StatusOr<int64_t> removed = sweep ? Sweep() : FollowEvents();
+  if (!removed.ok()) {
+    base::Log("policies")->warn("retention not applied error={}", base::Describe(removed.status()));
+    sweep_at_ = now + kTryAgain;
   }
+  return sweep_at_ - clock_.Monotonic();
 }
 
 absl::StatusOr<int64_t> RetentionKeeper::Sweep() {
@@ -87,10 +84,7 @@ absl::StatusOr<int64_t> RetentionKeeper::Sweep() {
     ASSIGN_OR_RETURN(const auto page,
                      catalog_.Read([&](const catalog::Stores& s) { return s.policies.PointSubjects(options); }));
     for (const catalog::Subject& subject : page.items) {
-      {
-        absl::MutexLock lock(&mu_);
-        if (stopping_) return removed;
-      }
+      if (ticker_.stopping()) return removed;
       ASSIGN_OR_RETURN(const int64_t count, Apply(set, subject));
       removed += count;
     }
@@ -99,28 +93,35 @@ absl::StatusOr<int64_t> RetentionKeeper::Sweep() {
   }
 }
 
-absl::StatusOr<int64_t> RetentionKeeper::FollowEvents() {
-  std::map<catalog::VmKey, catalog::Subject> subjects;
+absl::StatusOr<RetentionKeeper::News> RetentionKeeper::ReadEvents() {
+  News news;
   while (true) {
     const catalog::ListOptions<int64_t> options{.page_size = kEventsPerRead, .after_key = last_event_};
     ASSIGN_OR_RETURN(const auto page,
                      catalog_.Read([&](const catalog::Stores& s) { return s.events.List("", options); }));
     for (const catalog::Event& event : page.items) {
       last_event_ = event.sequence;
+      news.policies = news.policies || ChangesRules(event.type);
       if (event.type != kPointCreated || !event.resource.starts_with(kPointPrefix)) continue;
       const catalog::RecoveryPointId id(event.resource.substr(kPointPrefix.size()));
       const auto point = catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.Get(id); });
       if (absl::IsNotFound(point.status())) continue;
       RETURN_IF_ERROR(point.status());
-      const auto host = catalog_.Read([&](const catalog::Stores& s) { return s.hosts.Get(point->vm.host); });
-      subjects[point->vm] = {point->vm, point->vm_display_name, host.ok() ? host->display_name : ""};
+      news.with_points.insert(point->vm);
     }
-    if (!page.next_key) break;
+    if (!page.next_key) return news;
   }
-  if (subjects.empty()) return 0;
+}
+
+absl::StatusOr<int64_t> RetentionKeeper::FollowEvents() {
+  ASSIGN_OR_RETURN(const News news, ReadEvents());
+  if (news.policies) return Sweep();
+  if (news.with_points.empty()) return 0;
   ASSIGN_OR_RETURN(const PolicySet set, PolicySet::Load(catalog_));
   int64_t removed = 0;
-  for (const auto& [key, subject] : subjects) {
+  for (const catalog::VmKey& key : news.with_points) {
+    ASSIGN_OR_RETURN(const catalog::Subject subject,
+                     catalog_.Read([&](const catalog::Stores& s) { return s.policies.PointSubject(key); }));
     ASSIGN_OR_RETURN(const int64_t count, Apply(set, subject));
     removed += count;
   }
@@ -143,24 +144,13 @@ absl::StatusOr<int64_t> RetentionKeeper::Apply(const PolicySet& set, const catal
   return removed;
 }
 
-// The repository is the truth: a crash after it is put right by the next start.
 absl::Status RetentionKeeper::Remove(const catalog::RecoveryPointId& id) {
-  ASSIGN_OR_RETURN(const catalog::RecoveryPoint point,
-                   catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.Get(id); }));
-  ASSIGN_OR_RETURN(const maintenance::OpenRepository* open, repositories_.Find(point.repository));
-  ASSIGN_OR_RETURN(const repo::PointProtection now,
-                   open->repository->RemoveRecoveryPoint(id.value, {kRequester, undelete_window_}));
-  const catalog::RecoveryPointProtection protection = maintenance::ToRecord(now);
-  return catalog_.Write([&](catalog::Stores& s) -> absl::Status {
-    RETURN_IF_ERROR(s.recovery_points.SetProtection(id, protection));
-    return s.events
-        .Append({.time = clock_.Now(),
-                 .type = "RECOVERY_POINT_REMOVED",
-                 .resource = fmt::format("{}{}", kPointPrefix, id),
-                 .severity = catalog::Severity::kInfo,
-                 .message = fmt::format("recovery point {} of {}, by retention", id, point.vm_display_name)})
-        .status();
-  });
+  const auto change = [&](repo::Repository& repository, const std::string& point) {
+    return repository.RemoveRecoveryPoint(point, {kRequester, undelete_window_});
+  };
+  return maintenance::ChangeProtection(catalog_, repositories_, clock_, id,
+                                       {change, "RECOVERY_POINT_REMOVED", kRequester})
+      .status();
 }
 
 }  // namespace umbra::policies

@@ -1,6 +1,6 @@
 // Applies retention: removes the recovery points that no rule of any policy keeps, as a person would remove them, so
-// that they can be undeleted for a while. After each new recovery point of what it is of, and now and then of
-// everything.
+// that they can be undeleted for a while. After each new recovery point of what it is of; of everything after a change
+// of a policy, and now and then.
 //
 // The rules of every policy that selects a machine speak for all of its points in the policy's repository, whoever
 // asked for them; what no policy selects keeps all (docs/adr/0041).
@@ -8,18 +8,16 @@
 #define UMBRA_SERVER_POLICIES_RETENTION_KEEPER_H_
 
 #include <cstdint>
-#include <memory>
+#include <set>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/jobs/event_hub.h"
 #include "server/maintenance/repository_set.h"
 #include "server/policies/policy_set.h"
 #include "storage/base/clock.h"
-#include "storage/base/threads.h"
+#include "storage/base/ticker.h"
 #include "storage/catalog/catalog.h"
 
 namespace umbra::policies {
@@ -43,24 +41,31 @@ class RetentionKeeper {
         repositories_(repositories),
         clock_(clock),
         undelete_window_(undelete_window),
-        threads_(threads),
-        last_event_(events.Newest()) {}
+        last_event_(events.Newest()),
+        ticker_(clock, threads, [this] { return Work(); }) {}
   ~RetentionKeeper() { Stop(); }
   RetentionKeeper(const RetentionKeeper&) = delete;
   RetentionKeeper& operator=(const RetentionKeeper&) = delete;
 
   // Begins, by a thread of its own, with everything.
   void Start();
-  void Stop() ABSL_LOCKS_EXCLUDED(mu_);
+  void Stop();
 
   // Applies the rules to everything that has points; returns how many were removed. Both are for the thread, and for
   // tests.
   absl::StatusOr<int64_t> Sweep();
-  // To what has got points since the last call.
+  // To what has got points since the last call, or to everything when policies changed since then.
   absl::StatusOr<int64_t> FollowEvents();
 
  private:
-  void Loop() ABSL_LOCKS_EXCLUDED(mu_);
+  // What is due; how long nothing will be.
+  absl::Duration Work();
+  // What events since the last call are about.
+  struct News {
+    std::set<catalog::VmKey> with_points;
+    bool policies = false;
+  };
+  absl::StatusOr<News> ReadEvents();
   absl::StatusOr<int64_t> Apply(const PolicySet& set, const catalog::Subject& subject);
   absl::Status Remove(const catalog::RecoveryPointId& id);
 
@@ -69,14 +74,12 @@ class RetentionKeeper {
   const maintenance::RepositorySet& repositories_;
   base::Clock& clock_;
   const absl::Duration undelete_window_;
-  base::Threads& threads_;
-  int64_t last_event_;  // looked at; used by one thread at a time
+  // Used by one thread at a time.
+  int64_t last_event_;  // looked at
+  absl::Duration sweep_at_ = -absl::InfiniteDuration();
 
-  absl::Mutex mu_;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  bool awake_ ABSL_GUARDED_BY(mu_) = false;
-  jobs::Subscription subscription_;
-  std::unique_ptr<base::Thread> thread_;
+  base::Ticker ticker_;
+  jobs::Subscription subscription_;  // wakes the ticker
 };
 
 }  // namespace umbra::policies

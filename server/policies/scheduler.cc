@@ -56,33 +56,11 @@ absl::flat_hash_set<catalog::VmKey> Waiting(const std::vector<jobs::ActiveJob>& 
 
 }  // namespace
 
-void Scheduler::Start() {
-  thread_ = threads_.Start([this] { Loop(); });
-}
-
-void Scheduler::Stop() {
-  {
-    absl::MutexLock lock(&mu_);
-    stopping_ = true;
-    awake_ = true;
-  }
-  thread_.reset();
-}
-
-void Scheduler::Wake() {
-  absl::MutexLock lock(&mu_);
-  awake_ = true;
-}
-
-void Scheduler::Loop() {
-  while (true) {
-    const absl::StatusOr<absl::Duration> ticked = Tick();
-    if (!ticked.ok()) base::Log("policies")->warn("policies not looked at error={}", base::Describe(ticked.status()));
-    absl::MutexLock lock(&mu_);
-    clock_.AwaitFor(mu_, absl::Condition(&awake_), ticked.ok() ? *ticked : kTryAgain);
-    if (stopping_) return;
-    awake_ = false;
-  }
+absl::Duration Scheduler::TickOrTryAgain() {
+  const absl::StatusOr<absl::Duration> ticked = Tick();
+  if (ticked.ok()) return *ticked;
+  base::Log("policies")->warn("policies not looked at error={}", base::Describe(ticked.status()));
+  return kTryAgain;
 }
 
 absl::StatusOr<absl::Duration> Scheduler::Tick() {

@@ -7,7 +7,6 @@
 #ifndef UMBRA_SERVER_POLICIES_SCHEDULER_H_
 #define UMBRA_SERVER_POLICIES_SCHEDULER_H_
 
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,7 +17,7 @@
 #include "server/jobs/job_engine.h"
 #include "server/policies/policy_set.h"
 #include "storage/base/clock.h"
-#include "storage/base/threads.h"
+#include "storage/base/ticker.h"
 #include "storage/catalog/catalog.h"
 
 namespace umbra::policies {
@@ -35,16 +34,19 @@ class Scheduler {
  public:
   Scheduler(catalog::Catalog& catalog, jobs::JobEngine& engine, base::Clock& clock,
             base::Threads& threads = base::SystemThreads())
-      : catalog_(catalog), engine_(engine), clock_(clock), threads_(threads) {}
+      : catalog_(catalog),
+        engine_(engine),
+        clock_(clock),
+        ticker_(clock, threads, [this] { return TickOrTryAgain(); }) {}
   ~Scheduler() { Stop(); }
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
   // Begins to run what is due, by a thread of its own.
-  void Start();
-  void Stop() ABSL_LOCKS_EXCLUDED(mu_);
+  void Start() { ticker_.Start(); }
+  void Stop() { ticker_.Stop(); }
   // Something about policies changed.
-  void Wake() ABSL_LOCKS_EXCLUDED(mu_);
+  void Wake() { ticker_.Wake(); }
 
   // Runs what is due now; returns how long nothing more will be, at most kLookAgain. For the thread, and for tests.
   absl::StatusOr<absl::Duration> Tick() ABSL_LOCKS_EXCLUDED(tick_mu_);
@@ -66,7 +68,7 @@ class Scheduler {
     int64_t waiting = 0;  // members that a waiting job serves
   };
 
-  void Loop() ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Duration TickOrTryAgain() ABSL_LOCKS_EXCLUDED(tick_mu_);
   absl::Status TickPolicy(const PolicySet& set, const CompiledPolicy& policy, absl::Time now);
   absl::StatusOr<Outcome> SubmitAll(const PolicySet& set, const CompiledPolicy& policy, const Order& order);
   absl::StatusOr<std::vector<jobs::Submission>> Submissions(const PolicySet& set, const CompiledPolicy& policy,
@@ -79,13 +81,9 @@ class Scheduler {
   catalog::Catalog& catalog_;
   jobs::JobEngine& engine_;
   base::Clock& clock_;
-  base::Threads& threads_;
 
-  absl::Mutex tick_mu_;  // one tick at a time; taken first, held while jobs are submitted
-  absl::Mutex mu_;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  bool awake_ ABSL_GUARDED_BY(mu_) = false;
-  std::unique_ptr<base::Thread> thread_;
+  absl::Mutex tick_mu_;  // one tick at a time; held while jobs are submitted
+  base::Ticker ticker_;
 };
 
 }  // namespace umbra::policies

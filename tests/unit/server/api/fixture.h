@@ -193,7 +193,7 @@ class ApiTest : public ::testing::Test {
     services_.push_back(std::make_unique<WriterService>(executor_, *catalog_));
     services_.push_back(std::make_unique<FileSetService>(executor_, *catalog_));
     services_.push_back(std::make_unique<JobService>(executor_, *catalog_, *engine_, *repositories_, streams_));
-    services_.push_back(std::make_unique<RecoveryPointService>(executor_, *catalog_, *events_, *repositories_,
+    services_.push_back(std::make_unique<RecoveryPointService>(executor_, *catalog_, clock_, *repositories_,
                                                                absl::Hours(48)));
     services_.push_back(std::make_unique<PolicyService>(executor_, *catalog_, clock_, *repositories_, *scheduler_));
     services_.push_back(std::make_unique<RepositoryService>(executor_, *catalog_, clock_, *repositories_));

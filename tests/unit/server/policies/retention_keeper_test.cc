@@ -61,6 +61,35 @@ TEST_F(RetentionKeeperTest, ANewPointMakesTheOldestGo) {
   EXPECT_EQ(*keeper_.FollowEvents(), 0);
 }
 
+TEST_F(RetentionKeeperTest, AChangedRuleIsAppliedToEverythingAtOnce) {
+  for (int i = 0; i < 5; ++i) AddPoint("p" + std::to_string(i), now_ - absl::Hours(i));
+  KeepLast("nightly", 4);
+  EXPECT_EQ(*keeper_.FollowEvents(), 1);
+  catalog::Policy policy = Get("nightly");
+  policy.retention.last = 2;
+  Write([&](catalog::Stores& s) -> absl::Status {
+    RETURN_IF_ERROR(s.policies.Update(policy));
+    return s.events.Append({.time = now_, .type = "POLICY_UPDATED", .resource = "policies/nightly"}).status();
+  });
+  EXPECT_EQ(*keeper_.FollowEvents(), 2);
+  EXPECT_EQ(Visible(), (std::set<std::string>{"p0", "p1"}));
+  EXPECT_EQ(*keeper_.FollowEvents(), 0);
+}
+
+TEST_F(RetentionKeeperTest, LabelsSelectPointsToo) {
+  AddHost("h1", {});
+  for (int i = 0; i < 3; ++i) AddPoint("p" + std::to_string(i), now_ - absl::Hours(i));
+  KeepLast("prod", 1, "label.env=prod");
+  EXPECT_EQ(*keeper_.Sweep(), 0);
+  const catalog::HostId host("h1");
+  Write([&](catalog::Stores& s) { return s.labels.Set({host, ""}, {{"env", "prod"}}); });
+  Write([&](catalog::Stores& s) { return s.labels.Set({host, "u1"}, {{"env", "test"}}); });
+  EXPECT_EQ(*keeper_.Sweep(), 0) << "its own label counts before its host's";
+  Write([&](catalog::Stores& s) { return s.labels.Set({host, "u1"}, {}); });
+  AddPoint("p3", now_ + absl::Hours(1));
+  EXPECT_EQ(*keeper_.FollowEvents(), 3);
+}
+
 TEST_F(RetentionKeeperTest, WhatNoPolicySelectsStays) {
   for (int i = 0; i < 5; ++i) AddPoint("p" + std::to_string(i), now_ - absl::Hours(i));
   KeepLast("other", 1, "name=other*");
