@@ -7,6 +7,7 @@
 #include "agent/runner/file_set_restore_runner.h"
 #include "agent/runner/job_reporter.h"
 #include "agent/runner/restore_runner.h"
+#include "agent/vss/errors.h"
 #include "storage/base/crash_point.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
@@ -96,6 +97,7 @@ void JobRunner::Execute(Task& task) {
     result.set_outcome(agent::v1::AssignmentResult::OUTCOME_SUCCEEDED);
   } else {
     *result.mutable_error() = ToJobMessage(status);
+    result.set_error_stays(vss::CodeOf(status) != vss::Code::kOk && !vss::IsRetryable(status));
     const bool cancelled = result.error().reason() == "CANCELLED";
     result.set_outcome(cancelled ? agent::v1::AssignmentResult::OUTCOME_CANCELLED
                                  : agent::v1::AssignmentResult::OUTCOME_FAILED);

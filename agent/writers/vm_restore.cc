@@ -52,11 +52,15 @@ absl::Status VmRestore::CheckPlaces() {
       if (back) request.files.push_back(path);
     }
     ASSIGN_OR_RETURN(const vss::RestoreProbe probe, writer_.ProbeFor(options_.vm_uuid));
+    for (const std::string& path : request.files) {
+      if (probe.can_replace(path)) continue;
+      return base::Error(absl::StatusCode::kFailedPrecondition, "DISK_IN_USE",
+                         "{} can't be restored in place: another virtual machine uses {} now, which stays as it is; "
+                         "choose a target folder",
+                         options_.vm_name, path);
+    }
     const absl::StatusOr<vss::RestorePlan> planned = vss::PlanRestore(writer_.filesystem(), request, probe);
-    RETURN_IF_ERROR(base::Annotate(planned.status(),
-                                   "{} can't be restored in place (a disk that another virtual machine uses "
-                                   "now stays as it is: choose a target folder)",
-                                   options_.vm_name));
+    RETURN_IF_ERROR(base::Annotate(planned.status(), "{} can't be restored in place", options_.vm_name));
     const vss::RestorePlan& plan = *planned;
     const bool ours = !plan.reboot_required && plan.stop_service_before.empty() && plan.restart_service_after.empty() &&
                       plan.used_mappings.empty() && plan.files.size() == request.files.size();

@@ -54,8 +54,9 @@ class VmRestore {
   // Errors, before anything is touched: INVALID_ARGUMENT / VSS_DOCUMENT_INVALID, NOT_FOUND / VSS_OBJECT_NOT_FOUND when
   // the documents don't hold the virtual machine, ALREADY_EXISTS / VM_EXISTS when the new name is taken,
   // FAILED_PRECONDITION / CLUSTER_RESOURCE_ONLINE, and those of a cluster that doesn't do what it is asked for.
-  // FAILED_PRECONDITION / VSS_NOT_SUPPORTED: a disk file can't be replaced where it was, since another virtual machine
-  // uses it, or the saved documents want its files restored in a way that isn't ours (restore_plan.h).
+  // FAILED_PRECONDITION / DISK_IN_USE: a disk file can't be replaced where it was, since another virtual machine uses
+  // it. FAILED_PRECONDITION / VSS_NOT_SUPPORTED: the saved documents want its files restored in a way that isn't ours
+  // (restore_plan.h).
   absl::Status PreRestore();
 
   // Every file is complete and durable at its `written_path` and is about to be renamed to its `path`: a restarted agent

@@ -82,12 +82,14 @@ absl::Status ReadHow(const v1::Policy& from, catalog::Policy& policy) {
   policy.upload_bytes_per_second = from.upload_bytes_per_second();
   policy.jobs_max = from.concurrency().jobs();
   policy.host_jobs_max = from.concurrency().jobs_per_host();
+  policy.weight = from.weight() == 0 ? 1 : from.weight();
   return jobs::CheckTerms({.priority = policy.priority,
                            .retries_max = policy.retries_max,
                            .retry_backoff = policy.retry_backoff,
                            .upload_bytes_per_second = policy.upload_bytes_per_second,
                            .policy_jobs_max = policy.jobs_max,
-                           .policy_host_jobs_max = policy.host_jobs_max});
+                           .policy_host_jobs_max = policy.host_jobs_max,
+                           .policy_weight = policy.weight});
 }
 
 void FillRetention(const catalog::PolicyRetention& retention, v1::PolicyRetention* out) {
@@ -187,6 +189,7 @@ void ToProto(const catalog::Policy& policy, v1::Policy* out) {
     ToProto(policy.retry_backoff, out->mutable_retry()->mutable_backoff());
   }
   out->set_priority(policy.priority);
+  out->set_weight(policy.weight);
   out->set_upload_bytes_per_second(policy.upload_bytes_per_second);
   if (policy.jobs_max > 0 || policy.host_jobs_max > 0) {
     out->mutable_concurrency()->set_jobs(policy.jobs_max);

@@ -21,7 +21,7 @@ struct PolicyOptions {
   std::vector<std::string> schedules, windows, closed;
   std::string zone, spread, repository, grouping, retry_after, keep_within, rpo;
   bool skip_missed = false, no_saved_state = false, crash_consistent = false, child_snapshot_only = false;
-  int freeze_timeout_s = 10, retries = 0, priority = 0, jobs = 0, jobs_per_host = 0;
+  int freeze_timeout_s = 10, retries = 0, priority = 0, weight = 1, jobs = 0, jobs_per_host = 0;
   int64_t upload_mib = 0;
   int last = 0, hourly = 0, daily = 0, weekly = 0, monthly = 0, yearly = 0;
 };
@@ -151,6 +151,7 @@ class Filler {
     if (Given("--retry-after", "retry.backoff"))
       *policy_.mutable_retry()->mutable_backoff() = ParseDuration("--retry-after", o.retry_after);
     if (Given("--priority", "priority")) policy_.set_priority(o.priority);
+    if (Given("--weight", "weight")) policy_.set_weight(o.weight);
     if (Given("--upload-mib", "upload_bytes_per_second"))
       policy_.set_upload_bytes_per_second(o.upload_mib * 1024 * 1024);
     if (Given("--jobs", "concurrency.jobs")) policy_.mutable_concurrency()->set_jobs(o.jobs);
@@ -183,7 +184,8 @@ void AddPolicyOptions(CLI::App* command, PolicyOptions& o) {
   list("--vm", o.vms, "A virtual machine; may be repeated");
   list("--host", o.hosts, "All virtual machines of a host; may be repeated");
   list("--file-set", o.file_sets, "A file set; may be repeated");
-  command->add_option("--select", o.select, "An expression, such as \"name=web* and not host=lab-*\", or all");
+  command->add_option("--select", o.select,
+                      "An expression, such as \"name=web* and not host=lab-*\", label.env=prod, or all");
   command->add_option("--exclude", o.exclude, "An expression; what it matches is left out");
   command->add_flag("--everything-else,!--no-everything-else", o.everything_else,
                     "Every virtual machine that no other policy selects");
@@ -210,6 +212,10 @@ void AddPolicyOptions(CLI::App* command, PolicyOptions& o) {
   command->add_option("--retry-after", o.retry_after, "Time from one attempt to the next, such as 10m");
   command->add_option("--priority", o.priority, "-100 to 100; higher ones are begun first")
       ->check(CLI::Range(-100, 100));
+  command
+      ->add_option("--weight", o.weight,
+                   "Its share beside other policies, from 1 to 100: twice the weight, twice the jobs")
+      ->check(CLI::Range(1, 100));
   command->add_option("--upload-mib", o.upload_mib, "Most that a job sends, in MiB a second; 0: no limit")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--jobs", o.jobs, "Most jobs of the policy at once; 0: no limit")->check(CLI::NonNegativeNumber);
@@ -266,6 +272,7 @@ void PrintPolicy(Context& context, const v1::Policy& policy) {
                                                              DurationText(policy.retry().backoff()))
                                                : ""},
        {"Priority", policy.priority() == 0 ? "" : std::to_string(policy.priority())},
+       {"Weight", policy.weight() <= 1 ? "" : std::to_string(policy.weight())},
        {"Keeps", RetentionText(policy.retention())},
        {"Promise (RPO)", policy.has_rpo() ? DurationText(policy.rpo()) : ""},
        {"Last due", TimeText(policy.has_last_due_time(), policy.last_due_time())},

@@ -336,6 +336,7 @@ Outcome FromResult(const catalog::HostId& host, const link::AssignmentResult& re
   outcome.facts.downtime = FromProto(result.downtime());
   outcome.facts.restored_vm_uuid = Text(result.restored_virtual_machine());
   outcome.facts.error = FromMessage(result.error());
+  outcome.facts.error_stays = result.error_stays();
   if (outcome.event == jobs::JobEvent::kAgentFailed && outcome.facts.error.reason.empty()) {
     outcome.facts.error = {.reason = "INTERNAL", .message = "the agent failed and gave no reason; see its log"};
   }

@@ -256,9 +256,9 @@ ActiveJob ActiveOf(const Job& job) {
 }
 
 // When the next attempt may begin, after one that ended with `error`; absent: there is none.
-std::optional<absl::Time> NextAttempt(const Job& job, const JobMessage& error, absl::Time now) {
+std::optional<absl::Time> NextAttempt(const Job& job, const JobMessage& error, bool stays, absl::Time now) {
   if (job.failed_attempts >= job.terms.retries_max) return std::nullopt;
-  const std::optional<absl::Duration> wait = RetryWait(error.reason, job.terms.retry_backoff);
+  const std::optional<absl::Duration> wait = RetryWait(error.reason, stays, job.terms.retry_backoff);
   if (!wait || (job.terms.not_after && now + *wait >= *job.terms.not_after)) return std::nullopt;
   return now + *wait;
 }
@@ -301,6 +301,9 @@ absl::Status CheckTerms(const catalog::JobTerms& terms) {
   if (terms.upload_bytes_per_second < 0) return Invalid("upload_bytes_per_second: must not be negative");
   if (terms.policy_jobs_max < 0 || terms.policy_host_jobs_max < 0) {
     return Invalid("policy_concurrency: must not be negative");
+  }
+  if (terms.policy_weight < 1 || terms.policy_weight > kWeightMax) {
+    return Invalid(fmt::format("weight: must be from 1 to {}", kWeightMax));
   }
   return absl::OkStatus();
 }
@@ -524,7 +527,8 @@ absl::StatusOr<Applied> JobEngine::ChangeRow(Stores& stores, const Change& chang
   if (transition.verdict == Verdict::kIgnore) return Applied{std::move(job), false};
   if (event == JobEvent::kAssign) RETURN_IF_ERROR(CheckVmsFree(job));
   const bool attempt_ends = transition.next == JobState::kFailed && event != JobEvent::kWindowMissed;
-  const std::optional<absl::Time> next_attempt = attempt_ends ? NextAttempt(job, error, now) : std::nullopt;
+  const std::optional<absl::Time> next_attempt =
+      attempt_ends ? NextAttempt(job, error, facts.error_stays, now) : std::nullopt;
   if (next_attempt) {
     // A job that shall stop, or whose data was lost after its commit, doesn't come here again.
     const Transition again = Lookup(job.state, JobEvent::kAttemptFailed);
@@ -615,14 +619,29 @@ void JobEngine::Overlay(Job& job, const std::optional<Live>& live) {
 }
 
 void JobEngine::UpdateLive(const Job& job) {
+  const std::optional<PhaseSpent> spent = TakeLive(job);
+  if (spent && on_phase_) on_phase_(*spent);
+}
+
+std::optional<PhaseSpent> JobEngine::TakeLive(const Job& job) {
+  const absl::Duration now = clock_.Monotonic();
   absl::MutexLock lock(&mu_);
   queue_.Put(ActiveOf(job), clock_.Now());
   if (job.state != JobState::kQueued) told_waits_.erase(job.id);
-  if (!HoldsVms(job.state) || job.state == JobState::kCancelling) {
-    live_.erase(job.id);
-    return;
+  const auto it = live_.find(job.id);
+  const bool works = HoldsVms(job.state) && job.state != JobState::kCancelling;
+  const bool stays = works && it != live_.end() && it->second.attempt == job.attempt && it->second.phase == job.phase;
+  std::optional<PhaseSpent> spent;
+  if (it != live_.end() && !stays && it->second.phase != JobPhase::kNone) {
+    spent = {catalog::KindOf(job.spec), it->second.phase, now - it->second.phase_since};
   }
-  live_[job.id] = {job.attempt, job.state, job.phase, job.progress, job.revision, clock_.Monotonic()};
+  if (!works) {
+    live_.erase(job.id);
+    return spent;
+  }
+  const absl::Duration since = stays ? it->second.phase_since : now;
+  live_[job.id] = {job.attempt, job.state, job.phase, job.progress, job.revision, now, since};
+  return spent;
 }
 
 void JobEngine::ShowWait(Job& job) const {

@@ -40,6 +40,7 @@ inline constexpr absl::Duration kProgressStoreInterval = absl::Seconds(1);
 inline constexpr int64_t kQueuedJobsMax = 100'000;
 inline constexpr int32_t kPriorityMax = 100;  // and -kPriorityMax
 inline constexpr int32_t kRetriesMax = 100;
+inline constexpr int32_t kWeightMax = 100;
 // Longer than any window; and a sum of times stays one.
 inline constexpr absl::Duration kRetryBackoffMax = absl::Hours(24 * 7);
 // A virtual machine has a handful of disks; the bound keeps a broken agent from filling memory and catalog.
@@ -57,6 +58,7 @@ struct EventFacts {
   std::optional<catalog::JobProgress> progress;  // kProgress, kAgentDone, kAgentFailed, kAgentCancelled
   catalog::JobMessage
       error;  // kAgentFailed; also read by kAgentLost, kLeaseExpired, kServerRestarted instead of the usual text
+  bool error_stays = false;  // kAgentFailed: who failed says that another attempt wouldn't do better (retry.h)
   std::vector<catalog::RecoveryPoint> recovery_points;  // kRepoCommitted: all of the job's
   absl::Duration freeze_duration;                       // kAgentDone, kAgentFailed, kAgentCancelled
   absl::Duration downtime;                              // the same
@@ -79,6 +81,13 @@ struct Submission {
   catalog::JobSpec spec;
   catalog::JobTerms terms = {};
   RequestKey request = {};
+};
+
+// What a job at work did until now.
+struct PhaseSpent {
+  catalog::JobKind kind;
+  catalog::JobPhase phase;
+  absl::Duration duration;
 };
 
 struct Applied {
@@ -201,6 +210,9 @@ class JobEngine {
   // call the engine. Set it once, before other threads use the engine.
   void SetEndListener(std::function<void(const Job&)> listener) { on_end_ = std::move(listener); }
 
+  // The same each time that a job leaves a phase, by whatever way. After a restart of the daemon a phase counts from then.
+  void SetPhaseListener(std::function<void(const PhaseSpent&)> listener) { on_phase_ = std::move(listener); }
+
   // Forgets request ids that kRequestsKeptFor no longer covers, and jobs that ended longer than `jobs_kept_for` ago,
   // but for those that a recovery point in the catalog came from. Call now and then.
   absl::Status Prune(absl::Duration jobs_kept_for);
@@ -213,7 +225,8 @@ class JobEngine {
     catalog::JobPhase phase = catalog::JobPhase::kNone;
     catalog::JobProgress progress;
     int64_t revision = 0;
-    absl::Duration stored_at;  // monotonic time of the last write
+    absl::Duration stored_at;    // monotonic time of the last write
+    absl::Duration phase_since;  // the same of the phase's beginning
   };
 
   // `is_new` is set when something is written.
@@ -263,6 +276,8 @@ class JobEngine {
   void ShowWait(Job& job) const ABSL_LOCKS_EXCLUDED(mu_);
   std::optional<Live> LiveOf(const JobId& id) const ABSL_LOCKS_EXCLUDED(mu_);
   void UpdateLive(const Job& job) ABSL_LOCKS_EXCLUDED(mu_);
+  // Takes the job as it is into live_ and the queue; the phase that it left, when it left one.
+  std::optional<PhaseSpent> TakeLive(const Job& job) ABSL_LOCKS_EXCLUDED(mu_);
   // Tells the watchers of the job; those of states are told once for all changes of a call.
   void Announce(const JobId& id) ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -272,6 +287,7 @@ class JobEngine {
   base::Clock& clock_;
   base::Random& random_;
   std::function<void(const Job&)> on_end_;
+  std::function<void(const PhaseSpent&)> on_phase_;
   Notifier notifier_;  // topics: a job's id; kStatesTopic
 
   // Makes changes one at a time, so that live_ follows the rows in their order. Held across the commit's sync: the next

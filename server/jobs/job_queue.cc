@@ -119,6 +119,7 @@ void JobQueue::LearnLimits(const ActiveJob& job) {
   if (job.terms.policy.empty() || job.number <= policy.limits_of) return;
   policy.limits_of = job.number;
   policy.jobs_max = job.terms.policy_jobs_max;
+  policy.weight = std::max(job.terms.policy_weight, 1);
   if (std::exchange(policy.host_jobs_max, job.terms.policy_host_jobs_max) == job.terms.policy_host_jobs_max) return;
   for (auto& [key, lane] : policy.lanes) Index(*lane);
 }
@@ -261,13 +262,19 @@ bool JobQueue::IsFull(const PolicyId& policy) const {
   return IsReached(p.working, p.jobs_max);
 }
 
+// Of equal ones the first name stays.
+bool JobQueue::HasBetterClaim(const Policy& a, const Policy& b) {
+  const int64_t share_a = int64_t{a.working} * b.weight;
+  const int64_t share_b = int64_t{b.working} * a.weight;
+  return share_a != share_b ? share_a < share_b : a.served < b.served;
+}
+
 JobQueue::Lane* JobQueue::FirstOf(const OpenPolicies& policies) const {
   Lane* best = nullptr;
-  std::pair<int, uint64_t> best_share;  // working, turn; of equal ones the first name
+  const Policy* best_policy = nullptr;
   for (const auto& [id, repositories] : policies) {
     const Policy& policy = policies_.at(id);
-    const std::pair share(policy.working, policy.served);
-    if (IsFull(id) || (best != nullptr && share >= best_share)) continue;
+    if (IsFull(id) || (best != nullptr && !HasBetterClaim(policy, *best_policy))) continue;
     Lane* first = nullptr;
     for (const auto& [repository, lanes] : repositories) {
       if (IsFull(repository)) continue;
@@ -276,7 +283,7 @@ JobQueue::Lane* JobQueue::FirstOf(const OpenPolicies& policies) const {
     }
     if (first == nullptr) continue;
     best = first;
-    best_share = share;
+    best_policy = &policy;
   }
   return best;
 }

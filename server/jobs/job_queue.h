@@ -2,9 +2,8 @@
 //
 // Which is next, of the jobs that may begin:
 //   1. those of the highest priority;
-//   2. of these, those of the policy with the fewest working jobs; of several, the one that was served longest ago,
-//   then by
-//      name. What persons ask for counts as a policy of its own, without limits;
+//   2. of these, those of the policy with the fewest working jobs for its weight; of several, the one that was served
+//      longest ago, then by name. What persons ask for counts as a policy of its own, of weight 1 and without limits;
 //   3. of these, the one with the earliest due time (of creation, when it has none), then the first submitted.
 // A job may begin when it is due, its host takes work, no limit is reached, none of its virtual machines is worked on,
 // and no job with a better claim (priority, then due time, then number) waits for one of them: who came first is served
@@ -149,6 +148,7 @@ class JobQueue {
     uint64_t served = 0;  // number of the turn
     int jobs_max = 0;
     int host_jobs_max = 0;
+    int weight = 1;
     int64_t limits_of = 0;  // number of the job that told the limits
     std::map<LaneKey, Lane*> lanes;
   };
@@ -170,6 +170,7 @@ class JobQueue {
   bool HasRoom(const Lane& lane) const;
   bool IsFull(const catalog::RepositoryId& repository) const;
   bool IsFull(const catalog::PolicyId& policy) const;
+  static bool HasBetterClaim(const Policy& a, const Policy& b);
   Lane* FirstOf(const OpenPolicies& policies) const;
   const Entry* Find(const catalog::JobId& id) const;
 

@@ -6,7 +6,7 @@
 namespace umbra::jobs {
 namespace {
 
-enum class Passes { kAfterBackoff, kAtOnce };
+enum class Passes { kAfterBackoff, kAtOnce, kUnlessItStays };
 
 struct Row {
   std::string_view reason;
@@ -23,9 +23,9 @@ constexpr Row kTable[] = {
     {"PEER_UNREACHABLE", Passes::kAtOnce},
     {"SERVER_STOPPING", Passes::kAtOnce},
     {"VM_BUSY", Passes::kAtOnce},  // the agent still puts an older attempt back
-    // Writers and providers: retry later is what VSS itself advises.
-    {"VSS_WRITER_FAILED", Passes::kAfterBackoff},
-    {"VSS_PROVIDER_FAILED", Passes::kAfterBackoff},
+    // Writers and providers: retry later is what VSS itself advises, but for codes that say another attempt won't help.
+    {"VSS_WRITER_FAILED", Passes::kUnlessItStays},
+    {"VSS_PROVIDER_FAILED", Passes::kUnlessItStays},
     {"VSS_SNAPSHOT_SET_IN_PROGRESS", Passes::kAfterBackoff},
     {"VSS_TIMEOUT", Passes::kAfterBackoff},
     // The guest was busy, or changed its state meanwhile.
@@ -51,10 +51,11 @@ constexpr Row kTable[] = {
 
 }  // namespace
 
-std::optional<absl::Duration> RetryWait(std::string_view reason, absl::Duration backoff) {
+std::optional<absl::Duration> RetryWait(std::string_view reason, bool stays, absl::Duration backoff) {
   const auto* const row =
       std::find_if(std::begin(kTable), std::end(kTable), [&](const Row& r) { return r.reason == reason; });
   if (row == std::end(kTable)) return std::nullopt;
+  if (row->passes == Passes::kUnlessItStays && stays) return std::nullopt;
   return row->passes == Passes::kAtOnce ? std::min(backoff, kInterruptedWait) : backoff;
 }
 

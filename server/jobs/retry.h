@@ -14,8 +14,8 @@ namespace umbra::jobs {
 inline constexpr absl::Duration kInterruptedWait = absl::Seconds(30);
 
 // How long to wait after an attempt that ended with `reason`; absent: another attempt wouldn't do better, a person is
-// needed. Thread-safe, pure.
-std::optional<absl::Duration> RetryWait(std::string_view reason, absl::Duration backoff);
+// needed. `stays`: who failed says so; it is believed where the reason alone leaves that open. Thread-safe, pure.
+std::optional<absl::Duration> RetryWait(std::string_view reason, bool stays, absl::Duration backoff);
 
 }  // namespace umbra::jobs
 

@@ -39,7 +39,8 @@ catalog::JobTerms TermsOf(const catalog::Policy& policy) {
           .retry_backoff = policy.retry_backoff,
           .upload_bytes_per_second = policy.upload_bytes_per_second,
           .policy_jobs_max = policy.jobs_max,
-          .policy_host_jobs_max = policy.host_jobs_max};
+          .policy_host_jobs_max = policy.host_jobs_max,
+          .policy_weight = policy.weight};
 }
 
 // Members that a job of the policy will still back up: what is due again meanwhile is done by it.

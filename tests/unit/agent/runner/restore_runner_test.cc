@@ -79,7 +79,7 @@ TEST_F(RestoreRunnerTest, DiskThatAnotherMachineUsesIsNotReplaced) {
   ASSERT_TRUE(hypervisor_.DeleteVm(uuid_).ok());
   const AssignmentResult result = Run(RestoreOf(v1::RestoreSpec::MODE_IN_PLACE));
   EXPECT_EQ(result.outcome(), AssignmentResult::OUTCOME_FAILED);
-  EXPECT_EQ(result.error().reason(), "VSS_NOT_SUPPORTED");
+  EXPECT_EQ(result.error().reason(), "DISK_IN_USE");
   EXPECT_THAT(result.error().message(), HasSubstr(disk_path_));
   EXPECT_TRUE(*files_.ReadFile(disk_path_) == before);
   EXPECT_EQ(hypervisor_.ListVms()->size(), 1u);

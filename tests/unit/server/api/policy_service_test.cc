@@ -67,6 +67,7 @@ TEST_F(PolicyServiceTest, EveryFieldComesBackAsItWasSet) {
   set.mutable_retry()->set_max_retries(3);
   set.mutable_retry()->mutable_backoff()->set_seconds(60);
   set.set_priority(-5);
+  set.set_weight(3);
   set.set_upload_bytes_per_second(1 << 20);
   set.mutable_concurrency()->set_jobs(8);
   set.mutable_concurrency()->set_jobs_per_host(2);
@@ -108,6 +109,7 @@ TEST_F(PolicyServiceTest, EveryFaultHasItsReasonAndMakesNothing) {
       {[](auto& r) { r.mutable_policy()->set_repository("repositories/none"); }, "NOT_FOUND REPOSITORY_NOT_FOUND"},
       {[](auto& r) { r.mutable_policy()->mutable_spread()->set_seconds(-1); }, kInvalid},
       {[](auto& r) { r.mutable_policy()->set_priority(101); }, kInvalid},
+      {[](auto& r) { r.mutable_policy()->set_weight(101); }, kInvalid},
       {[](auto& r) { r.mutable_policy()->mutable_retention()->set_daily(-1); }, kInvalid},
       {[](auto& r) { r.mutable_policy()->mutable_freeze_timeout()->set_seconds(61); }, kInvalid},
       {[](auto& r) {

@@ -129,6 +129,9 @@ TEST(MessagesTest, ResultsMeanEvents) {
   outcome = FromResult(HostId("h1"), result);
   EXPECT_EQ(outcome.event, jobs::JobEvent::kAgentFailed);
   EXPECT_EQ(outcome.facts.error.reason, "INTERNAL");
+  EXPECT_FALSE(outcome.facts.error_stays);
+  result.set_error_stays(true);
+  EXPECT_TRUE(FromResult(HostId("h1"), result).facts.error_stays);
 }
 
 }  // namespace

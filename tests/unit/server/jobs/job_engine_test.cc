@@ -538,6 +538,17 @@ TEST_F(RetryTest, APassingFailureIsFollowedByFencedAttemptsUntilNoneIsLeft) {
   EXPECT_FALSE(job.next_attempt_time.has_value());
 }
 
+TEST_F(RetryTest, AWriterThatSaysItStaysIsNotAskedAgain) {
+  const auto fail = [&](const char* reason) {
+    const JobId id = SubmitWithRetries({.retries_max = 3}).id;
+    Run(id);
+    return Do(id, JobEvent::kAgentFailed, {.error = {reason, "as it said"}, .error_stays = true}).job.state;
+  };
+  EXPECT_EQ(fail("VSS_WRITER_FAILED"), JobState::kFailed);
+  EXPECT_EQ(fail("VSS_PROVIDER_FAILED"), JobState::kFailed);
+  EXPECT_EQ(fail("HYPERVISOR_ERROR"), JobState::kQueued) << "a reason that is clear by itself";
+}
+
 TEST_F(RetryTest, WhatNeedsAPersonFailsAtOnce) {
   for (const char* reason : {"GUEST_AGENT_NOT_CONFIGURED", "CHUNK_DAMAGED", "VM_NOT_FOUND", "INTERNAL", ""}) {
     const JobId id = SubmitWithRetries({.retries_max = 3}).id;

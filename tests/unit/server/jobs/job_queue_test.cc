@@ -100,6 +100,27 @@ TEST_F(JobQueueTest, PoliciesShareByTheFewestWorkingJobs) {
   EXPECT_THAT(Begin(), ElementsAre("j3", "j4"));
 }
 
+TEST_F(JobQueueTest, APolicyOfMoreWeightHasALargerShare) {
+  queue_.SetLimits({.jobs_max = 8, .per_host_max = 0});
+  const catalog::JobTerms heavy{.policy = PolicyId("heavy"), .policy_weight = 3};
+  const catalog::JobTerms light{.policy = PolicyId("light")};
+  for (int i = 0; i < 20; ++i) Add(fmt::format("a{}", i), "h1", heavy);
+  for (int i = 0; i < 20; ++i) Add(fmt::format("b{}", i), "h2", light);
+  std::map<PolicyId, int> working;
+  for (const std::string& id : Begin()) ++working[jobs_[id].terms.policy];
+  EXPECT_EQ(working[heavy.policy], 6);
+  EXPECT_EQ(working[light.policy], 2);
+  // What its newest job says counts.
+  Add("b99", "h2", {.policy = light.policy, .policy_weight = 3});
+  for (auto& [id, job] : std::map(jobs_)) {
+    if (job.state == JobState::kDispatching) Set(id, JobState::kSucceeded);
+  }
+  working.clear();
+  for (const std::string& id : Begin()) ++working[jobs_[id].terms.policy];
+  EXPECT_EQ(working[heavy.policy], 4);
+  EXPECT_EQ(working[light.policy], 4);
+}
+
 TEST_F(JobQueueTest, EachLimitHoldsAndIsTold) {
   queue_.SetLimits({.jobs_max = 5, .per_host_max = 2, .per_repository_max = 3});
   const catalog::JobTerms p{.policy = PolicyId("p"), .policy_jobs_max = 2, .policy_host_jobs_max = 1};
