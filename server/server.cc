@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <nlohmann/json.hpp>
 #include <thread>
 #include <utility>
@@ -44,6 +45,8 @@
 #include "server/maintenance/repository_set.h"
 #include "server/maintenance/verify_runner.h"
 #include "server/maintenance/verify_schedule.h"
+#include "server/metrics/exporter.h"
+#include "server/metrics/health.h"
 #include "server/metrics/metrics.h"
 #include "server/policies/retention_keeper.h"
 #include "server/policies/scheduler.h"
@@ -222,14 +225,17 @@ struct Server::Parts {
       : config(config), filesystem(filesystem), clock(clock), random(random) {}
   ~Parts() { Stop(); }
 
+  absl::Status LockDataFolder();
+  absl::Status StartMonitoring();
   absl::Status OpenStorage();
   absl::Status SortOutJobs();
   void StartWorkers();
   absl::Status StartAgentPort(const tls::ServerCertificate& certificate);
   absl::Status StartEnrolmentPort(const tls::ServerCertificate& certificate);
   absl::Status StartApi();
-  absl::Status StartMetrics();
   absl::Status WriteAddresses();
+  void BecomeReady();
+  bool CatalogAnswers() const;
   void Stop();
 
   std::string addresses_path() const { return config.data_dir + "/" + kAddressesFile; }
@@ -241,6 +247,9 @@ struct Server::Parts {
   Addresses addresses;
 
   std::unique_ptr<base::File> lock;
+  metrics::Health health;
+  std::atomic<const metrics::Metrics*> shown_metrics{nullptr};  // what /metrics shows
+  std::unique_ptr<metrics::Exporter> exporter;                  // looks at the two above
   std::unique_ptr<tls::CertificateAuthority> authority;
   std::unique_ptr<catalog::Catalog> catalog;
   std::unique_ptr<maintenance::RepositorySet> repositories;
@@ -273,7 +282,7 @@ struct Server::Parts {
   std::unique_ptr<grpc::Server> api_server;
 };
 
-absl::Status Server::Parts::OpenStorage() {
+absl::Status Server::Parts::LockDataFolder() {
   RETURN_IF_ERROR(filesystem.MakeDirectories(config.data_dir));
   auto locked = filesystem.Lock(config.data_dir + "/umbrad.lock");
   if (!locked.ok()) return base::Annotate(locked.status(), "does another umbrad use {}?", config.data_dir);
@@ -282,14 +291,40 @@ absl::Status Server::Parts::OpenStorage() {
   if (const absl::Status removed = filesystem.Remove(addresses_path()); !removed.ok() && !absl::IsNotFound(removed)) {
     return removed;
   }
+  return absl::OkStatus();
+}
+
+// Early: a start that heals a repository takes its time, and whoever watches should see that it goes on.
+absl::Status Server::Parts::StartMonitoring() {
+  if (config.metrics_listen.empty()) return absl::OkStatus();
+  const auto page_of = [](const metrics::Health::Answer& answer) {
+    return metrics::Page{.status = answer.good ? 200 : 503, .text = answer.text + "\n"};
+  };
+  metrics::Exporter::Pages pages;
+  pages["/healthz"] = [this, page_of] { return page_of(health.Live()); };
+  pages["/readyz"] = [this, page_of] { return page_of(health.ReadyNow()); };
+  pages["/metrics"] = [this, page_of] {
+    const metrics::Metrics* const shown = shown_metrics.load();
+    if (shown == nullptr) return page_of({false, "not there yet, or not any more"});
+    return metrics::Page{.type = "text/plain; version=0.0.4; charset=utf-8", .text = shown->Text()};
+  };
+  ASSIGN_OR_RETURN(exporter, metrics::Exporter::Start(config.metrics_listen, std::move(pages)));
+  addresses.metrics = exporter->address();
+  return absl::OkStatus();
+}
+
+absl::Status Server::Parts::OpenStorage() {
+  health.Starting("catalog");
   ASSIGN_OR_RETURN(authority, tls::CertificateAuthority::Open(filesystem, clock, random, config.data_dir));
   ASSIGN_OR_RETURN(catalog, catalog::Catalog::Open(filesystem, config.data_dir + "/catalog.db"));
   base::CrashPoint("daemon.catalog_open");
+  health.Starting("repositories");
   ASSIGN_OR_RETURN(repositories, OpenRepositories(config, *catalog, filesystem, clock, random));
   return absl::OkStatus();
 }
 
 absl::Status Server::Parts::SortOutJobs() {
+  health.Starting("jobs");
   events = std::make_unique<jobs::EventHub>(*catalog, clock);
   engine = std::make_unique<jobs::JobEngine>(*catalog, clock, random);
   engine->SetLimits({.jobs_max = static_cast<int>(config.jobs.max),
@@ -297,7 +332,7 @@ absl::Status Server::Parts::SortOutJobs() {
                      .per_repository_max = static_cast<int>(config.jobs.per_repository_max)});
   metrics = std::make_unique<metrics::Metrics>(metrics::Sources{*catalog, config.data_dir + "/catalog.db", *engine, agents,
                                                                 *repositories, filesystem, clock});
-  engine->SetEndListener([this](const jobs::Job& job) { metrics->JobEnded(job); });
+  metrics->Listen();
   maintenance::PointsOfJobs points(*repositories);
   ASSIGN_OR_RETURN(const jobs::RecoveryReport report,
                    jobs::RecoverJobs(*catalog, *engine, [&](const catalog::Job& job) { return points.Of(job); }));
@@ -406,13 +441,7 @@ absl::Status Server::Parts::StartApi() {
   ASSIGN_OR_RETURN(api_server, Listen(builder, "api.socket", config.api_socket, port));
   RETURN_IF_ERROR(ProtectUnixSocket(config.api_socket));
   addresses.api_socket = config.api_socket;
-  return absl::OkStatus();
-}
-
-absl::Status Server::Parts::StartMetrics() {
-  if (config.metrics_listen.empty()) return absl::OkStatus();
-  RETURN_IF_ERROR(metrics->Listen(config.metrics_listen));
-  addresses.metrics = metrics->address();
+  api_server->GetHealthCheckService()->SetServingStatus(false);
   return absl::OkStatus();
 }
 
@@ -427,8 +456,19 @@ absl::Status Server::Parts::WriteAddresses() {
   return filesystem.WriteFileAtomic(addresses_path(), json.dump(2, ' ', false, kReplaceBadText) + "\n");
 }
 
+bool Server::Parts::CatalogAnswers() const {
+  return catalog->Read([](const catalog::Stores& stores) { return stores.events.Newest(); }).ok();
+}
+
+void Server::Parts::BecomeReady() {
+  shown_metrics = metrics.get();
+  health.Ready([this] { return CatalogAnswers(); });
+  api_server->GetHealthCheckService()->SetServingStatus(true);
+}
+
 // Also after a start that failed halfway. Ends what runs, from the outside in; the members' destructors do the rest.
 void Server::Parts::Stop() {
+  health.Stopping();
   if (lock != nullptr) (void)filesystem.Remove(addresses_path());
   if (api_server != nullptr) {
     api_server->GetHealthCheckService()->SetServingStatus(false);
@@ -441,6 +481,8 @@ void Server::Parts::Stop() {
     store->Stop();
   }
   Shutdown(agent_server);
+  shown_metrics = nullptr;
+  exporter.reset();
 }
 
 Server::Server(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -451,7 +493,7 @@ Server::~Server() {
 }
 
 bool Server::Alive() const {
-  return parts_->catalog->Read([](const catalog::Stores& stores) { return stores.events.Newest(); }).ok();
+  return parts_->CatalogAnswers();
 }
 
 const Addresses& Server::addresses() const {
@@ -462,6 +504,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, base
                                                       base::Clock& clock, base::Random& random) {
   TakeOverGrpcLog();
   auto parts = std::make_unique<Parts>(config, filesystem, clock, random);
+  RETURN_IF_ERROR(parts->LockDataFolder());
+  RETURN_IF_ERROR(parts->StartMonitoring());
   RETURN_IF_ERROR(parts->OpenStorage());
   RETURN_IF_ERROR(parts->SortOutJobs());
   parts->StartWorkers();
@@ -470,8 +514,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, base
   RETURN_IF_ERROR(parts->StartAgentPort(certificate));
   RETURN_IF_ERROR(parts->StartEnrolmentPort(certificate));
   RETURN_IF_ERROR(parts->StartApi());
-  RETURN_IF_ERROR(parts->StartMetrics());
   RETURN_IF_ERROR(parts->WriteAddresses());
+  parts->BecomeReady();
   base::CrashPoint("daemon.listening");
   const Addresses& addresses = parts->addresses;
   base::Log("server")->info("listening version={} data_dir={} api={} agents={} enrolment={}", UMBRA_VERSION,

@@ -1,16 +1,17 @@
 // The whole daemon: makes every part, connects them, starts and stops them in this order.
 //
 // Start                                                       Stop (the reverse)
-//   1 lock of the data folder                                   9 lock released
-//   2 certificate authority                                     8 -
-//   3 catalog                                                   7 catalog closed
-//   4 repositories (heal what a crash left)                     6 repositories closed
-//   5 jobs: RecoverJobs, then rows for points without one       5 -
-//   6 dispatcher, verifications, prunes, housekeeping,          4 policies, then the others, the dispatcher last
+//   1 lock of the data folder                                  10 lock released
+//   2 health over HTTP, where the figures will be               4 no more figures, then no more answers
+//   3 certificate authority                                     9 -
+//   4 catalog                                                   8 catalog closed
+//   5 repositories (heal what a crash left)                     7 repositories closed
+//   6 jobs: RecoverJobs, then rows for points without one       6 -
+//   7 dispatcher, verifications, prunes, housekeeping,          5 policies, then the others, the dispatcher last
 //     policies: retention, then what is due
-//   7 agent port, then enrolment port                           3 both: streams end, then no more calls
-//   8 local API, metrics                                        2 both: watches end, then no more calls
-//   9 "<data_dir>/umbrad.addresses" is written                  1 removed
+//   8 agent port, then enrolment port                           3 both: streams end, then no more calls
+//   9 local API, not serving yet by its health service          2 watches end, then no more calls
+//  10 "<data_dir>/umbrad.addresses" is written; ready           1 not ready any more; removed
 //
 // Nobody from outside is let in before the jobs of the last run are sorted out. A stop ends no job: agents go on for
 // the length of the lease, and a daemon that comes back in time finds out what became of their work.

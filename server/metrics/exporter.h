@@ -1,36 +1,45 @@
-// GET /metrics over HTTP, without TLS or sign-in: for this machine or a network of its own.
+// A few pages over HTTP, without TLS or sign-in: for this machine or a network of its own.
 #ifndef UMBRA_SERVER_METRICS_EXPORTER_H_
 #define UMBRA_SERVER_METRICS_EXPORTER_H_
 
-#include <prometheus/collectable.h>
-#include <prometheus/exposer.h>
-#include <prometheus/metric_family.h>
-
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 
+struct mg_context;
+
 namespace umbra::metrics {
+
+struct Page {
+  int status = 200;  // of HTTP
+  std::string type = "text/plain; charset=utf-8";
+  std::string text;
+};
 
 class Exporter {
  public:
-  // FAILED_PRECONDITION / LISTEN_FAILED.
-  static absl::StatusOr<std::unique_ptr<Exporter>> Start(const std::string& address,
-                                                         std::vector<std::shared_ptr<prometheus::Collectable>> sources);
+  // A page is made each time that somebody asks for it, on threads of the exporter, several at once.
+  using Pages = std::map<std::string, std::function<Page()>>;  // by path, such as "/metrics"
+
+  // Answers GET and HEAD at `address` ("address:port", port 0 takes a free one) until the exporter is destroyed; then no
+  // page is being made any more. FAILED_PRECONDITION / LISTEN_FAILED.
+  static absl::StatusOr<std::unique_ptr<Exporter>> Start(const std::string& address, Pages pages);
+  ~Exporter();
+  Exporter(const Exporter&) = delete;
+  Exporter& operator=(const Exporter&) = delete;
 
   // "address:port" with the port that was taken.
   const std::string& address() const { return address_; }
 
  private:
-  Exporter(std::unique_ptr<prometheus::Exposer> exposer, std::vector<std::shared_ptr<prometheus::Collectable>> sources,
-           std::string address);
+  explicit Exporter(Pages pages) : pages_(std::move(pages)) {}
 
-  // The exposer holds them weakly, so they must go after it.
-  const std::vector<std::shared_ptr<prometheus::Collectable>> sources_;
-  const std::string address_;
-  const std::unique_ptr<prometheus::Exposer> exposer_;
+  Pages pages_;  // the library knows their addresses
+  std::string address_;
+  mg_context* server_ = nullptr;
 };
 
 }  // namespace umbra::metrics

@@ -14,6 +14,11 @@ Histogram::BucketBoundaries JobBuckets() {
   return {1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600};
 }
 
+// Seconds. A phase may be over at once.
+Histogram::BucketBoundaries PhaseBuckets() {
+  return {0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600};
+}
+
 // Seconds, up to the longest that VSS lets anything stand still.
 Histogram::BucketBoundaries StandstillBuckets() {
   return {0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60};
@@ -42,6 +47,10 @@ JobMetrics::JobMetrics(prometheus::Registry& registry)
                 .Name("umbra_job_wait_seconds")
                 .Help("From a job's submission to the start of its work.")
                 .Register(registry)),
+      phase_(prometheus::BuildHistogram()
+                 .Name("umbra_job_phase_seconds")
+                 .Help("How long jobs were in each phase, counted as they leave it.")
+                 .Register(registry)),
       freeze_(prometheus::BuildHistogram()
                   .Name("umbra_guest_freeze_seconds")
                   .Help("Longest freeze of a guest in a backup, from the call to the answer of the thaw.")
@@ -74,6 +83,13 @@ void JobMetrics::Ended(const catalog::Job& job) {
   }
   if (job.freeze_duration > absl::ZeroDuration()) freeze_.Observe(absl::ToDoubleSeconds(job.freeze_duration));
   if (job.downtime > absl::ZeroDuration()) downtime_.Observe(absl::ToDoubleSeconds(job.downtime));
+}
+
+void JobMetrics::PhaseEnded(const jobs::PhaseSpent& spent) {
+  phase_
+      .Add({{"kind", std::string(catalog::NameOf(spent.kind))}, {"phase", std::string(catalog::NameOf(spent.phase))}},
+           PhaseBuckets())
+      .Observe(absl::ToDoubleSeconds(spent.duration));
 }
 
 }  // namespace umbra::metrics

@@ -7,6 +7,7 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
+#include "server/jobs/job_engine.h"
 #include "storage/catalog/records.h"
 
 namespace umbra::metrics {
@@ -17,6 +18,7 @@ class JobMetrics {
   explicit JobMetrics(prometheus::Registry& registry);
 
   void Ended(const catalog::Job& job);
+  void PhaseEnded(const jobs::PhaseSpent& spent);
 
  private:
   prometheus::Family<prometheus::Counter>& ended_;
@@ -24,6 +26,7 @@ class JobMetrics {
   prometheus::Family<prometheus::Counter>& bytes_;
   prometheus::Family<prometheus::Histogram>& duration_;
   prometheus::Family<prometheus::Histogram>& wait_;
+  prometheus::Family<prometheus::Histogram>& phase_;
   prometheus::Histogram& freeze_;
   prometheus::Histogram& downtime_;
 };

@@ -1,12 +1,11 @@
-// What monitoring reads: figures of jobs, counted as they end, and the state of the fleet, looked at when somebody
-// asks. Names and labels: docs/operations.md.
+// What monitoring reads: figures of jobs and of the catalog's transactions, counted as they end, and the state of the
+// fleet, looked at when somebody asks. Names and labels: docs/operations.md.
 #ifndef UMBRA_SERVER_METRICS_METRICS_H_
 #define UMBRA_SERVER_METRICS_METRICS_H_
 
 #include <memory>
 #include <string>
 
-#include "absl/status/statusor.h"
 #include "server/dispatch/agent_registry.h"
 #include "server/jobs/job_engine.h"
 #include "server/maintenance/repository_set.h"
@@ -35,20 +34,16 @@ class Metrics {
   Metrics(const Metrics&) = delete;
   Metrics& operator=(const Metrics&) = delete;
 
-  // To be called once for each job that has ended, in whatever state. Never blocks.
-  void JobEnded(const catalog::Job& job);
+  // Has engine and catalog tell of what ends. Before other threads use them; they tell nobody else, and nothing more
+  // may end in them when the metrics are destroyed.
+  void Listen();
 
   // Everything in Prometheus' text format, as of now; figures that are slow to get may be a minute old.
   std::string Text() const;
 
-  // Answers GET /metrics at `address` ("address:port", port 0 takes a free one) until the metrics are destroyed. Call
-  // once. FAILED_PRECONDITION / LISTEN_FAILED.
-  absl::Status Listen(const std::string& address);
-  // Where it listens, "address:port"; empty before.
-  const std::string& address() const;
-
  private:
   struct Parts;
+  const Sources sources_;
   std::unique_ptr<Parts> parts_;
 };
 

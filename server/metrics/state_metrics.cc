@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/metrics/families.h"
+#include "server/policies/coverage.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 
@@ -82,6 +83,30 @@ absl::Status StateMetrics::AddCatalog(Families& out) const {
   return absl::OkStatus();
 }
 
+absl::Status StateMetrics::AddCoverage(Families& out) const {
+  ASSIGN_OR_RETURN(const policies::PolicySet set, policies::PolicySet::Load(sources_.catalog));
+  ASSIGN_OR_RETURN(const policies::CoverageFigures figures,
+                   policies::CountCoverage(sources_.catalog, set, sources_.clock.Now()));
+  out.push_back(Family(kGauge, "umbra_virtual_machines_unprotected", "Virtual machines that no policy selects.")
+                    .Add({}, static_cast<double>(figures.unprotected))
+                    .Done());
+  out.push_back(Family(kGauge, "umbra_virtual_machines_beyond_promised_age",
+                       "Virtual machines without a good recovery point of the age that their policies promise.")
+                    .Add({}, static_cast<double>(figures.rpo_missed))
+                    .Done());
+  Family members(kGauge, "umbra_policy_virtual_machines", "Virtual machines that the policy selects.");
+  Family without(kGauge, "umbra_policy_virtual_machines_without_good_point", "Those of them without a good point.");
+  Family oldest(kGauge, "umbra_policy_oldest_good_point_seconds",
+                "The greatest age among the newest good points of the machines that the policy selects.");
+  for (const auto& [id, policy] : figures.policies) {
+    members.Add({{"policy", id.value}}, static_cast<double>(policy.members));
+    without.Add({{"policy", id.value}}, static_cast<double>(policy.without_good_point));
+    if (policy.oldest) oldest.Add({{"policy", id.value}}, absl::ToDoubleSeconds(*policy.oldest));
+  }
+  for (Family* family : {&members, &without, &oldest}) out.push_back(family->Done());
+  return absl::OkStatus();
+}
+
 absl::Status StateMetrics::AddRepositories(Families& out) const {
   Family points(kGauge, "umbra_repository_recovery_points", "Recovery points in the repository.");
   Family bytes(kGauge, "umbra_repository_bytes",
@@ -107,7 +132,8 @@ StateMetrics::Families StateMetrics::SlowFigures(int& failures) const {
   const absl::Duration now = sources_.clock.Monotonic();
   if (!slow_made_.has_value() || now - *slow_made_ >= kSlowFiguresKeptFor) {
     slow_.clear();
-    slow_failures_ = Count("catalog", AddCatalog(slow_)) + Count("repositories", AddRepositories(slow_));
+    slow_failures_ = Count("catalog", AddCatalog(slow_)) + Count("coverage", AddCoverage(slow_)) +
+                     Count("repositories", AddRepositories(slow_));
     slow_made_ = now;
   }
   failures += slow_failures_;

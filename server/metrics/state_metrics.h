@@ -31,6 +31,7 @@ class StateMetrics final : public prometheus::Collectable {
 
   absl::Status AddJobs(Families& out) const;
   absl::Status AddCatalog(Families& out) const;
+  absl::Status AddCoverage(Families& out) const;
   absl::Status AddRepositories(Families& out) const;
   Families SlowFigures(int& failures) const;
 

@@ -36,7 +36,7 @@ LAYERS = {
     "server/jobs": ["storage/catalog", "storage/base"],
     "server/dispatch": ["server/jobs", "storage/filetree", "storage/catalog", "storage/repo", "storage/base", "umbra/"],
     "server/maintenance": ["server/jobs", "storage/filetree", "storage/catalog", "storage/repo", "storage/base", "umbra/"],
-    "server/metrics": ["server/jobs", "server/dispatch", "server/maintenance", "storage/catalog", "storage/repo", "storage/base"],
+    "server/metrics": ["server/jobs", "server/dispatch", "server/maintenance", "server/policies", "storage/catalog", "storage/repo", "storage/base"],
     "server/policies": ["server/calendar", "server/retention", "server/jobs", "server/maintenance", "storage/filetree", "storage/catalog",
                         "storage/repo", "storage/base"],
     "server/api": ["server/jobs", "server/dispatch", "server/auth", "server/maintenance", "server/policies", "server/calendar",

@@ -21,6 +21,7 @@
 #include "storage/tls/enrolment_token.h"
 #include "storage/tls/peer.h"
 #include "storage/tls/x509.h"
+#include "tests/support/http_get.h"
 #include "tests/support/temp_dir.h"
 #include "umbra/agent/v1/agent_link.grpc.pb.h"
 #include "umbra/agent/v1/enrolment.grpc.pb.h"
@@ -290,6 +291,24 @@ TEST_F(ServerTest, AddressesFileTellsWhereAndGoesAtTheEnd) {
   EXPECT_FALSE(*files_.Exists(path));
   Start();
   EXPECT_EQ(nlohmann::json::parse(*files_.ReadFile(path))["authority_fingerprint"], fingerprint);
+}
+
+TEST_F(ServerTest, HealthAndFiguresAreServedWhereTheConfigurationSays) {
+  config_.metrics_listen = "127.0.0.1:0";
+  Start();
+  const std::string address = server_->addresses().metrics;
+  EXPECT_EQ(nlohmann::json::parse(*files_.ReadFile(config_.data_dir + "/" + kAddressesFile))["metrics_address"],
+            address);
+  EXPECT_THAT(testing::HttpAsk(address, "GET /healthz"), HasSubstr(" 200 OK"));
+  const std::string ready = testing::HttpAsk(address, "GET /readyz");
+  EXPECT_THAT(ready, HasSubstr(" 200 OK"));
+  EXPECT_THAT(ready, HasSubstr("\r\n\r\nready\n"));
+  const std::string figures = testing::HttpAsk(address, "GET /metrics");
+  EXPECT_THAT(figures, HasSubstr("\numbra_hosts 0\n"));
+  EXPECT_THAT(figures, HasSubstr("umbra_catalog_transactions_total{kind=\"write\",outcome=\"done\"} "));
+  EXPECT_THAT(figures, HasSubstr("\numbra_metrics_failures 0\n"));
+  server_.reset();
+  EXPECT_EQ(testing::HttpAsk(address, "GET /healthz"), "");
 }
 
 TEST_F(ServerTest, EnrolledAgentSurvivesARestart) {

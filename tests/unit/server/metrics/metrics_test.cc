@@ -1,10 +1,5 @@
-// Proves that figures of jobs, agents, repositories and catalog are those of the sources, and that Prometheus gets them
-// over HTTP.
+// Proves that figures of jobs, agents, policies, repositories and catalog are those of the sources.
 #include "server/metrics/metrics.h"
-
-#include <arpa/inet.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "server/metrics/state_metrics.h"
 #include "storage/base/status.h"
@@ -23,27 +18,9 @@ catalog::BackupSpec BackupOf(const std::string& vm) {
   return {.vms = {{kHost, vm}}, .repository = catalog::RepositoryId("main"), .freeze_timeout = absl::Seconds(10)};
 }
 
-// What a client gets for `request`.
-std::string Ask(const std::string& address, const std::string& request) {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in to = {.sin_family = AF_INET,
-                    .sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))))};
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  std::string answer;
-  if (connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 0 &&
-      send(fd, request.data(), request.size(), 0) == static_cast<ssize_t>(request.size())) {
-    char part[4096];
-    for (ssize_t got; (got = recv(fd, part, sizeof(part), 0)) > 0;) answer.append(part, static_cast<size_t>(got));
-  }
-  close(fd);
-  return answer;
-}
-
 class MetricsTest : public maintenance::MaintenanceTest {
  protected:
-  MetricsTest() {
-    engine_->SetEndListener([this](const catalog::Job& job) { metrics_.JobEnded(job); });
-  }
+  MetricsTest() { metrics_.Listen(); }
 
   catalog::Job Running(const std::string& vm) {
     const catalog::JobId id = engine_->Submit(BackupOf(vm))->id;
@@ -119,17 +96,78 @@ TEST_F(MetricsTest, WhatIsSlowToGetIsKeptForAMinute) {
   EXPECT_THAT(metrics_.Text(), HasSubstr(R"(umbra_repository_free_bytes{repository="main"} 5)"));
 }
 
-TEST_F(MetricsTest, AreServedOverHttp) {
-  ASSERT_TRUE(metrics_.Listen("127.0.0.1:0").ok());
-  const std::string answer = Ask(metrics_.address(), "GET /metrics HTTP/1.0\r\n\r\n");
-  EXPECT_THAT(answer, HasSubstr("200 OK"));
-  EXPECT_THAT(answer, HasSubstr("\numbra_agents_online 0"));
-  EXPECT_THAT(answer, HasSubstr("\nprocess_cpu_seconds_total "));
-  EXPECT_THAT(Ask(metrics_.address(), "GET /etc/passwd HTTP/1.0\r\n\r\n"), HasSubstr(" 404 "));
-  Metrics other({*catalog_, dir_.File("catalog.db"), *engine_, agents_, *repositories_, files_, steps_});
-  const absl::Status taken = other.Listen(metrics_.address());
-  EXPECT_EQ(base::ReasonOf(taken), "LISTEN_FAILED") << taken;
-  EXPECT_EQ(other.address(), "");
+TEST_F(MetricsTest, PhasesCountAsTheyAreLeft) {
+  const catalog::Job job = Running("vm1");
+  const auto progress = [&](catalog::JobPhase phase) {
+    ASSERT_TRUE(engine_->Apply(job.id, job.attempt, jobs::JobEvent::kProgress, {.phase = phase}).ok());
+  };
+  progress(catalog::JobPhase::kTransferring);
+  progress(catalog::JobPhase::kTransferring);
+  EXPECT_THAT(metrics_.Text(), Not(HasSubstr("umbra_job_phase_seconds_count")));
+  progress(catalog::JobPhase::kCompleting);
+  EXPECT_THAT(metrics_.Text(), HasSubstr(R"(umbra_job_phase_seconds_count{kind="backup",phase="transferring"} 1)"));
+  EXPECT_THAT(metrics_.Text(), Not(HasSubstr(R"(phase="completing",)")));
+  ASSERT_TRUE(engine_->Apply(job.id, job.attempt, jobs::JobEvent::kAgentFailed, {.error = {"X", "x"}}).ok());
+  EXPECT_THAT(metrics_.Text(), HasSubstr(R"(umbra_job_phase_seconds_count{kind="backup",phase="completing"} 1)"));
+  EXPECT_THAT(metrics_.Text(), HasSubstr(R"(umbra_job_phase_seconds_count{kind="backup",phase="transferring"} 1)"));
+}
+
+TEST_F(MetricsTest, TransactionsAreCountedByHowTheyEnded) {
+  const auto count = [&](const std::string& labels) {
+    const std::string text = metrics_.Text();
+    const std::string name = "\numbra_catalog_transactions_total{" + labels + "} ";
+    const size_t at = text.find(name);
+    return at == std::string::npos ? -1 : std::stoll(text.substr(at + name.size()));
+  };
+  const std::string done = R"(kind="write",outcome="done")", refused = R"(kind="write",outcome="refused")";
+  const int64_t done_before = count(done);
+  ASSERT_EQ(count(refused), 0);
+  ASSERT_TRUE(catalog_->Write([](catalog::Stores&) { return absl::OkStatus(); }).ok());
+  ASSERT_TRUE(absl::IsNotFound(catalog_->Write([](catalog::Stores& s) { return s.hosts.Revoke(kHost); })));
+  for (const char* reason : {"CATALOG_BUSY", "STORAGE_FULL"}) {
+    (void)catalog_->Write(
+        [&](catalog::Stores&) { return base::MakeError(absl::StatusCode::kUnavailable, reason, "as a test wants"); });
+  }
+  EXPECT_EQ(count(done), done_before + 1);
+  EXPECT_EQ(count(refused), 1);
+  EXPECT_EQ(count(R"(kind="write",outcome="busy")"), 1);
+  EXPECT_EQ(count(R"(kind="write",outcome="failed")"), 1);
+  EXPECT_THAT(metrics_.Text(),
+              ::testing::ContainsRegex("umbra_catalog_transaction_seconds_count.kind=\"read\". [1-9]"));
+  EXPECT_THAT(metrics_.Text(), ::testing::ContainsRegex("umbra_catalog_wait_seconds_count.kind=\"write\". [1-9]"));
+}
+
+TEST_F(MetricsTest, CoverageIsAsThePoliciesPromise) {
+  const auto vm = [](const std::string& uuid) {
+    return catalog::Vm{.key = {kHost, uuid}, .display_name = uuid, .disks = {{"vda", "/x", "qcow2", 1, 1}}};
+  };
+  catalog::Policy policy{.id = catalog::PolicyId("nightly"), .repository = catalog::RepositoryId("main")};
+  policy.selection.expression = "name=web*";
+  policy.rpo = absl::Hours(24);
+  ASSERT_TRUE(catalog_
+                  ->Write([&](catalog::Stores& s) -> absl::Status {
+                    RETURN_IF_ERROR(s.hosts.Insert({.id = kHost, .display_name = "h1"}));
+                    RETURN_IF_ERROR(s.vms.ReplaceInventory(kHost, {vm("web1"), vm("web2"), vm("web3"), vm("db")}, {}));
+                    RETURN_IF_ERROR(s.policies.Insert(policy));
+                    for (const auto& [id, age] : {std::pair("web1", 2), {"web2", 30}, {"db", 90}}) {
+                      const absl::Time time = steps_.Now() - absl::Hours(age);
+                      RETURN_IF_ERROR(s.recovery_points
+                                          .Insert({.id = catalog::RecoveryPointId(id),
+                                                   .vm = {kHost, id},
+                                                   .repository = policy.repository,
+                                                   .point_time = time})
+                                          .status());
+                    }
+                    return absl::OkStatus();
+                  })
+                  .ok());
+  const std::string text = metrics_.Text();
+  EXPECT_THAT(text, HasSubstr("\numbra_virtual_machines_unprotected 1\n"));
+  EXPECT_THAT(text, HasSubstr("\numbra_virtual_machines_beyond_promised_age 2\n"));
+  EXPECT_THAT(text, HasSubstr("\numbra_policy_virtual_machines{policy=\"nightly\"} 3\n"));
+  EXPECT_THAT(text, HasSubstr("\numbra_policy_virtual_machines_without_good_point{policy=\"nightly\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("\numbra_policy_oldest_good_point_seconds{policy=\"nightly\"} 108000\n"));
+  EXPECT_THAT(text, HasSubstr("\numbra_metrics_failures 0\n"));
 }
 
 }  // namespace
