@@ -419,7 +419,7 @@ absl::Status Server::Parts::StartApi() {
   executor = std::make_unique<api::Executor>(kApiThreads);
   services.push_back(
       std::make_unique<api::HostService>(*executor, *catalog, clock, *engine, *enrolment, agents, addresses.enrolment));
-  services.push_back(std::make_unique<api::VirtualMachineService>(*executor, *catalog, agents));
+  services.push_back(std::make_unique<api::VirtualMachineService>(*executor, *catalog, clock, agents));
   services.push_back(std::make_unique<api::WriterService>(*executor, *catalog));
   services.push_back(std::make_unique<api::FileSetService>(*executor, *catalog));
   services.push_back(std::make_unique<api::JobService>(*executor, *catalog, *engine, *repositories, watches));

@@ -209,6 +209,7 @@ void ToProto(const catalog::Host& host, bool online, v1::Host* out) {
   out->set_hypervisor_error(host.hypervisor_error);
   out->set_drained(host.drained);
   out->set_drain_note(host.drain_note);
+  out->mutable_labels()->insert(host.labels.begin(), host.labels.end());
 }
 
 void ToProto(const catalog::Vm& vm, v1::VirtualMachine* out) {
@@ -246,6 +247,7 @@ void ToProto(const catalog::Vm& vm, v1::VirtualMachine* out) {
     ToProto(checkpoint.create_time, to->mutable_create_time());
   }
   out->set_memory_bytes(vm.memory_bytes);
+  out->mutable_labels()->insert(vm.labels.begin(), vm.labels.end());
   ToProto(vm.update_time, out->mutable_update_time());
   if (!vm.last_recovery_point.empty()) out->set_last_recovery_point(NameOf(vm.last_recovery_point));
 }

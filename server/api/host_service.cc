@@ -1,25 +1,31 @@
 #include "server/api/host_service.h"
 
 #include "server/api/convert.h"
+#include "server/api/labels.h"
 #include "server/api/names.h"
 #include "server/api/paging.h"
 #include "server/api/unary.h"
+#include "server/policies/expression.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
 namespace {
 
-constexpr char kList[] = "hosts";
 constexpr size_t kDrainNoteSizeMax = 256;
 
 }  // namespace
 
 absl::Status HostService::List(const v1::ListHostsRequest& request, v1::ListHostsResponse& response) {
-  ASSIGN_OR_RETURN(const auto options, ListOptionsOf<catalog::HostId>(request, kList));
+  const std::string list = request.filter().empty() ? "hosts" : "hosts with " + request.filter();
+  ASSIGN_OR_RETURN(const auto options, ListOptionsOf<catalog::HostId>(request, list));
+  ASSIGN_OR_RETURN(const policies::Expression filter, policies::Expression::Parse(request.filter()));
   ASSIGN_OR_RETURN(const auto page, catalog_.Read([&](const catalog::Stores& s) { return s.hosts.List(options); }));
-  for (const catalog::Host& host : page.items) RETURN_IF_ERROR(Fill(host, *response.add_hosts()));
-  response.set_next_page_token(NextPageToken(page.next_key, kList));
+  for (const catalog::Host& host : page.items) {
+    const catalog::Subject subject{{host.id, ""}, host.display_name, host.display_name, host.labels};
+    if (filter.empty() || filter.Matches(subject)) RETURN_IF_ERROR(Fill(host, *response.add_hosts()));
+  }
+  response.set_next_page_token(NextPageToken(page.next_key, list));
   return absl::OkStatus();
 }
 
@@ -86,6 +92,26 @@ absl::Status HostService::SetDrained(const std::string& name, bool drained, cons
     return stores.events.Append(event).status();
   }));
   engine_.SetDrained(id, drained);
+  return Fill(host, response);
+}
+
+grpc::ServerUnaryReactor* HostService::SetHostLabels(grpc::CallbackServerContext* context,
+                                                     const v1::SetHostLabelsRequest* request, v1::Host* response) {
+  return RunUnary(context, executor_, [=, this] { return SetLabels(*request, *response); });
+}
+
+absl::Status HostService::SetLabels(const v1::SetHostLabelsRequest& request, v1::Host& response) {
+  ASSIGN_OR_RETURN(const catalog::HostId id, ParseHostName(request.name(), "name"));
+  catalog::Host host;
+  RETURN_IF_ERROR(catalog_.Write([&](catalog::Stores& stores) -> absl::Status {
+    ASSIGN_OR_RETURN(host, stores.hosts.Get(id));
+    ASSIGN_OR_RETURN(const catalog::Labels labels, ChangedLabels(host.labels, request.set(), request.remove()));
+    if (labels == host.labels) return absl::OkStatus();
+    RETURN_IF_ERROR(stores.labels.Set({id, ""}, labels));
+    RETURN_IF_ERROR(stores.hosts.Update(host));  // a change of the record, which its etag tells
+    ASSIGN_OR_RETURN(host, stores.hosts.Get(id));
+    return stores.events.Append(LabelsEvent(NameOf(id), host.display_name, labels, clock_.Now())).status();
+  }));
   return Fill(host, response);
 }
 

@@ -38,6 +38,8 @@ class HostService final : public v1::HostService::CallbackService {
                                       v1::Host* response) override;
   grpc::ServerUnaryReactor* UndrainHost(grpc::CallbackServerContext* context, const v1::UndrainHostRequest* request,
                                         v1::Host* response) override;
+  grpc::ServerUnaryReactor* SetHostLabels(grpc::CallbackServerContext* context, const v1::SetHostLabelsRequest* request,
+                                          v1::Host* response) override;
   grpc::ServerUnaryReactor* CreateEnrolmentToken(grpc::CallbackServerContext* context,
                                                  const v1::CreateEnrolmentTokenRequest* request,
                                                  v1::EnrolmentToken* response) override;
@@ -48,6 +50,7 @@ class HostService final : public v1::HostService::CallbackService {
   // The record, and what is known of its agent now.
   absl::Status Fill(const catalog::Host& host, v1::Host& out);
   absl::Status SetDrained(const std::string& name, bool drained, const std::string& note, v1::Host& response);
+  absl::Status SetLabels(const v1::SetHostLabelsRequest& request, v1::Host& response);
   absl::Status Revoke(const catalog::HostId& id);
   absl::Status CancelJobsOf(const catalog::HostId& id);
 

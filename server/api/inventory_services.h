@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "server/api/agent/executor.h"
 #include "server/dispatch/agent_registry.h"
+#include "storage/base/clock.h"
 #include "storage/catalog/catalog.h"
 #include "umbra/v1/virtual_machine.grpc.pb.h"
 #include "umbra/v1/writer.grpc.pb.h"
@@ -15,8 +16,9 @@ namespace umbra::api {
 // Thread-safe. What it is given outlives it.
 class VirtualMachineService final : public v1::VirtualMachineService::CallbackService {
  public:
-  VirtualMachineService(Executor& executor, catalog::Catalog& catalog, dispatch::AgentRegistry& agents)
-      : executor_(executor), catalog_(catalog), agents_(agents) {}
+  VirtualMachineService(Executor& executor, catalog::Catalog& catalog, base::Clock& clock,
+                        dispatch::AgentRegistry& agents)
+      : executor_(executor), catalog_(catalog), clock_(clock), agents_(agents) {}
 
  private:
   grpc::ServerUnaryReactor* ListVirtualMachines(grpc::CallbackServerContext* context,
@@ -25,10 +27,16 @@ class VirtualMachineService final : public v1::VirtualMachineService::CallbackSe
   grpc::ServerUnaryReactor* GetVirtualMachine(grpc::CallbackServerContext* context,
                                               const v1::GetVirtualMachineRequest* request,
                                               v1::VirtualMachine* response) override;
+  grpc::ServerUnaryReactor* SetVirtualMachineLabels(grpc::CallbackServerContext* context,
+                                                    const v1::SetVirtualMachineLabelsRequest* request,
+                                                    v1::VirtualMachine* response) override;
   absl::Status List(const v1::ListVirtualMachinesRequest& request, v1::ListVirtualMachinesResponse& response);
+  absl::Status Get(const catalog::VmKey& key, v1::VirtualMachine& response);
+  absl::Status SetLabels(const v1::SetVirtualMachineLabelsRequest& request, v1::VirtualMachine& response);
 
   Executor& executor_;
   catalog::Catalog& catalog_;
+  base::Clock& clock_;
   dispatch::AgentRegistry& agents_;
 };
 

@@ -1,7 +1,8 @@
-// umbra host list | show | token | drain | undrain | delete, umbra writer list
+// umbra host list | show | label | token | drain | undrain | delete, umbra writer list
 #include <fmt/format.h>
 
 #include "server/cli/context.h"
+#include "server/cli/labels.h"
 #include "server/cli/resolve.h"
 
 namespace umbra::cli {
@@ -14,25 +15,27 @@ std::string StateOf(const v1::Host& host) {
   return state;
 }
 
-void ListHosts(Context& context) {
-  Table table({"HOST", "NAME", "STATE", "VMS", "AGENT", "HYPERVISOR", "LAST SEEN"});
+void ListHosts(Context& context, const std::string& select) {
+  Table table({"HOST", "NAME", "STATE", "VMS", "AGENT", "HYPERVISOR", "LAST SEEN", "LABELS"});
   v1::ListHostsRequest request;
+  request.set_filter(select);
   ForEach(*context.client().hosts, &v1::HostService::Stub::ListHosts, request, &v1::ListHostsResponse::hosts, 0,
           [&](const v1::Host& host) {
             if (context.json) return context.output().Json(host);
-            table.Add({ShortId(host.name()), host.display_name(), StateOf(host), std::to_string(host.virtual_machine_count()),
-                       host.agent_version(), host.hypervisor(), TimeText(host.has_last_seen_time(), host.last_seen_time())});
+            table.Add({ShortId(host.name()), host.display_name(), StateOf(host),
+                       std::to_string(host.virtual_machine_count()), host.agent_version(), host.hypervisor(),
+                       TimeText(host.has_last_seen_time(), host.last_seen_time()), LabelsText(host.labels())});
           });
   if (!context.json) table.Print();
 }
 
-void ShowHost(Context& context, const std::string& text) {
-  const v1::Host host = ResolveHost(context.client(), text);
+void PrintHost(Context& context, const v1::Host& host) {
   if (context.json) return context.output().Json(host);
   context.output().Fields(
       {{"Host", LastSegment(host.name())},
        {"Name", host.display_name()},
        {"State", StateOf(host)},
+       {"Labels", LabelsText(host.labels())},
        {"Agent", host.agent_version()},
        {"Hypervisor", host.hypervisor()},
        {"Problem", host.hypervisor_error()},
@@ -42,6 +45,11 @@ void ShowHost(Context& context, const std::string& text) {
        {"Virtual machines", std::to_string(host.virtual_machine_count())},
        {"Enrolled", TimeText(host.has_create_time(), host.create_time())},
        {"Last seen", TimeText(host.has_last_seen_time(), host.last_seen_time())}});
+}
+
+void LabelHost(Context& context, const std::string& text, const std::vector<std::string>& changes) {
+  const auto request = LabelRequest<v1::SetHostLabelsRequest>(ResolveHost(context.client(), text).name(), changes);
+  PrintHost(context, Call(*context.client().hosts, &v1::HostService::Stub::SetHostLabels, request));
 }
 
 void MakeToken(Context& context, int ttl_minutes, const std::string& pattern) {
@@ -105,12 +113,22 @@ void ListWriters(Context& context, const std::string& text) {
 void AddHostCommands(CLI::App& app, Context& context) {
   CLI::App* host = app.add_subcommand("host", "Machines with an agent");
   host->require_subcommand(1);
-  host->add_subcommand("list", "Lists the hosts")->callback([&] { ListHosts(context); });
+  static std::string select;
+  CLI::App* hosts = host->add_subcommand("list", "Lists the hosts");
+  hosts->add_option("--select", select, "Only those that this expression matches, such as label.site=north");
+  hosts->callback([&] { ListHosts(context, select); });
 
   static std::string name;
   CLI::App* show = host->add_subcommand("show", "Shows a host");
   show->add_option("HOST", name, "Name or id")->required();
-  show->callback([&] { ShowHost(context, name); });
+  show->callback([&] { PrintHost(context, ResolveHost(context.client(), name)); });
+
+  static std::vector<std::string> labels;
+  CLI::App* label = host->add_subcommand("label", "Sets and removes labels; its virtual machines have them, too");
+  label->add_option("HOST", name, "Name or id")->required();
+  label->add_option("LABEL", labels, "env=prod sets a label, env- removes it")->required();
+  label->footer("Example:\n  umbra host label hv-3 site=north owner-");
+  label->callback([&] { LabelHost(context, name, labels); });
 
   static int ttl_minutes = 60;
   static std::string pattern;

@@ -1,7 +1,8 @@
-// umbra vm list | show
+// umbra vm list | show | label
 #include <fmt/format.h>
 
 #include "server/cli/context.h"
+#include "server/cli/labels.h"
 #include "server/cli/resolve.h"
 #include "storage/base/bytes.h"
 
@@ -24,19 +25,20 @@ std::string Why(const v1::VirtualMachine& vm) {
   return text.empty() ? "-" : text;
 }
 
-void ListVms(Context& context, const std::string& host) {
+void ListVms(Context& context, const std::string& host, const std::string& select) {
   v1::ListVirtualMachinesRequest request;
   request.set_parent(host.empty() ? "hosts/-" : ResolveHost(context.client(), host).name());
-  Table table({"VM", "NAME", "STATE", "DISKS", "SIZE", "MECHANISM", "WHY", "LAST POINT"});
+  request.set_filter(select);
+  Table table({"VM", "NAME", "STATE", "DISKS", "SIZE", "MECHANISM", "WHY", "LAST POINT", "LABELS"});
   ForEach(*context.client().vms, &v1::VirtualMachineService::Stub::ListVirtualMachines, request,
           &v1::ListVirtualMachinesResponse::virtual_machines, 0, [&](const v1::VirtualMachine& vm) {
             if (context.json) return context.output().Json(vm);
             int64_t size = 0;
             for (const auto& disk : vm.disks()) size += disk.capacity_bytes();
             table.Add({ShortId(vm.name()), vm.display_name(), StateText(vm), std::to_string(vm.disks_size()),
-                       base::FormatSize(static_cast<uint64_t>(size)), MechanismText(vm),
-                       Why(vm),
-                       vm.last_recovery_point().empty() ? "-" : ShortId(vm.last_recovery_point())});
+                       base::FormatSize(static_cast<uint64_t>(size)), MechanismText(vm), Why(vm),
+                       vm.last_recovery_point().empty() ? "-" : ShortId(vm.last_recovery_point()),
+                       LabelsText(vm.labels())});
           });
   if (!context.json) table.Print();
 }
@@ -50,15 +52,13 @@ std::string CheckpointText(const v1::Checkpoint& checkpoint) {
   return checkpoint.current() ? text + ", current" : text;
 }
 
-void ShowVm(Context& context, const std::string& text) {
-  v1::GetVirtualMachineRequest request;
-  request.set_name(ResolveVm(context.client(), text).name());
-  const v1::VirtualMachine vm = Call(*context.client().vms, &v1::VirtualMachineService::Stub::GetVirtualMachine, request);
+void PrintVm(Context& context, const v1::VirtualMachine& vm) {
   if (context.json) return context.output().Json(vm);
   std::vector<std::pair<std::string, std::string>> fields = {
       {"Name", vm.display_name()},
       {"Resource", vm.name()},
       {"State", StateText(vm)},
+      {"Labels", LabelsText(vm.labels())},
       {"Memory", base::FormatSize(static_cast<uint64_t>(vm.memory_bytes()))},
       {"Guest agent", fmt::format("{} {}", EnumText(v1::GuestAgent::State_Name(vm.guest_agent().state()), "STATE_"),
                                   vm.guest_agent().version())},
@@ -95,6 +95,18 @@ void ShowVm(Context& context, const std::string& text) {
   context.output().Fields(fields);
 }
 
+void ShowVm(Context& context, const std::string& text) {
+  v1::GetVirtualMachineRequest request;
+  request.set_name(ResolveVm(context.client(), text).name());
+  PrintVm(context, Call(*context.client().vms, &v1::VirtualMachineService::Stub::GetVirtualMachine, request));
+}
+
+void LabelVm(Context& context, const std::string& text, const std::vector<std::string>& changes) {
+  const auto request =
+      LabelRequest<v1::SetVirtualMachineLabelsRequest>(ResolveVm(context.client(), text).name(), changes);
+  PrintVm(context, Call(*context.client().vms, &v1::VirtualMachineService::Stub::SetVirtualMachineLabels, request));
+}
+
 }  // namespace
 
 void AddVmCommands(CLI::App& app, Context& context) {
@@ -103,13 +115,23 @@ void AddVmCommands(CLI::App& app, Context& context) {
   static std::string host;
   CLI::App* list = vm->add_subcommand("list", "Lists virtual machines, with the mechanism that a backup would use and why");
   list->add_option("--host", host, "Only this host (name or id)");
-  list->callback([&] { ListVms(context, host); });
+  static std::string select;
+  list->add_option("--select", select,
+                   "Only those that this expression matches, such as \"label.env=prod and name=web*\"");
+  list->callback([&] { ListVms(context, host, select); });
 
   static std::string name;
   CLI::App* show = vm->add_subcommand("show", "Shows a virtual machine");
   show->add_option("VM", name, "Name, uuid, beginning of the uuid, or resource name")->required();
   show->footer("Example:\n  umbra vm show mail01");
   show->callback([&] { ShowVm(context, name); });
+
+  static std::vector<std::string> labels;
+  CLI::App* label = vm->add_subcommand("label", "Sets and removes labels, for policies to select by");
+  label->add_option("VM", name, "Name, uuid, beginning of the uuid, or resource name")->required();
+  label->add_option("LABEL", labels, "env=prod sets a label, env- removes it")->required();
+  label->footer("Example:\n  umbra vm label mail01 env=prod team-");
+  label->callback([&] { LabelVm(context, name, labels); });
 }
 
 }  // namespace umbra::cli

@@ -17,6 +17,17 @@ bool IsBlank(char c) {
   return c == ' ' || c == '\t' || c == '\n';
 }
 
+char Lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
+bool IsFieldChar(char c) {
+  const char lower = Lower(c);
+  return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '/' || c == '-';
+}
+
+constexpr std::string_view kLabelPrefix = "label.";
+
 bool Fits(const std::string& pattern, const std::string& text) {
   return fnmatch(pattern.c_str(), text.c_str(), FNM_CASEFOLD) == 0;
 }
@@ -59,7 +70,7 @@ class ExpressionParser {
   bool TakeWord(std::string_view word) {
     if (text_.size() - at_ < word.size()) return false;
     for (size_t i = 0; i < word.size(); ++i) {
-      if ((text_[at_ + i] | 0x20) != word[i]) return false;
+      if (Lower(text_[at_ + i]) != word[i]) return false;
     }
     const size_t end = at_ + word.size();
     if (end < text_.size() && !IsBlank(text_[end]) && text_[end] != '(' && text_[end] != ')') return false;
@@ -106,20 +117,30 @@ class ExpressionParser {
       return absl::OkStatus();
     }
     constexpr std::pair<std::string_view, Op> kFields[] = {
-        {"name=", Op::kName}, {"host=", Op::kHost}, {"uuid=", Op::kUuid}, {"kind=", Op::kKind}};
-    for (const auto& [field, op] : kFields) {
-      bool same = text_.size() - at_ >= field.size();
-      for (size_t i = 0; same && i < field.size(); ++i) {
-        same = text_[at_ + i] == field[i] || (field[i] != '=' && (text_[at_ + i] | 0x20) == field[i]);
+        {"name", Op::kName}, {"host", Op::kHost}, {"uuid", Op::kUuid}, {"kind", Op::kKind}};
+    const size_t begin = at_;
+    std::string field = TakeField();
+    if (!field.empty() && Take('=')) {
+      for (const auto& [name, op] : kFields) {
+        if (field == name) return Pattern(op);
       }
-      if (!same) continue;
-      at_ += field.size();
-      return Pattern(op);
+      if (field.starts_with(kLabelPrefix) && field.size() > kLabelPrefix.size()) {
+        return Pattern(Op::kLabel, field.substr(kLabelPrefix.size()));
+      }
     }
-    return Bad("name=, host=, uuid=, kind=, all, not or ( is expected");
+    at_ = begin;
+    return Bad("name=, host=, uuid=, kind=, label.KEY=, all, not or ( is expected");
   }
 
-  absl::Status Pattern(Op op) {
+  // What may stand before "=", in lower case; blanks after it are taken too.
+  std::string TakeField() {
+    std::string field;
+    for (; !AtEnd() && IsFieldChar(text_[at_]); ++at_) field += Lower(text_[at_]);
+    SkipBlanks();
+    return field;
+  }
+
+  absl::Status Pattern(Op op, std::string label = "") {
     const bool quoted = !AtEnd() && text_[at_] == '"';
     if (quoted) ++at_;
     const size_t begin = at_;
@@ -133,11 +154,13 @@ class ExpressionParser {
       result_.names_kind_ = true;
     }
     SkipBlanks();
-    Emit(op, std::move(pattern));
+    Emit(op, std::move(pattern), std::move(label));
     return absl::OkStatus();
   }
 
-  void Emit(Op op, std::string pattern = "") { result_.steps_.push_back({op, std::move(pattern)}); }
+  void Emit(Op op, std::string pattern = "", std::string label = "") {
+    result_.steps_.push_back({op, std::move(pattern), std::move(label)});
+  }
 
   const std::string_view text_;
   size_t at_ = 0;
@@ -156,6 +179,10 @@ bool Expression::Test(const Step& step, const catalog::Subject& subject) {
       return Fits(step.pattern, subject.host_name) || Fits(step.pattern, subject.key.host.value);
     case Op::kUuid:
       return Fits(step.pattern, subject.key.uuid);
+    case Op::kLabel: {
+      const auto label = subject.labels.find(step.label);
+      return label != subject.labels.end() && Fits(step.pattern, label->second);
+    }
     case Op::kKind:
       return (step.pattern == "file-set") == filetree::FileSetOf(subject.key.uuid).has_value();
     default:

@@ -3,10 +3,11 @@
 //   name=web* and not host=lab-*          name: as people know it; host: its name or id; * ? [] as in a shell
 //   (name=app01 or name="data base") and kind=vm
 //   uuid=3f0c*                            the hypervisor's uuid
+//   label.env=prod or label.team="a b"    a label of it, or of its host when it has none of this key; label.env=*: any
 //   kind=file-set and name=shop           without a word of kind, virtual machines are meant
 //   all
 //
-// "not" binds closest, then "and", then "or". Case doesn't matter.
+// "not" binds closest, then "and", then "or". Case doesn't matter; blanks around = don't either.
 #ifndef UMBRA_SERVER_POLICIES_EXPRESSION_H_
 #define UMBRA_SERVER_POLICIES_EXPRESSION_H_
 
@@ -35,11 +36,12 @@ class Expression {
 
  private:
   friend class ExpressionParser;
-  enum class Op { kAll, kName, kHost, kUuid, kKind, kNot, kAnd, kOr };
+  enum class Op { kAll, kName, kHost, kUuid, kKind, kLabel, kNot, kAnd, kOr };
   // In the order of evaluation, on a stack.
   struct Step {
     Op op;
     std::string pattern;
+    std::string label;  // kLabel: its key
   };
   static bool Test(const Step& step, const catalog::Subject& subject);
 

@@ -9,6 +9,7 @@ class Policies(EndToEndTest):
     def tearDown(self):
         if POLICY in [policy["name"].split("/")[1] for policy in self.stack.umbra("policy", "list").objects]:
             self.stack.umbra("policy", "delete", POLICY, "--yes")
+        self.stack.umbra("vm", "label", GUEST, "backup-")
         wait_for(lambda: not self.stack.umbra("job", "list", "--active").objects, 120, "the policy's jobs should end")
         super().tearDown()
 
@@ -26,7 +27,8 @@ class Policies(EndToEndTest):
 
     def test_01_a_policy_runs_by_itself_and_is_thinned_as_foretold(self):
         self.assertIn(GUEST, [vm["displayName"] for vm in self.stack.umbra("coverage", "--only", "unprotected").objects])
-        made = self.stack.umbra("policy", "create", POLICY, "--select", f"name={GUEST}", "--schedule", "every 10 seconds",
+        self.assertEqual(self.stack.umbra("vm", "label", GUEST, "backup=often").last["labels"], {"backup": "often"})
+        made = self.stack.umbra("policy", "create", POLICY, "--select", "label.backup=often", "--schedule", "every 10 seconds",
                                 "--rpo", "1h", "--no-saved-state")
         self.assertEqual(made.status, 0, str(made))
         preview = self.stack.umbra("policy", "preview", POLICY, "--days", "1").last
@@ -50,11 +52,28 @@ class Policies(EndToEndTest):
         self.assertEqual(len(stay), 2)
         self.assertEqual(self.points_of_guest(), points, "a dry run changes nothing")
 
-        # The next point makes the oldest go: of those that are there, all but the newest then.
+        # The rule is applied at once, and does what its dry run said.
         self.stack.umbra("policy", "update", POLICY, "--keep-last", "2")
+        wait_for(lambda: sorted(self.points_of_guest()) == sorted(stay), 30, "retention should thin the points")
+        # The next point makes the oldest go.
         self.stack.umbra("policy", "run", POLICY)
         wait_for(lambda: not self.stack.umbra("job", "list", "--active").objects, 120, "the run should end")
         wait_for(lambda: len(self.points_of_guest()) == 2, 30, "retention should thin the points")
         left = self.points_of_guest()
         self.assertIn(stay[0], left)
         self.assertEqual(len(set(left) & set(points)), 1)
+        self.assertFalse(self.stack.umbra("vm", "label", GUEST, "backup-").last.get("labels"))
+
+    def test_02_every_minute_is_every_minute(self):
+        earlier = {job["name"] for job in self.jobs()}
+
+        def succeeded():
+            return [job for job in self.jobs("STATE_SUCCEEDED") if job["name"] not in earlier]
+
+        made = self.stack.umbra("policy", "create", POLICY, "--select", f"name={GUEST}", "--schedule", "every minute",
+                                "--keep-within", "1h", "--no-saved-state")
+        self.assertEqual(made.status, 0, str(made))
+        wait_for(lambda: len(succeeded()) >= 2, 180, "the policy should back the guest up twice")
+        due = sorted(job["dueTime"] for job in succeeded())
+        self.assertTrue(all(time.endswith(":00Z") for time in due), due)
+        self.assertEqual(len(due), len(set(due)), "each due time once")

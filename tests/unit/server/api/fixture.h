@@ -189,7 +189,7 @@ class ApiTest : public ::testing::Test {
   void StartServer() {
     services_.push_back(std::make_unique<HostService>(executor_, *catalog_, clock_, *engine_, *enrolment_, agents_,
                                                       "backup.example:7441"));
-    services_.push_back(std::make_unique<VirtualMachineService>(executor_, *catalog_, agents_));
+    services_.push_back(std::make_unique<VirtualMachineService>(executor_, *catalog_, clock_, agents_));
     services_.push_back(std::make_unique<WriterService>(executor_, *catalog_));
     services_.push_back(std::make_unique<FileSetService>(executor_, *catalog_));
     services_.push_back(std::make_unique<JobService>(executor_, *catalog_, *engine_, *repositories_, streams_));

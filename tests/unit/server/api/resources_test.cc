@@ -3,6 +3,7 @@
 #include <atomic>
 #include <memory>
 
+#include "server/api/labels.h"
 #include "server/maintenance/rebuild.h"
 #include "tests/unit/server/api/fixture.h"
 
@@ -141,6 +142,97 @@ TEST_F(ResourcesTest, MachinesOfOneHostAndOfAllInPages) {
   request.set_parent("hosts/h9");
   EXPECT_EQ(Outcome(Call(vms_, &v1::VirtualMachineService::Stub::ListVirtualMachines, request, &response)),
             "NOT_FOUND HOST_NOT_FOUND");
+}
+
+TEST_F(ResourcesTest, LabelsAreSetRemovedAndListedBy) {
+  const catalog::HostId h1 = AddHost("h1"), h2 = AddHost("h2");
+  SetInventory(h1, {MakeVm(h1, "u1"), MakeVm(h1, "u2")});
+  SetInventory(h2, {MakeVm(h2, "u3", 0)});
+  const auto label_host = [&](const std::string& name, std::map<std::string, std::string> set,
+                              const std::vector<std::string>& remove, v1::Host* host) {
+    v1::SetHostLabelsRequest request;
+    request.set_name(name);
+    request.mutable_set()->insert(set.begin(), set.end());
+    for (const std::string& key : remove) request.add_remove(key);
+    return Outcome(Call(hosts_, &v1::HostService::Stub::SetHostLabels, request, host));
+  };
+  v1::Host before, host;
+  ASSERT_EQ(label_host("hosts/h1", {}, {}, &before), "OK");
+  ASSERT_EQ(label_host("hosts/h1", {{"site", "north"}, {"env", "prod"}}, {"gone"}, &host), "OK");
+  EXPECT_EQ(host.labels_size(), 2);
+  EXPECT_NE(host.etag(), before.etag());
+  ASSERT_EQ(label_host("hosts/h1", {{"env", "test"}}, {"site"}, &host), "OK");
+  ASSERT_EQ(host.labels_size(), 1);
+  EXPECT_EQ(host.labels().at("env"), "test");
+  EXPECT_EQ(label_host("hosts/h9", {{"a", "b"}}, {}, &host), "NOT_FOUND HOST_NOT_FOUND");
+
+  v1::SetVirtualMachineLabelsRequest request;
+  request.set_name("hosts/h1/virtualMachines/u2");
+  (*request.mutable_set())["env"] = "prod";
+  v1::VirtualMachine vm;
+  ASSERT_EQ(Outcome(Call(vms_, &v1::VirtualMachineService::Stub::SetVirtualMachineLabels, request, &vm)), "OK");
+  EXPECT_EQ(vm.labels().at("env"), "prod");
+  EXPECT_EQ(vm.display_name(), "vm u2");
+  request.set_name("hosts/h1/virtualMachines/u9");
+  EXPECT_EQ(Outcome(Call(vms_, &v1::VirtualMachineService::Stub::SetVirtualMachineLabels, request, &vm)),
+            "NOT_FOUND VM_NOT_FOUND");
+
+  const auto vms = [&](const std::string& filter) {
+    v1::ListVirtualMachinesRequest list;
+    list.set_parent("hosts/-");
+    list.set_filter(filter);
+    v1::ListVirtualMachinesResponse found;
+    std::string names = Outcome(Call(vms_, &v1::VirtualMachineService::Stub::ListVirtualMachines, list, &found));
+    for (const auto& one : found.virtual_machines()) names += " " + one.uuid();
+    return names;
+  };
+  EXPECT_EQ(vms(""), "OK u1 u2 u3");
+  EXPECT_EQ(vms("label.env=prod"), "OK u2");
+  EXPECT_EQ(vms("label.env=test"), "OK u1") << "by its host";
+  EXPECT_EQ(vms("not label.env=*"), "OK u3") << "a machine without a disk, too";
+  EXPECT_EQ(vms("host=\"name of h1\" and name=*2"), "OK u2");
+  EXPECT_EQ(vms("color=red"), "INVALID_ARGUMENT INVALID_SELECTION");
+  v1::ListHostsRequest hosts;
+  hosts.set_filter("label.env=*");
+  v1::ListHostsResponse found;
+  ASSERT_EQ(Outcome(Call(hosts_, &v1::HostService::Stub::ListHosts, hosts, &found)), "OK");
+  ASSERT_EQ(found.hosts_size(), 1);
+  EXPECT_EQ(found.hosts(0).name(), "hosts/h1");
+
+  v1::ListEventsResponse events;
+  ASSERT_EQ(Outcome(Call(log_, &v1::EventService::Stub::ListEvents, {}, &events)), "OK");
+  int told = 0;
+  for (const v1::Event& event : events.events()) told += event.type() == "LABELS_CHANGED" ? 1 : 0;
+  EXPECT_EQ(told, 3) << "what changed nothing is not told";
+}
+
+TEST_F(ResourcesTest, WhatIsNoLabelIsRefused) {
+  AddOneVm();
+  const auto outcome = [&](const std::map<std::string, std::string>& set, const std::string& remove = "") {
+    v1::SetHostLabelsRequest request;
+    request.set_name("hosts/h1");
+    request.mutable_set()->insert(set.begin(), set.end());
+    if (!remove.empty()) request.add_remove(remove);
+    v1::Host host;
+    return Outcome(Call(hosts_, &v1::HostService::Stub::SetHostLabels, request, &host));
+  };
+  const std::string refused = "INVALID_ARGUMENT INVALID_REQUEST";
+  for (const std::string& key : {std::string(), std::string("Env"), std::string("a b"), std::string("-a"),
+                                 std::string("a-"), std::string("a=b"), std::string("\u00e4"), std::string(64, 'a')}) {
+    EXPECT_EQ(outcome({{key, "x"}}), refused) << key;
+  }
+  for (const std::string& value : {std::string(256, 'x'), std::string("a\nb"), std::string("a\"b")}) {
+    EXPECT_EQ(outcome({{"k", value}}), refused) << value;
+  }
+  EXPECT_EQ(outcome({{"k", "x"}}, "k"), refused);
+  std::map<std::string, std::string> many;
+  for (size_t i = 0; i < kLabelsMax; ++i) many["k" + std::to_string(i)] = std::string(255, 'x');
+  many[std::string(63, 'k')] = "one too many";
+  EXPECT_EQ(outcome(many), refused);
+  many.erase("k0");
+  EXPECT_EQ(outcome(many), "OK");
+  EXPECT_EQ(outcome({{"more", ""}}), refused);
+  EXPECT_EQ(outcome({{"more", ""}}, "k1"), "OK");
 }
 
 TEST_F(ResourcesTest, WritersAreShown) {

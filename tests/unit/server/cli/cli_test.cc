@@ -11,6 +11,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "server/cli/context.h"
+#include "server/cli/labels.h"
 #include "server/cli/resolve.h"
 #include "server/cli/watch.h"
 
@@ -47,6 +48,17 @@ TEST(Texts, DurationsHaveFittingUnits) {
   EXPECT_EQ(DurationText(d), "1 min 15 s");
   d.set_seconds(2 * 3600 + 60);
   EXPECT_EQ(DurationText(d), "2 h 1 min");
+}
+
+TEST(Labels, AreSetWithAValueAndRemovedWithADash) {
+  const LabelChanges changes = ParseLabelChanges({"env=prod", "note=a=b", "empty=", "team-"});
+  EXPECT_EQ(changes.set.at("env"), "prod");
+  EXPECT_EQ(changes.set.at("note"), "a=b");
+  EXPECT_EQ(changes.set.at("empty"), "");
+  EXPECT_EQ(changes.remove, std::vector<std::string>{"team"});
+  EXPECT_EQ(LabelsText(changes.set), "empty= env=prod note=a=b");
+  EXPECT_EQ(LabelsText({}), "-");
+  for (const char* text : {"env", "=prod", "-", ""}) EXPECT_THROW(ParseLabelChanges({text}), ExitError) << text;
 }
 
 TEST(Progress, ALineTellsStateShareRateAndEta) {

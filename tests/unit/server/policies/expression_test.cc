@@ -35,6 +35,19 @@ TEST(ExpressionTest, EachWordMeansWhatItSays) {
   EXPECT_TRUE(Matches("kind=vm", Vm("web1")));
 }
 
+TEST(ExpressionTest, LabelsAreAskedForByTheirKeys) {
+  Subject vm = Vm("web1");
+  vm.labels = {{"env", "Prod"}, {"team", "data base"}, {"note", ""}};
+  EXPECT_TRUE(Matches("label.env=prod", vm));
+  EXPECT_TRUE(Matches("LABEL.ENV = \"prod\"", vm));
+  EXPECT_TRUE(Matches("label.team=\"data b*\" and name=web1", vm));
+  EXPECT_TRUE(Matches("label.note=*", vm)) << "any value, also none";
+  EXPECT_FALSE(Matches("label.owner=*", vm));
+  EXPECT_TRUE(Matches("not label.env=test and host = rack1", vm));
+  vm.labels = {{"example.com/a-b_c", "1"}};
+  EXPECT_TRUE(Matches("label.example.com/a-b_c=1", vm));
+}
+
 TEST(ExpressionTest, FileSetsAreMeantOnlyWhereTheirKindIsNamed) {
   EXPECT_FALSE(Matches("all", FileSet("shop")));
   EXPECT_FALSE(Matches("name=shop", FileSet("shop")));
@@ -59,7 +72,9 @@ TEST(ExpressionTest, WhatIsNoExpressionIsRefused) {
   for (const std::string& text :
        {std::string("web*"), std::string("name="), std::string("name=a name=b"), std::string("name=a and"),
         std::string("(name=a"), std::string("name=a)"), std::string("kind=disk"), std::string("name=\"a"),
-        std::string("not"), std::string("color=red"), std::string(200, '('), std::string(5000, ' ')}) {
+        std::string("not"), std::string("color=red"), std::string("label=a"), std::string("label.=a"),
+        std::string("label.env"), std::string("label.env=\"\""), std::string("=a"), std::string(200, '('),
+        std::string(5000, ' ')}) {
     EXPECT_EQ(base::ReasonOf(Expression::Parse(text).status()), "INVALID_SELECTION") << text;
   }
 }
