@@ -288,6 +288,7 @@ TEST_F(FileSetTest, ASetThatIsNotConfiguredIsSaid) {
   assignment.mutable_backup()->add_file_sets("other");
   const AssignmentResult result = Run(assignment);
   EXPECT_EQ(result.error().reason(), "VSS_OBJECT_NOT_FOUND");
+  EXPECT_TRUE(result.error_stays()) << "by its code: another attempt would not find it either";
   ExpectNoFilesLeft();
 }
 

@@ -164,6 +164,7 @@ TEST_F(RestoreRunnerTest, LinkThatStaysDownLeavesNothing) {
   store_.SetReadFault([](int number) { return number > 4 ? absl::UnavailableError("no route") : absl::OkStatus(); });
   const AssignmentResult result = Run(RestoreOf(v1::RestoreSpec::MODE_NEW));
   EXPECT_EQ(result.error().reason(), "AGENT_LOST");
+  EXPECT_FALSE(result.error_stays());
   EXPECT_FALSE(*files_.Exists(hypervisor_.DefaultFolder() + "/db01-restored"));
 }
 
