@@ -175,6 +175,11 @@ class Quickstart:
               f"  {self.stack.cli} vm list\n"
               f"  {self.stack.cli} backup run {GUEST} --watch\n"
               f"  {self.stack.cli} recovery-point list\n"
+              "To have it backed up by itself, every minute, and thinned to an hour's points:\n"
+              f"  {self.stack.cli} policy create minutely --select name={GUEST} --schedule \"every minute\" --keep-within 1h\n"
+              f"  {self.stack.cli} policy preview minutely --days 1\n"
+              f"  {self.stack.cli} policy retention minutely     # which points would go, and what keeps each other one\n"
+              "To look inside it:\n"
               f"  {script.parent}/lab/lab --root {self.lab.root} vm exec {GUEST} -- writer /data/w count\n"
               f"To stop it:\n  {script} --stop --dir {self.folder}\n")
 

@@ -56,6 +56,7 @@ Daemon::Daemon() {
 
 void Daemon::OpenStorage() {
   catalog = *catalog::Catalog::Open(files, dir.File("catalog.db"));
+  events = std::make_unique<jobs::EventHub>(*catalog, clock);
   engine = std::make_unique<jobs::JobEngine>(*catalog, clock, random);
   authority = *tls::CertificateAuthority::Open(files, clock, random, dir.File("tls"));
   enrolment = std::make_unique<auth::Enrolment>(*catalog, clock, random, *authority);
@@ -432,7 +433,7 @@ grpc::Status Data::Commit(const std::string& session, const std::vector<int>& vm
 }
 
 grpc::Status Data::Read(const dispatch::AssignmentKey& key, const std::string& point, int64_t first_chunk,
-                        std::string* content) {
+                        std::string* content, const std::function<void()>& meanwhile) {
   store::v1::ReadDiskRequest request;
   request.set_job_id(key.job.value);
   request.set_attempt(key.attempt);
@@ -449,6 +450,7 @@ grpc::Status Data::Read(const dispatch::AssignmentKey& key, const std::string& p
     if (!hasher) {
       hasher.emplace(*repo::ToIdSuite(message.id_suite()), base::AsBytes(message.id_key()));
       content->assign(static_cast<size_t>(message.capacity_bytes()), '\0');
+      if (meanwhile) meanwhile();
     }
     for (const auto& item : message.items()) {
       base::Bytes plain;

@@ -20,6 +20,7 @@
 #include "server/api/agent/store_service.h"
 #include "server/auth/enrolment.h"
 #include "server/dispatch/dispatcher.h"
+#include "server/jobs/event_hub.h"
 #include "server/maintenance/repository_set.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/random.h"
@@ -71,6 +72,7 @@ class Daemon {
   testing::ManualClock clock;
   base::SystemRandom random;
   std::unique_ptr<catalog::Catalog> catalog;
+  std::unique_ptr<jobs::EventHub> events;
   std::unique_ptr<jobs::JobEngine> engine;
   std::unique_ptr<tls::CertificateAuthority> authority;
   std::unique_ptr<auth::Enrolment> enrolment;
@@ -157,8 +159,9 @@ class Data {
   // `checkpoint`: changes are tracked from it on.
   grpc::Status Commit(const std::string& session, const std::vector<int>& vms, const Disk& disk,
                       store::v1::CommitResponse* response = nullptr, const std::string& checkpoint = "");
-  // The disk as a restore writes it; holes read as zero.
-  grpc::Status Read(const dispatch::AssignmentKey& key, const std::string& point, int64_t first_chunk, std::string* content);
+  // The disk as a restore writes it; holes read as zero. `meanwhile` is called when the first part has come.
+  grpc::Status Read(const dispatch::AssignmentKey& key, const std::string& point, int64_t first_chunk, std::string* content,
+                    const std::function<void()>& meanwhile = nullptr);
 
   std::unique_ptr<store::v1::StoreService::Stub> stub;
 };
