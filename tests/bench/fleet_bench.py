@@ -147,7 +147,6 @@ class FleetBench:
 
     def restart(self):
         before = self.fleet.stats()
-        listing = self.fleet.lists(15)
         self.stack.daemon.stop()
         with Load(self.stack, self.fleet) as load:
             self.stack.start_daemon(timeout_s=120)
@@ -157,7 +156,6 @@ class FleetBench:
         now = self.fleet.stats()
         tries = (now["attempts"] - before["attempts"]) / self.fleet.agents
         say(f"restart: {load.daemon_s:.1f} s of processor in {load.wall_s:.1f} s; streams for each agent {tries:.2f}; {now['failures']}")
-        self.show_lists("restart", listing())
         yield figure("restart-back", back, "s until all are back", f"< {GOALS['back']}", back < GOALS["back"],
                      f"{self.limit['connections']:.0f} TLS connections/s", self.fleet.agents / back / self.limit["connections"])
         yield figure("restart-tries", tries, "streams for each agent", "< 3", tries < 3)
