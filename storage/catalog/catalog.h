@@ -172,14 +172,6 @@ class Catalog {
   }
 
   template <typename Work>
-  std::invoke_result_t<Work, const Stores&> View(Work&& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(reader_mu_) {
-    sqlite::Transaction transaction(*reader_);
-    if (absl::Status s = transaction.Begin(sqlite::Transaction::Kind::kRead); !s.ok()) return s;
-    const Stores& stores = reader_stores_;
-    return std::forward<Work>(work)(stores);
-  }
-
-  template <typename Work>
   std::invoke_result_t<Work, Stores&> Transact(Work&& work, int64_t& newest_event) ABSL_LOCKS_EXCLUDED(writer_mu_) {
     TransactionTiming timing(clock_, observer_, TransactionKind::kWrite);
     absl::MutexLock lock(&writer_mu_);
