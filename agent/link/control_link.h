@@ -45,8 +45,9 @@ struct ControlLinkOptions {
   agent::v1::Hello hello;  // version, host name, hypervisor, process id
   std::string address;     // of the agent port; empty: the identity's
   transfer::Backoff::Limits backoff;
-  // A peer that takes the connection but says no Welcome is given up on.
-  absl::Duration connect_timeout = absl::Seconds(10);
+  // A peer that isn't reached, or takes the connection but says no Welcome, is given up on. Long enough for a daemon to which a whole
+  // fleet comes back.
+  absl::Duration connect_timeout = absl::Seconds(30);
   // Until the first Welcome says otherwise.
   absl::Duration heartbeat_interval = absl::Seconds(5);
   absl::Duration lease_duration = absl::Seconds(60);

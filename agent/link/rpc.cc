@@ -19,6 +19,9 @@ constexpr int kKeepaliveTimeMs = 20'000;
 constexpr int kKeepaliveTimeoutMs = 10'000;
 // Our own back-off decides when to try again; gRPC's must not sit on top of it.
 constexpr int kReconnectBackoffMs = 500;
+// gRPC gives an attempt this long, its TLS handshake included. A fleet that comes back at once makes the daemon do thousands of them:
+// whoever gives up early has made it work for nothing, and comes again.
+constexpr int kConnectAttemptMs = 20'000;
 
 grpc::ChannelArguments Arguments() {
   grpc::ChannelArguments arguments;
@@ -29,7 +32,7 @@ grpc::ChannelArguments Arguments() {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kReconnectBackoffMs);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kReconnectBackoffMs);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectAttemptMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kReconnectBackoffMs);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // one TCP connection for each channel
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
