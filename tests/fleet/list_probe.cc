@@ -59,10 +59,11 @@ std::shared_ptr<typename Service::Stub> StubOf(const std::shared_ptr<grpc::Chann
 
 // The first answer of a list, for names to filter by.
 template <typename Response, typename Stub, typename Request>
-Response First(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*)) {
+Response First(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+               const Request& request = {}) {
   grpc::ClientContext context;
   Response response;
-  (void)(stub.*method)(&context, Request(), &response);
+  (void)(stub.*method)(&context, request, &response);
   return response;
 }
 
@@ -80,8 +81,10 @@ std::vector<List> AllLists(const std::string& api_socket) {
   const auto events = StubOf<v1::EventService>(channel);
   const auto policies = StubOf<v1::PolicyService>(channel);
 
+  v1::ListVirtualMachinesRequest all_vms;
+  all_vms.set_parent("hosts/-");
   const auto some_vms =
-      First<v1::ListVirtualMachinesResponse>(*vms, &v1::VirtualMachineService::Stub::ListVirtualMachines);
+      First<v1::ListVirtualMachinesResponse>(*vms, &v1::VirtualMachineService::Stub::ListVirtualMachines, all_vms);
   const auto some_points =
       First<v1::ListRecoveryPointsResponse>(*points, &v1::RecoveryPointService::Stub::ListRecoveryPoints);
   const auto some_policies = First<v1::ListPoliciesResponse>(*policies, &v1::PolicyService::Stub::ListPolicies);
