@@ -275,13 +275,11 @@ catalog::Policy FleetWorld::PolicyOf(const PolicyPlan& plan, size_t number) {
 
 void FleetWorld::MakePolicies() {
   const bool known = AwaitDaemon(absl::Minutes(30), [this](Daemon& daemon) {
-    for (size_t i = 0; i < seats_.size(); ++i) {
-      const auto vms = daemon.catalog().Read([&](const catalog::Stores& s) {
-        return s.policies.Vms(catalog::HostId(fmt::format("h{}", i)), {.page_size = 100});
-      });
-      if (!vms.ok() || vms->items.size() != plan_.hosts[i].vms.size()) return false;
-    }
-    return true;
+    size_t expected = 0;
+    for (size_t i = 0; i < seats_.size(); ++i) expected += plan_.hosts[i].vms.size();
+    const auto vms =
+        daemon.catalog().Read([&](const catalog::Stores& s) { return s.policies.Vms({.page_size = 1000}); });
+    return vms.ok() && vms->items.size() == expected;
   });
   if (!known) return run_.Violate("the inventories don't come");
   const absl::Status written = daemon_->catalog().Write([&](catalog::Stores& s) -> absl::Status {
