@@ -19,7 +19,9 @@ constexpr char kListOfResource[] =
     "ORDER BY sequence LIMIT ?";
 constexpr char kNewest[] = "SELECT COALESCE(MAX(sequence), 0) FROM event";
 constexpr char kOldest[] = "SELECT COALESCE(MIN(sequence), 0) FROM event";
-constexpr char kFirstSince[] = "SELECT sequence FROM event WHERE time_us >= ? ORDER BY time_us, sequence LIMIT 1";
+// In the order of sequences, whatever the clock did meanwhile; the index by time would give another order (hence the +).
+constexpr char kFirstSince[] =
+    "SELECT sequence FROM event WHERE sequence < ? AND +time_us >= ? ORDER BY sequence LIMIT 1";
 constexpr char kPrune[] = "DELETE FROM event WHERE sequence < ?";
 
 Event ReadEvent(const sqlite::Row& row) {
@@ -58,12 +60,14 @@ absl::StatusOr<int64_t> EventStore::Newest() const {
 
 absl::StatusOr<int64_t> EventStore::Prune(absl::Time before, int64_t keep_max, int64_t count_max) {
   ASSIGN_OR_RETURN(const int64_t newest, Newest());
-  int64_t oldest = 0, first_kept = newest;
+  int64_t oldest = 0;
   RETURN_IF_ERROR(db_.Query(kOldest, [&](const sqlite::Row& row) { oldest = row.Int(0); }));
-  RETURN_IF_ERROR(db_.Query(kFirstSince, [&](const sqlite::Row& row) { first_kept = row.Int(0); }, before));
+  const int64_t end = oldest + count_max;
+  int64_t first_kept = end;
+  RETURN_IF_ERROR(db_.Query(kFirstSince, [&](const sqlite::Row& row) { first_kept = row.Int(0); }, end, before));
   // Sequences have no holes, so that counting is subtracting.
   first_kept = std::min(newest, std::max(first_kept, newest - keep_max + 1));
-  RETURN_IF_ERROR(db_.Run(kPrune, std::min(first_kept, oldest + count_max)));
+  RETURN_IF_ERROR(db_.Run(kPrune, std::min(first_kept, end)));
   return db_.ChangedRows();
 }
 

@@ -230,7 +230,8 @@ TEST_F(ChannelsTest, AWebhookOfAnotherNameOrCertificateGetsNothing) {
   SmallServer other(certificate_, Http("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true), "127.0.0.2");
   WebhookChannel named({fmt::format("https://127.0.0.2:{}/", other.port()), kKey, authority_->certificate_pem(), "u"});
   EXPECT_EQ(base::ReasonOf(named.Deliver(Message(), {})), "NOTIFICATION_UNREACHABLE");
-  EXPECT_TRUE(Lines().empty());
+  // To the server the handshake may look done before the client says that it isn't.
+  EXPECT_THAT(AllLines(), Not(HasSubstr("POST")));
 }
 
 TEST_F(ChannelsTest, RedirectsErrorsAndEndlessAnswersAreRefusals) {

@@ -75,6 +75,12 @@ TEST_F(EventStoreTest, PruneByAgeAndCountKeepsTheNewest) {
   EXPECT_EQ(Append(), 7);
 }
 
+TEST_F(EventStoreTest, PruneOfAClockThatWasSetBackKeepsWhatIsYoung) {
+  for (const int seconds : {1, 50, 51, 40, 41}) Append(MakeEvent("a", At(seconds)));
+  EXPECT_EQ(*catalog_->Write([&](Stores& s) { return s.events.Prune(At(30), 100, 100); }), 1);
+  EXPECT_THAT(Sequences(), ::testing::ElementsAre(2, 3, 4, 5));
+}
+
 TEST_F(EventStoreTest, ManyWritersLeaveNoGap) {
   constexpr int kThreads = 4;
   constexpr int kEach = 25;
