@@ -275,11 +275,16 @@ catalog::Policy FleetWorld::PolicyOf(const PolicyPlan& plan, size_t number) {
 
 void FleetWorld::MakePolicies() {
   const bool known = AwaitDaemon(absl::Minutes(30), [this](Daemon& daemon) {
-    size_t expected = 0;
-    for (size_t i = 0; i < seats_.size(); ++i) expected += plan_.hosts[i].vms.size();
     const auto vms =
-        daemon.catalog().Read([&](const catalog::Stores& s) { return s.policies.Vms({.page_size = 1000}); });
-    return vms.ok() && vms->items.size() == expected;
+        daemon.catalog().Read([](const catalog::Stores& s) { return s.policies.Vms({.page_size = 1000}); });
+    if (!vms.ok()) return false;
+    for (size_t i = 0; i < seats_.size(); ++i) {
+      const catalog::HostId host(fmt::format("h{}", i));
+      const auto there =
+          std::ranges::count_if(vms->items, [&](const catalog::Subject& vm) { return vm.key.host == host; });
+      if (there != static_cast<int64_t>(plan_.hosts[i].vms.size())) return false;
+    }
+    return true;
   });
   if (!known) return run_.Violate("the inventories don't come");
   const absl::Status written = daemon_->catalog().Write([&](catalog::Stores& s) -> absl::Status {
@@ -474,7 +479,7 @@ void FleetWorld::TakeAway(AgentHost& host, const hypervisor::VmInfo& vm) {
   const std::string folder = base::DirectoryOf(vm.disks.front().path);
   UMBRA_CHECK(host.hypervisor.DeleteVm(vm.uuid).ok());
   for (const std::string& path : host.files.AllFiles(folder)) UMBRA_CHECK(host.files.Remove(path).ok());
-  host.files.Remove(folder).IgnoreError();
+  UMBRA_CHECK(host.files.SyncDirectory(folder).ok());  // a power cut doesn't bring them back
 }
 
 // ---- The end ----
