@@ -70,8 +70,7 @@ absl::Status TakeTopics(const v1::NotificationChannel& from, catalog::Channel& c
     channel.topics.push_back(static_cast<catalog::NoticeTopic>(topic));
   }
   std::ranges::sort(channel.topics);
-  const auto rest = std::ranges::unique(channel.topics);
-  channel.topics.erase(rest.begin(), rest.end());
+  channel.topics.erase(std::unique(channel.topics.begin(), channel.topics.end()), channel.topics.end());
   return absl::OkStatus();
 }
 

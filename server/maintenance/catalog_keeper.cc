@@ -194,8 +194,9 @@ absl::Status CatalogKeeper::Copy(const std::vector<const OpenRepository*>& targe
     Record(*repository, copied, source.ok() ? source->header.newest_event() : 0);
   }
   absl::MutexLock lock(&mu_);
-  const bool all_have_it = std::all_of(states_.begin(), states_.end(),
-                                       [&](const auto& s) { return s.second.newest_event >= change_event_; });
+  const bool all_have_it = std::all_of(states_.begin(), states_.end(), [change = change_event_](const auto& s) {
+    return s.second.newest_event >= change;
+  });
   if (all_have_it) change_seen_ = absl::InfiniteDuration();
   return source.status();
 }

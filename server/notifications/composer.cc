@@ -122,6 +122,7 @@ absl::Status Composer::StandBy() {
   loaded_ = false;
   const OpenConditions& open = open_;
   RETURN_IF_ERROR(catalog_.Write([&](catalog::Stores& s) -> absl::Status {
+    mu_.AssertHeld();
     for (const auto& [key, condition] : open) RETURN_IF_ERROR(s.notifications.DeleteCondition(key));
     return s.notifications.ClearCursor();
   }));
@@ -160,6 +161,7 @@ absl::Status Composer::Enter(const std::vector<Change>& changes, std::optional<i
   do {
     const size_t end = std::min(changes.size(), begin + kChangesPerTransaction);
     RETURN_IF_ERROR(catalog_.Write([&](catalog::Stores& s) -> absl::Status {
+      mu_.AssertHeld();
       ASSIGN_OR_RETURN(auto channels, s.notifications.All());
       Ledger ledger(s, channels, open, clock_.Now());
       for (size_t i = begin; i < end; ++i) RETURN_IF_ERROR(ledger.Enter(changes[i]));
@@ -188,7 +190,10 @@ absl::Status Composer::LookAtStates() {
 
 absl::Status Composer::Look(const StateCheck& check) {
   const OpenConditions& open = open_;
-  const auto is_open = [&](const std::string& subject) { return open.contains(KeyOf(check.topic, subject)); };
+  const auto is_open = [&](const std::string& subject) {
+    mu_.AssertHeld();
+    return open.contains(KeyOf(check.topic, subject));
+  };
   ASSIGN_OR_RETURN(const auto findings, check.look(is_open));
   std::set<std::string> found;
   std::vector<Change> changes;
@@ -208,12 +213,14 @@ absl::Status Composer::Look(const StateCheck& check) {
 absl::Status Composer::TellWhatIsDue() {
   OpenConditions& open = open_;
   const auto due = [&] {
+    mu_.AssertHeld();
     const absl::Time now = clock_.Now();
     return std::ranges::any_of(open, [&](const auto& entry) { return !entry.second.told && entry.second.due <= now; });
   };
   while (due()) {
     loaded_ = false;
     RETURN_IF_ERROR(catalog_.Write([&](catalog::Stores& s) -> absl::Status {
+      mu_.AssertHeld();
       ASSIGN_OR_RETURN(auto channels, s.notifications.All());
       Ledger ledger(s, channels, open, clock_.Now());
       RETURN_IF_ERROR(ledger.TellWhatIsDue(kChangesPerTransaction).status());
