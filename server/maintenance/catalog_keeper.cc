@@ -46,7 +46,8 @@ CatalogKeeper::State NewestCopy(const OpenRepository& repository) {
 }  // namespace
 
 CatalogKeeper::CatalogKeeper(catalog::Catalog& catalog, jobs::EventHub& events, const RepositorySet& repositories,
-                             base::Filesystem& filesystem, base::Clock& clock, CatalogKeeperOptions options)
+                             base::Filesystem& filesystem, base::Clock& clock, CatalogKeeperOptions options,
+                             base::Threads& threads)
     : catalog_(catalog),
       events_(events),
       repositories_(repositories),
@@ -54,30 +55,25 @@ CatalogKeeper::CatalogKeeper(catalog::Catalog& catalog, jobs::EventHub& events, 
       clock_(clock),
       options_(std::move(options)),
       started_(clock.Monotonic()),
-      looked_at_(events.Newest()) {
+      looked_at_(events.Newest()),
+      ticker_(clock, threads, [this] {
+        if (const absl::Status done = Tick(); !done.ok()) {
+          base::Log("maintenance")->warn("catalog not copied error={}", base::Describe(done));
+        }
+        return kCatalogLookInterval;
+      }) {
   catalog::RemoveDatabase(filesystem_, options_.scratch);  // of a copy that was killed
 }
 
-CatalogKeeper::~CatalogKeeper() {
-  {
-    absl::MutexLock lock(&mu_);
-    stopping_ = true;
-  }
-  if (thread_.joinable()) thread_.join();
-}
-
 void CatalogKeeper::Start() {
-  if (options_.every > absl::ZeroDuration()) thread_ = std::jthread([this] { Loop(); });
+  if (options_.every == absl::ZeroDuration()) return;
+  running_ = true;
+  ticker_.Start();
 }
 
 void CatalogKeeper::Stop() {
-  {
-    absl::MutexLock lock(&mu_);
-    if (stopping_) return;
-    stopping_ = true;
-  }
-  if (!thread_.joinable()) return;
-  thread_.join();
+  ticker_.Stop();
+  if (!std::exchange(running_, false)) return;
   Load();
   std::vector<const OpenRepository*> targets;
   {
@@ -92,16 +88,6 @@ void CatalogKeeper::Stop() {
     return base::MakeError(absl::StatusCode::kCancelled, "CANCELLED", "the daemon stops, and this takes too long");
   });
   if (!copied.ok()) base::Log("maintenance")->warn("catalog not copied at the stop error={}", base::Describe(copied));
-}
-
-void CatalogKeeper::Loop() {
-  while (true) {
-    if (const absl::Status done = Tick(); !done.ok()) {
-      base::Log("maintenance")->warn("catalog not copied error={}", base::Describe(done));
-    }
-    absl::MutexLock lock(&mu_);
-    if (clock_.AwaitFor(mu_, absl::Condition(&stopping_), kCatalogLookInterval)) return;
-  }
 }
 
 void CatalogKeeper::Load() {
@@ -162,8 +148,7 @@ absl::Status CatalogKeeper::Tick() {
   Load();
   RETURN_IF_ERROR(FollowEvents());
   return Copy(Due(), [this]() -> absl::Status {
-    absl::MutexLock lock(&mu_);
-    if (!stopping_) return absl::OkStatus();
+    if (!ticker_.stopping()) return absl::OkStatus();
     return base::MakeError(absl::StatusCode::kCancelled, "CANCELLED", "the daemon stops");
   });
 }

@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <map>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -22,6 +21,8 @@
 #include "server/maintenance/repository_set.h"
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
+#include "storage/base/threads.h"
+#include "storage/base/ticker.h"
 #include "storage/catalog/catalog.h"
 
 namespace umbra::maintenance {
@@ -59,12 +60,12 @@ class CatalogKeeper {
   };
 
   CatalogKeeper(catalog::Catalog& catalog, jobs::EventHub& events, const RepositorySet& repositories,
-                base::Filesystem& filesystem, base::Clock& clock, CatalogKeeperOptions options);
-  ~CatalogKeeper();
+                base::Filesystem& filesystem, base::Clock& clock, CatalogKeeperOptions options,
+                base::Threads& threads = base::SystemThreads());
   CatalogKeeper(const CatalogKeeper&) = delete;
   CatalogKeeper& operator=(const CatalogKeeper&) = delete;
 
-  // Begins, by a thread of its own.
+  // Begins, by a thread of its own. Start and Stop are the owner's.
   void Start();
   // Ends the thread, and makes a last copy when something happened since the newest one. Takes kCatalogStopMax at most.
   void Stop() ABSL_LOCKS_EXCLUDED(mu_);
@@ -79,7 +80,6 @@ class CatalogKeeper {
   std::map<catalog::RepositoryId, State> States() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  void Loop() ABSL_LOCKS_EXCLUDED(mu_);
   // Looks which copies there are, once.
   void Load() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status FollowEvents() ABSL_LOCKS_EXCLUDED(mu_);
@@ -107,8 +107,8 @@ class CatalogKeeper {
   // When the oldest one of those that no copy has was seen; monotonic.
   absl::Duration change_seen_ ABSL_GUARDED_BY(mu_) = absl::InfiniteDuration();
   bool loaded_ ABSL_GUARDED_BY(mu_) = false;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::jthread thread_;
+  bool running_ = false;  // the owner's
+  base::Ticker ticker_;   // the last: its thread uses all of the above
 };
 
 }  // namespace umbra::maintenance

@@ -7,7 +7,6 @@
 #include "server/calendar/schedule.h"
 #include "server/notifications/digest.h"
 #include "server/notifications/event_watch.h"
-#include "server/notifications/ledger.h"
 #include "server/notifications/rate_limit.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
@@ -120,10 +119,9 @@ absl::Status Composer::StandBy() {
   if (open_.empty() && stored_cursor_ < 0) return absl::OkStatus();
   // Neither what was wrong nor where the reading was is of use to the next channel.
   loaded_ = false;
-  const OpenConditions& open = open_;
   RETURN_IF_ERROR(catalog_.Write([&](catalog::Stores& s) -> absl::Status {
     mu_.AssertHeld();
-    for (const auto& [key, condition] : open) RETURN_IF_ERROR(s.notifications.DeleteCondition(key));
+    for (const auto& [key, condition] : open_) RETURN_IF_ERROR(s.notifications.DeleteCondition(key));
     return s.notifications.ClearCursor();
   }));
   return Load();
@@ -153,25 +151,31 @@ absl::Status Composer::FollowEvents() {
   }
 }
 
-absl::Status Composer::Enter(const std::vector<Change>& changes, std::optional<int64_t> cursor) {
+absl::Status Composer::InLedger(absl::FunctionRef<absl::Status(catalog::Stores&, Ledger&)> work) {
   // A transaction that fails leaves open_ ahead of the catalog.
   loaded_ = false;
-  OpenConditions& open = open_;
+  RETURN_IF_ERROR(catalog_.Write([&](catalog::Stores& s) -> absl::Status {
+    mu_.AssertHeld();
+    ASSIGN_OR_RETURN(auto channels, s.notifications.All());
+    Ledger ledger(s, channels, open_, clock_.Now());
+    RETURN_IF_ERROR(work(s, ledger));
+    return ledger.Finish();
+  }));
+  loaded_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status Composer::Enter(const std::vector<Change>& changes, std::optional<int64_t> cursor) {
   size_t begin = 0;
   do {
     const size_t end = std::min(changes.size(), begin + kChangesPerTransaction);
-    RETURN_IF_ERROR(catalog_.Write([&](catalog::Stores& s) -> absl::Status {
-      mu_.AssertHeld();
-      ASSIGN_OR_RETURN(auto channels, s.notifications.All());
-      Ledger ledger(s, channels, open, clock_.Now());
+    RETURN_IF_ERROR(InLedger([&](catalog::Stores& s, Ledger& ledger) -> absl::Status {
       for (size_t i = begin; i < end; ++i) RETURN_IF_ERROR(ledger.Enter(changes[i]));
-      if (cursor && end == changes.size()) RETURN_IF_ERROR(s.notifications.SetCursor(*cursor));
-      return ledger.Finish();
+      return cursor && end == changes.size() ? s.notifications.SetCursor(*cursor) : absl::OkStatus();
     }));
     begin = end;
   } while (begin < changes.size());
   if (cursor) stored_cursor_ = *cursor;
-  loaded_ = true;
   return absl::OkStatus();
 }
 
@@ -189,21 +193,20 @@ absl::Status Composer::LookAtStates() {
 }
 
 absl::Status Composer::Look(const StateCheck& check) {
-  const OpenConditions& open = open_;
   const auto is_open = [&](const std::string& subject) {
     mu_.AssertHeld();
-    return open.contains(KeyOf(check.topic, subject));
+    return open_.contains(KeyOf(check.topic, subject));
   };
   ASSIGN_OR_RETURN(const auto findings, check.look(is_open));
   std::set<std::string> found;
   std::vector<Change> changes;
   for (const Finding& finding : findings) {
     std::string key = KeyOf(check.topic, finding.subject);
-    if (!found.insert(key).second || open.contains(key)) continue;
+    if (!found.insert(key).second || open_.contains(key)) continue;
     changes.push_back({Change::Kind::kBegin, check.topic, std::move(key), finding.subject, finding.title,
                        finding.message, finding.grace});
   }
-  for (const auto& [key, condition] : open) {
+  for (const auto& [key, condition] : open_) {
     if (condition.topic != check.topic || found.contains(key)) continue;
     changes.push_back({.kind = Change::Kind::kEnd, .key = key, .message = std::string(RuleOf(check.topic).ended)});
   }
@@ -211,22 +214,14 @@ absl::Status Composer::Look(const StateCheck& check) {
 }
 
 absl::Status Composer::TellWhatIsDue() {
-  OpenConditions& open = open_;
   const auto due = [&] {
     mu_.AssertHeld();
     const absl::Time now = clock_.Now();
-    return std::ranges::any_of(open, [&](const auto& entry) { return !entry.second.told && entry.second.due <= now; });
+    return std::ranges::any_of(open_, [&](const auto& entry) { return !entry.second.told && entry.second.due <= now; });
   };
   while (due()) {
-    loaded_ = false;
-    RETURN_IF_ERROR(catalog_.Write([&](catalog::Stores& s) -> absl::Status {
-      mu_.AssertHeld();
-      ASSIGN_OR_RETURN(auto channels, s.notifications.All());
-      Ledger ledger(s, channels, open, clock_.Now());
-      RETURN_IF_ERROR(ledger.TellWhatIsDue(kChangesPerTransaction).status());
-      return ledger.Finish();
-    }));
-    loaded_ = true;
+    RETURN_IF_ERROR(InLedger(
+        [](catalog::Stores&, Ledger& ledger) { return ledger.TellWhatIsDue(kChangesPerTransaction).status(); }));
   }
   return absl::OkStatus();
 }

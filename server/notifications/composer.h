@@ -12,10 +12,12 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/notifications/change.h"
+#include "server/notifications/ledger.h"
 #include "server/notifications/message.h"
 #include "server/notifications/state_checks.h"
 #include "storage/base/clock.h"
@@ -53,6 +55,9 @@ class Composer {
   absl::Status Enter(const std::vector<Change>& changes, std::optional<int64_t> cursor)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status TellWhatIsDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // `work` in one transaction, with a ledger of what is open that is finished after it.
+  absl::Status InLedger(absl::FunctionRef<absl::Status(catalog::Stores&, Ledger&)> work)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Each makes a message when one is due; returns when the next could be.
   absl::StatusOr<absl::Time> ComposeNotices(const catalog::ChannelId& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<absl::Time> ComposeDigest(const catalog::Channel& channel) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
