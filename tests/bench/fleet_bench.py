@@ -206,7 +206,9 @@ class FleetBench:
 
     def list_figures(self, lists):
         self.show_lists("load", lists)
-        calls = {name: of for name, of in lists.items() if not name.startswith("failed")}
+        failed = {name: of for name, of in lists.items() if name.startswith("failed")}
+        calls = {name: of for name, of in lists.items() if name not in failed}
+        yield figure("list-failed", sum(of["count"] for of in failed.values()), "calls", "0", not failed, "; ".join(sorted(failed)))
         for name, of in sorted(calls.items()):
             yield figure(f"list {name}", of["p99_ms"], "ms p99", f"< {GOALS['list']}", of["p99_ms"] < GOALS["list"],
                          f"{of['count']} calls, median {of['p50_ms']:.1f} ms")

@@ -97,8 +97,7 @@ std::vector<List> AllLists(const std::string& api_socket) {
 
   std::vector<List> lists;
   lists.push_back(Make("hosts", hosts, &v1::HostService::Stub::ListHosts, v1::ListHostsRequest()));
-  lists.push_back(
-      Make("vms", vms, &v1::VirtualMachineService::Stub::ListVirtualMachines, v1::ListVirtualMachinesRequest()));
+  lists.push_back(Make("vms", vms, &v1::VirtualMachineService::Stub::ListVirtualMachines, all_vms));
   v1::ListVirtualMachinesRequest vms_of_host;
   vms_of_host.set_parent(host);
   lists.push_back(Make("vms of a host", vms, &v1::VirtualMachineService::Stub::ListVirtualMachines, vms_of_host));
