@@ -29,6 +29,7 @@
 #include "server/api/host_service.h"
 #include "server/api/inventory_services.h"
 #include "server/api/job_service.h"
+#include "server/api/logging_service.h"
 #include "server/api/notification_service.h"
 #include "server/api/policy_service.h"
 #include "server/api/recovery_point_service.h"
@@ -440,6 +441,7 @@ absl::Status Server::Parts::StartEnrolmentPort(const tls::ServerCertificate& cer
   return absl::OkStatus();
 }
 
+// The last that listens: gRPC's health service says SERVING from its first moment on, and then everything else does.
 absl::Status Server::Parts::StartApi() {
   executor = std::make_unique<api::Executor>(kApiThreads);
   services.push_back(
@@ -455,6 +457,7 @@ absl::Status Server::Parts::StartApi() {
   services.push_back(std::make_unique<api::RepositoryService>(*executor, *catalog, clock, *repositories));
   services.push_back(std::make_unique<api::RepositoryKeyService>(*executor, random, *repositories));
   services.push_back(std::make_unique<api::CatalogService>(*executor, *catalog, *events, filesystem, *repositories, *catalog_keeper));
+  services.push_back(std::make_unique<api::LoggingService>(*executor));
   services.push_back(std::make_unique<api::EventService>(*executor, *catalog, *events, watches));
 
   RETURN_IF_ERROR(PrepareUnixSocket(filesystem, config.api_socket));
@@ -468,7 +471,6 @@ absl::Status Server::Parts::StartApi() {
   ASSIGN_OR_RETURN(api_server, Listen(builder, "api.socket", config.api_socket, port));
   RETURN_IF_ERROR(ProtectUnixSocket(config.api_socket));
   addresses.api_socket = config.api_socket;
-  api_server->GetHealthCheckService()->SetServingStatus(false);
   return absl::OkStatus();
 }
 
@@ -490,7 +492,6 @@ bool Server::Parts::CatalogAnswers() const {
 void Server::Parts::BecomeReady() {
   shown_metrics = metrics.get();
   health.Ready([this] { return CatalogAnswers(); });
-  api_server->GetHealthCheckService()->SetServingStatus(true);
 }
 
 // Also after a start that failed halfway. Ends what runs, from the outside in; the members' destructors do the rest.

@@ -68,6 +68,7 @@ Client::Client(const std::string& socket_path) {
   events = v1::EventService::NewStub(channel);
   policies = v1::PolicyService::NewStub(channel);
   catalog = v1::CatalogService::NewStub(channel);
+  logging = v1::LoggingService::NewStub(channel);
   notifications = v1::NotificationService::NewStub(channel);
 }
 

@@ -12,6 +12,7 @@
 #include "umbra/v1/file_set.grpc.pb.h"
 #include "umbra/v1/host.grpc.pb.h"
 #include "umbra/v1/job.grpc.pb.h"
+#include "umbra/v1/logging.grpc.pb.h"
 #include "umbra/v1/notification.grpc.pb.h"
 #include "umbra/v1/policy.grpc.pb.h"
 #include "umbra/v1/recovery_point.grpc.pb.h"
@@ -58,6 +59,7 @@ class Client {
   std::unique_ptr<v1::EventService::Stub> events;
   std::unique_ptr<v1::PolicyService::Stub> policies;
   std::unique_ptr<v1::CatalogService::Stub> catalog;
+  std::unique_ptr<v1::LoggingService::Stub> logging;
   std::unique_ptr<v1::NotificationService::Stub> notifications;
 };
 

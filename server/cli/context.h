@@ -36,6 +36,7 @@ void AddRepositoryCommands(CLI::App& app, Context& context);  // repository, eve
 void AddRepositoryKeyCommands(CLI::App& repository, Context& context);  // repository key
 void AddPolicyCommands(CLI::App& app, Context& context);  // policy, coverage
 void AddCatalogCommands(CLI::App& app, Context& context);
+void AddLogCommands(CLI::App& app, Context& context);
 void AddNotificationCommands(CLI::App& app, Context& context);
 void AddCompletionCommand(CLI::App& app);
 

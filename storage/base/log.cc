@@ -58,6 +58,13 @@ bool SetLogLevel(const std::string& text) {
   return true;
 }
 
+std::string LogLevel() {
+  const auto level = spdlog::get_level();
+  if (level == spdlog::level::warn) return "warn";  // spdlog says "warning"
+  const auto name = spdlog::level::to_string_view(level);
+  return {name.data(), name.size()};
+}
+
 bool SetUpLogging(const LogConfig& config) {
   try {
     spdlog::sink_ptr sink;

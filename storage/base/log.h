@@ -24,6 +24,9 @@ bool SetUpLogging(const LogConfig& config);
 // Takes on another level at once, in all rooms. Thread-safe. False when it is none.
 bool SetLogLevel(const std::string& level);
 
+// The level that is in force: one of those that LogConfig names.
+std::string LogLevel();
+
 // The logger of `room`, made on first use. Thread-safe.
 std::shared_ptr<spdlog::logger> Log(std::string_view room);
 

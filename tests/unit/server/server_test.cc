@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "server/repository_keys.h"
+#include "storage/base/log.h"
 #include "storage/base/status.h"
 #include "storage/repo/format.h"
 #include "storage/repo/repository.h"
@@ -27,6 +28,7 @@
 #include "umbra/agent/v1/enrolment.grpc.pb.h"
 #include "umbra/v1/event.grpc.pb.h"
 #include "umbra/v1/host.grpc.pb.h"
+#include "umbra/v1/logging.grpc.pb.h"
 #include "umbra/v1/recovery_point.grpc.pb.h"
 
 namespace umbra::server {
@@ -243,7 +245,7 @@ TEST_F(ServerTest, HealthAndReflectionOnTheLocalApiOnly) {
   ASSERT_TRUE(RawCall(Api(), kReflect, kListServices, &services).ok());
   for (const char* name :
        {"HostService", "VirtualMachineService", "WriterService", "FileSetService", "JobService", "RecoveryPointService",
-        "RepositoryService", "RepositoryKeyService", "EventService"}) {
+        "RepositoryService", "RepositoryKeyService", "EventService", "LoggingService"}) {
     EXPECT_THAT(services, HasSubstr(std::string("umbra.v1.") + name));
   }
   EXPECT_THAT(services, Not(HasSubstr("agent.v1")));
@@ -258,6 +260,35 @@ TEST_F(ServerTest, HealthAndReflectionOnTheLocalApiOnly) {
     EXPECT_EQ(RawCall(channel, "/umbra.v1.HostService/ListHosts", "", &nothing).error_code(),
               grpc::StatusCode::UNIMPLEMENTED);
   }
+}
+
+TEST_F(ServerTest, TheLogsLevelChangesWhileItRuns) {
+  Start();
+  const auto stub = v1::LoggingService::NewStub(Api());
+  const auto get = [&] {
+    grpc::ClientContext context;
+    v1::Logging logging;
+    EXPECT_TRUE(stub->GetLogging(&context, {}, &logging).ok());
+    return logging.level();
+  };
+  const auto set = [&](const std::string& level) {
+    grpc::ClientContext context;
+    v1::SetLogLevelRequest request;
+    request.set_level(level);
+    v1::Logging logging;
+    const grpc::Status status = stub->SetLogLevel(&context, request, &logging);
+    EXPECT_EQ(logging.level(), status.ok() ? level : "");
+    return status.error_code();
+  };
+  const std::string before = get();
+  for (const char* level : {"trace", "debug", "info", "warn", "error"}) {
+    EXPECT_EQ(set(level), grpc::StatusCode::OK);
+    EXPECT_EQ(get(), level);
+  }
+  EXPECT_FALSE(base::Log("somebody")->should_log(spdlog::level::warn));
+  for (const char* level : {"off", "loud", ""}) EXPECT_EQ(set(level), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(get(), "error");
+  set(before);
 }
 
 TEST_F(ServerTest, MalformedAndOversizedMessagesAreRefused) {

@@ -1,0 +1,39 @@
+#include "server/api/logging_service.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "server/api/unary.h"
+#include "storage/base/log.h"
+#include "storage/base/status.h"
+
+namespace umbra::api {
+namespace {
+
+constexpr std::array<std::string_view, 5> kLevels = {"trace", "debug", "info", "warn", "error"};
+
+}  // namespace
+
+grpc::ServerUnaryReactor* LoggingService::GetLogging(grpc::CallbackServerContext* context, const v1::GetLoggingRequest*,
+                                                     v1::Logging* response) {
+  return RunUnary(context, executor_, [=] {
+    response->set_level(base::LogLevel());
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* LoggingService::SetLogLevel(grpc::CallbackServerContext* context,
+                                                      const v1::SetLogLevelRequest* request, v1::Logging* response) {
+  return RunUnary(context, executor_, [=]() -> absl::Status {
+    if (std::ranges::find(kLevels, request->level()) == kLevels.end() || !base::SetLogLevel(request->level())) {
+      return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST",
+                         "level: must be trace, debug, info, warn or error");
+    }
+    base::Log("api")->info("log level changed level={}", request->level());
+    response->set_level(base::LogLevel());
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace umbra::api
