@@ -18,7 +18,7 @@ const std::vector<std::string>& TopicWords() {
   return *words;
 }
 
-// What both kinds of channels share, and an update can change.
+// What both kinds of channels share, then of mail, then of webhooks.
 struct ChannelOptions {
   std::string description, digest, zone, window, secret, authority;
   std::vector<std::string> topics;
@@ -188,9 +188,29 @@ void AddChannel(Context& context, CLI::App& command, const std::string& id, cons
                              request));
 }
 
+// An option of the other kind would make another channel of it.
+void RefuseOthers(CLI::App& command, bool mail) {
+  const std::vector<std::string> others =
+      mail ? std::vector<std::string>{"--url", "--allow-plaintext"}
+           : std::vector<std::string>{"--server", "--port", "--security", "--user", "--from", "--to"};
+  for (const std::string& option : others) {
+    if (command.get_option(option)->count() == 0) continue;
+    throw ExitError{kExitUsage, fmt::format("{}: not of a {} channel", option, mail ? "mail" : "webhook"),
+                    "INVALID_REQUEST"};
+  }
+}
+
 void UpdateChannel(Context& context, CLI::App& command, const std::string& text, const ChannelOptions& options) {
   v1::UpdateNotificationChannelRequest request;
-  Filler(command, *request.mutable_notification_channel(), *request.mutable_update_mask()).Fill(options);
+  const bool mail = GetChannel(context, text).has_smtp();
+  RefuseOthers(command, mail);
+  Filler filler(command, *request.mutable_notification_channel(), *request.mutable_update_mask());
+  filler.Fill(options);
+  if (mail) {
+    filler.FillMail(options);
+  } else {
+    filler.FillWebhook(options);
+  }
   if (request.update_mask().paths().empty()) {
     throw ExitError{kExitUsage, "nothing to change; --help shows the options", "INVALID_REQUEST"};
   }
@@ -277,21 +297,35 @@ void AddSharedOptions(CLI::App* command, ChannelOptions& o) {
   command->add_flag("--paused,!--active", o.paused, "Send nothing; what happens meanwhile isn't told later");
 }
 
+void AddMailOptions(CLI::App* command, ChannelOptions& o) {
+  command->add_option("--server", o.host, "Mail server");
+  command->add_option("--port", o.port, "587, with tls 465, with none 25 when not given")->check(CLI::Range(1, 65535));
+  command->add_option("--security", o.security, "starttls, tls or none")
+      ->check(CLI::IsMember({"starttls", "tls", "none"}));
+  command->add_option("--user", o.username, "For authentication");
+  command->add_option("--from", o.from, "Address of the sender");
+  command->add_option("--to", o.to, "Who gets it; may be repeated")->allow_extra_args(false);
+}
+
+void AddWebhookOptions(CLI::App* command, ChannelOptions& o) {
+  command->add_option("--url", o.url, "https://...");
+  command->add_flag("--allow-plaintext", o.allow_plaintext, "Also http://, which everybody on the way can read");
+}
+
+void AddSecretOptions(CLI::App* command, ChannelOptions& o) {
+  command->add_option("--secret", o.secret,
+                      "File with the password, or the key of the signature, in umbrad's folder of secrets");
+  command->add_option("--trust", o.authority, "File with certificates to trust, in umbrad's folder of secrets");
+}
+
 void AddAddVerbs(CLI::App* channel, Context& context, std::string& name, ChannelOptions& options) {
   CLI::App* add = channel->add_subcommand("add", "Makes a channel: add mail, add webhook");
   add->require_subcommand(1);
   CLI::App* mail = add->add_subcommand("mail", "Sends mail over SMTP");
   mail->add_option("NAME", name, "1 to 63 of a-z, 0-9 and -")->required();
-  mail->add_option("--server", options.host, "Mail server")->required();
-  mail->add_option("--port", options.port, "587, with tls 465, with none 25 when not given")
-      ->check(CLI::Range(1, 65535));
-  mail->add_option("--security", options.security, "starttls, tls or none")
-      ->check(CLI::IsMember({"starttls", "tls", "none"}));
-  mail->add_option("--user", options.username, "For authentication");
-  mail->add_option("--secret", options.secret, "File with the password, in umbrad's folder of secrets");
-  mail->add_option("--from", options.from, "Address of the sender")->required();
-  mail->add_option("--to", options.to, "Who gets it; may be repeated")->required()->allow_extra_args(false);
-  mail->add_option("--trust", options.authority, "File with certificates to trust, in umbrad's folder of secrets");
+  AddMailOptions(mail, options);
+  AddSecretOptions(mail, options);
+  for (const char* option : {"--server", "--from", "--to"}) mail->get_option(option)->required();
   AddSharedOptions(mail, options);
   mail->footer(
       "Example:\n  umbra notification channel add mail ops --server mail.example.org --user umbra --secret "
@@ -301,11 +335,9 @@ void AddAddVerbs(CLI::App* channel, Context& context, std::string& name, Channel
 
   CLI::App* webhook = add->add_subcommand("webhook", "Sends signed JSON to a program");
   webhook->add_option("NAME", name, "1 to 63 of a-z, 0-9 and -")->required();
-  webhook->add_option("--url", options.url, "https://...")->required();
-  webhook->add_option("--secret", options.secret, "File with the key of the signature, in umbrad's folder of secrets")
-      ->required();
-  webhook->add_option("--trust", options.authority, "File with certificates to trust, in umbrad's folder of secrets");
-  webhook->add_flag("--allow-plaintext", options.allow_plaintext, "Also http://, which everybody on the way can read");
+  AddWebhookOptions(webhook, options);
+  AddSecretOptions(webhook, options);
+  for (const char* option : {"--url", "--secret"}) webhook->get_option(option)->required();
   AddSharedOptions(webhook, options);
   webhook->footer(
       "Example:\n  umbra notification channel add webhook chat --url https://chat.example.org/hooks/umbra --secret "
@@ -344,11 +376,13 @@ void AddNotificationCommands(CLI::App& app, Context& context) {
   show->footer("Example:\n  umbra notification channel show ops");
   show->callback([&context] { PrintChannel(context, GetChannel(context, name)); });
   CLI::App* update = verb("update", "Changes what is given of a channel");
+  AddMailOptions(update, options);
+  AddWebhookOptions(update, options);
+  AddSecretOptions(update, options);
   AddSharedOptions(update, options);
   update->footer(
       "Examples:\n  umbra notification channel update ops --digest \"daily at 06:30\"\n  umbra notification channel "
-      "update ops "
-      "--paused");
+      "update ops --to ops@example.org --to night@example.org\n  umbra notification channel update ops --paused");
   update->callback([&context, update] { UpdateChannel(context, *update, name, options); });
   CLI::App* test = verb("test", "Sends a message now, and tells whether it was taken");
   test->footer("Example:\n  umbra notification channel test ops");

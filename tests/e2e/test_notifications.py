@@ -118,7 +118,10 @@ class Notifications(EndToEndTest):
         self.addCleanup(mailbox.close)
         self.add_hook()
         self.stack.umbra("notification", "channel", "add", "mail", "ops", "--server", "127.0.0.1", "--port", mailbox.port, "--security",
-                         "none", "--from", "umbra@example.org", "--to", "ops@example.org", "--window", "1s")
+                         "none", "--from", "umbra@example.org", "--to", "somebody@example.org", "--window", "1s")
+        moved = self.stack.umbra("notification", "channel", "update", "ops", "--to", "ops@example.org")
+        self.assertEqual((moved.status, moved.last["smtp"]["to"], moved.last["smtp"]["port"]), (0, ["ops@example.org"], mailbox.port))
+        self.assertEqual(self.stack.umbra("notification", "channel", "update", "ops", "--url", self.receiver.url).status, 2)
         self.assertEqual(self.stack.umbra("notification", "channel", "test", "hook").status, 0)
         self.assertEqual(self.stack.umbra("notification", "channel", "test", "ops").status, 0)
         self.fail_a_backup()
