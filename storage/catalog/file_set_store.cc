@@ -1,5 +1,8 @@
 #include "storage/catalog/file_set_store.h"
 
+#include <algorithm>
+#include <limits>
+
 #include "storage/base/status.h"
 #include "storage/catalog/page.h"
 #include "storage/filetree/subject.h"
@@ -13,6 +16,8 @@ namespace {
   "AND p.vm_uuid = 'fileset:' || file_set.name AND p.remove_time_us IS NULL ORDER BY point_time_us DESC, id DESC LIMIT 1), '') FROM file_set "
 
 constexpr char kDelete[] = "DELETE FROM file_set WHERE host_id = ?";
+constexpr char kSetUpdateTimes[] =
+    "UPDATE file_set SET update_time_us = ?2 WHERE host_id = ?1 AND update_time_us <> ?2";
 constexpr char kInsert[] =
     "INSERT INTO file_set (host_id, name, display_name, has_freeze_hook, update_time_us) VALUES (?, ?, ?, ?, ?)";
 constexpr char kInsertFolder[] =
@@ -38,9 +43,24 @@ FileSet ReadSet(const sqlite::Row& row) {
 
 std::string NameOf(const VmKey& key) { return filetree::FileSetOf(key.uuid).value_or(""); }
 
+// Apart from what isn't of the report: its time, recovery points.
+bool SameReport(const FileSet& row, const FileSet& report) {
+  FileSet same = row;
+  same.update_time = report.update_time;
+  same.last_recovery_point = report.last_recovery_point;
+  return same == report;
+}
+
 }  // namespace
 
+// As an inventory of virtual machines: only what has changed is written, beside the time.
 absl::Status FileSetStore::Replace(const HostId& host, const std::vector<FileSet>& sets) {
+  ASSIGN_OR_RETURN(const auto old, List(host, {.page_size = std::numeric_limits<int>::max() - 1}));
+  std::vector<FileSet> sorted = sets;
+  std::ranges::sort(sorted, {}, [](const FileSet& set) { return NameOf(set.key); });
+  if (std::ranges::equal(old.items, sorted, SameReport)) {
+    return sets.empty() ? absl::OkStatus() : db_.Run(kSetUpdateTimes, host.value, sets.front().update_time);
+  }
   RETURN_IF_ERROR(db_.Run(kDelete, host.value));
   for (const FileSet& set : sets) {
     UMBRA_CHECK(set.key.host == host);

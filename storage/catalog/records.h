@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "storage/catalog/hooks.h"
 #include "storage/catalog/ids.h"
 #include "storage/catalog/labels.h"
 
@@ -70,6 +71,8 @@ struct VmDisk {
   std::string format;
   int64_t capacity_bytes = 0;
   int64_t allocated_bytes = 0;
+
+  bool operator==(const VmDisk&) const = default;
 };
 
 // A disk that a backup leaves out.
@@ -77,6 +80,8 @@ struct ExcludedDisk {
   std::string name;
   std::string reason;
   std::string message;
+
+  bool operator==(const ExcludedDisk&) const = default;
 };
 
 // A condition of child snapshot that doesn't hold.
@@ -129,6 +134,8 @@ struct Vm {
   absl::Time update_time;               // when the inventory was stored
   RecoveryPointId last_recovery_point;  // newest by point_time, empty when there is none; set when read
   Labels labels;                        // its own; set when read, LabelStore writes them
+
+  bool operator==(const Vm&) const = default;
 };
 
 struct FileSetFolder {
@@ -148,6 +155,8 @@ struct FileSet {
   bool has_freeze_hook = false;
   absl::Time update_time;               // when the inventory was stored
   RecoveryPointId last_recovery_point;  // newest by point_time, empty when there is none; set when read
+
+  bool operator==(const FileSet&) const = default;
 };
 
 // An application-side participant of backups on a host, as the agent reported it.
@@ -159,6 +168,8 @@ struct Writer {
   uint32_t last_failure_code = 0;
   std::string last_failure;
   int32_t component_count = 0;
+
+  bool operator==(const Writer&) const = default;
 };
 
 // A one-time secret for one enrolment; only its hash is known here.
@@ -218,6 +229,7 @@ struct BackupSpec {
   bool child_snapshot_only = false;
   bool forbid_saved_state = false;
   bool full_read = false;
+  BackupHooks hooks;
 
   bool operator==(const BackupSpec&) const = default;
 };

@@ -1,5 +1,8 @@
 #include "storage/catalog/vm_store.h"
 
+#include <algorithm>
+#include <map>
+
 #include "storage/base/status.h"
 #include "storage/catalog/label_store.h"
 #include "storage/catalog/page.h"
@@ -14,7 +17,9 @@ namespace {
   "ORDER BY point_time_us DESC, id DESC LIMIT 1), ''), cluster_resource, cluster_state, cluster_node FROM vm "
 
 constexpr char kTouchHost[] = "UPDATE host SET revision = revision + 1 WHERE id = ? AND revoked = 0";
-constexpr char kDeleteVms[] = "DELETE FROM vm WHERE host_id = ?";
+constexpr char kHostExists[] = "SELECT 1 FROM host WHERE id = ? AND revoked = 0";
+constexpr char kDeleteVm[] = "DELETE FROM vm WHERE host_id = ? AND uuid = ?";
+constexpr char kSetUpdateTimes[] = "UPDATE vm SET update_time_us = ?2 WHERE host_id = ?1 AND update_time_us <> ?2";
 constexpr char kDeleteWriters[] = "DELETE FROM writer WHERE host_id = ?";
 constexpr char kInsertVm[] =
     "INSERT INTO vm (host_id, uuid, display_name, state, memory_bytes, guest_agent_state, guest_agent_version, "
@@ -34,6 +39,11 @@ constexpr char kInsertWriter[] =
     "INSERT INTO writer (host_id, writer_id, instance_id, display_name, state, last_failure_code, last_failure, "
     "component_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
 constexpr char kGet[] = VM_COLUMNS "WHERE host_id = ? AND uuid = ?";
+// Without the newest recovery point, which an inventory doesn't bring.
+constexpr char kOfHost[] =
+    "SELECT host_id, uuid, display_name, state, memory_bytes, guest_agent_state, guest_agent_version, mechanism, "
+    "mechanism_reason, mechanism_message, update_time_us, '', cluster_resource, cluster_state, cluster_node FROM vm "
+    "WHERE host_id = ?";
 constexpr char kListAll[] = VM_COLUMNS "WHERE (host_id, uuid) > (?, ?) ORDER BY host_id, uuid LIMIT ?";
 constexpr char kListOfHost[] =
     VM_COLUMNS "WHERE (host_id, uuid) > (?, ?) AND host_id = ? ORDER BY host_id, uuid LIMIT ?";
@@ -66,6 +76,15 @@ Vm ReadVm(const sqlite::Row& row) {
           .last_recovery_point = RecoveryPointId(row.Text(11))};
 }
 
+// Apart from what isn't of the report: its time, labels, recovery points.
+bool SameReport(const Vm& row, const Vm& report) {
+  Vm same = row;
+  same.update_time = report.update_time;
+  same.last_recovery_point = report.last_recovery_point;
+  same.labels = report.labels;
+  return same == report;
+}
+
 Writer ReadWriter(const sqlite::Row& row) {
   return {.writer_id = row.Text(0),
           .instance_id = row.Text(1),
@@ -78,23 +97,55 @@ Writer ReadWriter(const sqlite::Row& row) {
 
 }  // namespace
 
+// Most of what agents report is what they have reported before, and a whole fleet may report at once: only what has changed
+// is written, beside the time.
 absl::Status VmStore::ReplaceInventory(const HostId& host, const std::vector<Vm>& vms,
                                        const std::vector<Writer>& writers) {
-  RETURN_IF_ERROR(db_.Run(kTouchHost, host.value));
-  if (db_.ChangedRows() == 0) {
-    return base::Error(absl::StatusCode::kNotFound, "HOST_NOT_FOUND", "no host {}", host);
+  bool known = false;
+  RETURN_IF_ERROR(db_.Query(kHostExists, [&](const sqlite::Row&) { known = true; }, host.value));
+  if (!known) return base::Error(absl::StatusCode::kNotFound, "HOST_NOT_FOUND", "no host {}", host);
+  ASSIGN_OR_RETURN(const bool vms_changed, ReplaceVms(host, vms));
+  ASSIGN_OR_RETURN(const bool writers_changed, ReplaceWriters(host, writers));
+  return vms_changed || writers_changed ? db_.Run(kTouchHost, host.value) : absl::OkStatus();
+}
+
+absl::StatusOr<bool> VmStore::ReplaceVms(const HostId& host, const std::vector<Vm>& vms) {
+  std::vector<Vm> rows;
+  RETURN_IF_ERROR(db_.Query(kOfHost, [&](const sqlite::Row& row) { rows.push_back(ReadVm(row)); }, host.value));
+  std::map<std::string, Vm> old;
+  for (Vm& row : rows) {
+    RETURN_IF_ERROR(ReadReported(row));
+    old.emplace(row.key.uuid, std::move(row));
   }
-  RETURN_IF_ERROR(db_.Run(kDeleteVms, host.value));
-  RETURN_IF_ERROR(db_.Run(kDeleteWriters, host.value));
+  bool changed = false;
+  std::optional<absl::Time> time;
   for (const Vm& vm : vms) {
     UMBRA_CHECK(vm.key.host == host);
+    time = vm.update_time;
+    const auto was = old.extract(vm.key.uuid);
+    if (was && SameReport(was.mapped(), vm)) continue;
+    if (was) RETURN_IF_ERROR(db_.Run(kDeleteVm, host.value, vm.key.uuid));
     RETURN_IF_ERROR(Insert(vm));
+    changed = true;
   }
+  for (const auto& [uuid, gone] : old) RETURN_IF_ERROR(db_.Run(kDeleteVm, host.value, uuid));
+  if (time.has_value()) RETURN_IF_ERROR(db_.Run(kSetUpdateTimes, host.value, *time));
+  return changed || !old.empty();
+}
+
+absl::StatusOr<bool> VmStore::ReplaceWriters(const HostId& host, const std::vector<Writer>& writers) {
+  std::vector<Writer> old;
+  RETURN_IF_ERROR(db_.Query(
+      kWriters, [&](const sqlite::Row& row) { old.push_back(ReadWriter(row)); }, host.value, "", int64_t{-1}));
+  std::vector<Writer> sorted = writers;
+  std::ranges::sort(sorted, {}, &Writer::writer_id);
+  if (old == sorted) return false;
+  RETURN_IF_ERROR(db_.Run(kDeleteWriters, host.value));
   for (const Writer& w : writers) {
     RETURN_IF_ERROR(db_.Run(kInsertWriter, host.value, w.writer_id, w.instance_id, w.display_name, w.state,
                             int64_t{w.last_failure_code}, w.last_failure, w.component_count));
   }
-  return absl::OkStatus();
+  return true;
 }
 
 absl::Status VmStore::Insert(const Vm& vm) {
@@ -126,6 +177,10 @@ absl::Status VmStore::Insert(const Vm& vm) {
 
 absl::Status VmStore::ReadParts(Vm& vm) const {
   ASSIGN_OR_RETURN(vm.labels, LabelStore(db_).Get(vm.key));
+  return ReadReported(vm);
+}
+
+absl::Status VmStore::ReadReported(Vm& vm) const {
   RETURN_IF_ERROR(db_.Query(
       kDisks,
       [&](const sqlite::Row& row) {

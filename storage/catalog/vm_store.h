@@ -16,7 +16,8 @@ class VmStore {
  public:
   explicit VmStore(sqlite::Database& db) : db_(db) {}
 
-  // The host has exactly these from now on. `key.host` of the machines must be `host`.
+  // The host has exactly these from now on. `key.host` of the machines must be `host`, their `update_time` one and the
+  // same. The host's revision rises when something other than that time is new.
   // NOT_FOUND / HOST_NOT_FOUND when the host is unknown or revoked.
   absl::Status ReplaceInventory(const HostId& host, const std::vector<Vm>& vms, const std::vector<Writer>& writers);
 
@@ -29,8 +30,12 @@ class VmStore {
                                                         const ListOptions<std::string>& options) const;
 
  private:
+  // True when something has changed but the time.
+  absl::StatusOr<bool> ReplaceVms(const HostId& host, const std::vector<Vm>& vms);
+  absl::StatusOr<bool> ReplaceWriters(const HostId& host, const std::vector<Writer>& writers);
   absl::Status Insert(const Vm& vm);
   absl::Status ReadParts(Vm& vm) const;
+  absl::Status ReadReported(Vm& vm) const;  // disks, obstacles, checkpoints
 
   sqlite::Database& db_;
 };

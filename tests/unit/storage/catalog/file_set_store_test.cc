@@ -45,6 +45,19 @@ TEST_F(FileSetStoreTest, ComeBackAndAreReplacedAsAWhole) {
   EXPECT_FALSE(Get("h2", "fileset:shop").ok());
 }
 
+TEST_F(FileSetStoreTest, AReportOfTheSameChangesTheTimesAlone) {
+  AddHost("h1");
+  Replace("h1", {MakeSet("h1", "shop"), MakeSet("h1", "logs")});
+  FileSet shop = MakeSet("h1", "shop"), logs = MakeSet("h1", "logs");
+  shop.update_time = logs.update_time = At(4);
+  Replace("h1", {shop, logs});
+  EXPECT_EQ(*Get("h1", "fileset:shop"), shop);
+  EXPECT_EQ(*Get("h1", "fileset:logs"), logs);
+  shop.folders[0].excludes.pop_back();
+  Replace("h1", {shop, logs});
+  EXPECT_EQ(*Get("h1", "fileset:shop"), shop);
+}
+
 TEST_F(FileSetStoreTest, TheLastPointIsOneThatIsNotRemoved) {
   AddHost("h1");
   Replace("h1", {MakeSet("h1", "shop")});

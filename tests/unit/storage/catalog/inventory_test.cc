@@ -178,6 +178,45 @@ TEST_F(InventoryTest, ABrokenInventoryLeavesTheOneBefore) {
   EXPECT_EQ(base::ReasonOf(Replace("h9", {})), "HOST_NOT_FOUND");
 }
 
+// Most of a report is what was there before: what is the same stays as it is, but for the time.
+TEST_F(InventoryTest, AReportOfTheSameChangesTheTimesAlone) {
+  AddHost("h1");
+  const Writer writer{.writer_id = "w1", .state = "STABLE"};
+  const auto at = [](Vm vm, int seconds) {
+    vm.update_time = At(seconds);
+    return vm;
+  };
+  ASSERT_TRUE(Replace("h1", {MakeVm("h1", "u1"), MakeVm("h1", "u2"), MakeVm("h1", "u3")}, {writer}).ok());
+  const int64_t revision = GetHost("h1")->revision;
+  ASSERT_TRUE(Replace("h1", {at(MakeVm("h1", "u3"), 7), at(MakeVm("h1", "u1"), 7), at(MakeVm("h1", "u2"), 7)}, {writer}).ok());
+  EXPECT_EQ(GetHost("h1")->revision, revision);
+  EXPECT_EQ(*GetVm("h1", "u1"), at(MakeVm("h1", "u1"), 7));
+
+  const auto changed = [&](auto change) {
+    Vm vm = at(MakeVm("h1", "u1"), 8);
+    change(vm);
+    const int64_t before = GetHost("h1")->revision;
+    EXPECT_TRUE(Replace("h1", {vm, at(MakeVm("h1", "u2"), 8)}, {writer}).ok());
+    EXPECT_EQ(*GetVm("h1", "u1"), vm);
+    EXPECT_EQ(*GetVm("h1", "u2"), at(MakeVm("h1", "u2"), 8));
+    EXPECT_FALSE(GetVm("h1", "u3").ok());
+    EXPECT_GT(GetHost("h1")->revision, before);
+  };
+  changed([](Vm& vm) { vm.display_name = "post"; });
+  changed([](Vm& vm) { vm.disks[1].allocated_bytes = 150; });
+  changed([](Vm& vm) { vm.disks.pop_back(); });
+  changed([](Vm& vm) { vm.checkpoints[0].current = true; });
+  changed([](Vm& vm) { vm.cluster.node = "node2"; });
+  changed([](Vm& vm) { vm.excluded_disks.clear(); });
+  changed([](Vm& vm) { vm.obstacles.pop_back(); });
+
+  const int64_t before = GetHost("h1")->revision;
+  ASSERT_TRUE(Replace("h1", {}, {{.writer_id = "w1", .state = "FAILED"}}).ok());
+  EXPECT_GT(GetHost("h1")->revision, before);
+  EXPECT_EQ(catalog_->Read([](const Stores& s) { return s.vms.ListWriters(HostId("h1"), {}); })->items[0].state, "FAILED");
+  EXPECT_EQ(GetHost("h1")->vm_count, 0);
+}
+
 // Walks all pages while items are added at random places: whatever was there from the start is seen exactly once.
 TEST_F(InventoryTest, PagesAreStableUnderInserts) {
   base::SeededRandom random(7);
