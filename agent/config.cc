@@ -41,9 +41,12 @@ std::map<std::string, Field> FieldsOf(Config& c) {
           {"hypervisor.saves_at_once", &c.saves_at_once},
           {"cluster.kind", &c.cluster},
           {"file_set_copies", &c.file_set_copies},
+          {"hooks.folder", &c.hooks_folder},
+          {"hooks.seconds_max", &c.hook_seconds},
           {"transfer.memory_mib", &c.transfer_memory_mib},
           {"transfer.workers", &c.transfer_workers},
           {"transfer.upload_streams", &c.upload_streams},
+          {"transfer.upload_mib_per_second", &c.upload_mib_per_second},
           {"log.level", &c.log.level},
           {"log.file", &c.log.file},
           {"log.json", &c.log.json}};
@@ -303,10 +306,13 @@ absl::StatusOr<Config> CompleteConfig(Config config) {
   RETURN_IF_ERROR(CheckAddress("daemon", config.daemon));
   RETURN_IF_ERROR(CheckAddress("agent_address", config.agent_address));
   RETURN_IF_ERROR(CheckRange("hypervisor.inventory_seconds", config.inventory_seconds, 1, 3600));
+  if (config.hooks_folder.empty() || config.hooks_folder.front() != '/') return Invalid("hooks.folder: must be absolute");
+  RETURN_IF_ERROR(CheckRange("hooks.seconds_max", config.hook_seconds, 1, 3600));
   RETURN_IF_ERROR(CheckRange("hypervisor.saves_at_once", config.saves_at_once, 1, 64));
   RETURN_IF_ERROR(CheckRange("transfer.memory_mib", config.transfer_memory_mib, 8, 4096));
   RETURN_IF_ERROR(CheckRange("transfer.workers", config.transfer_workers, 1, 64));
   RETURN_IF_ERROR(CheckRange("transfer.upload_streams", config.upload_streams, 1, 8));
+  RETURN_IF_ERROR(CheckRange("transfer.upload_mib_per_second", config.upload_mib_per_second, 0, 1 << 20));
   for (const std::string& vm : config.simulated_vms) RETURN_IF_ERROR(CheckSimulatedVm(vm));
   return config;
 }

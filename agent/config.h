@@ -45,10 +45,16 @@ struct Config {
   int64_t transfer_workers = 2;      // threads that hash and compress, for each running job
   int64_t upload_streams = 3;        // uploads in flight, for each running backup
 
+  int64_t upload_mib_per_second = 0;  // of all backups of this host together; 0: no limit
+
   // Services of this host that can join a backup, and where their copies are made: on the file system of their folders,
   // where blocks can be shared. Empty: "copies" in data_dir.
   std::vector<writers::FileSet> file_sets;
   std::string file_set_copies;
+
+  // Programs that jobs may name, to be run before and after a backup: nobody but root and this user may write there.
+  std::string hooks_folder = "/etc/umbra/hooks";
+  int64_t hook_seconds = 60;  // then a hook is ended
 
   base::LogConfig log;
 };

@@ -23,6 +23,7 @@
 #include "agent/link/grpc_store.h"
 #include "agent/link/identity.h"
 #include "agent/link/outbox.h"
+#include "agent/runner/backup_hooks.h"
 #include "agent/runner/healer.h"
 #include "agent/runner/inventory.h"
 #include "agent/runner/job_runner.h"
@@ -192,9 +193,13 @@ absl::Status Run(System& system, const Config& config) {
                                              .saves_at_once = static_cast<size_t>(config.saves_at_once)}));
   runner::RestoreLedgers ledgers(system.files, config.data_dir);
   RETURN_IF_ERROR(ledgers.Open());
-  runner::Healer healer(*host, *hypervisor, ledgers, system.clock);
+  runner::BackupHooks hooks({config.hooks_folder, absl::Seconds(config.hook_seconds)}, system.commands, system.files,
+                            config.data_dir + "/hook-intents");
+  RETURN_IF_ERROR(hooks.Open());
+  runner::Healer healer(*host, *hypervisor, ledgers, system.clock, runner::kHealPeriod, base::SystemThreads(), &hooks);
   healer.Start();
 
+  transfer::RateLimit host_upload(system.clock, config.upload_mib_per_second * static_cast<int64_t>(base::kMiB));
   link::Outbox outbox(system.clock);
   runner::InventoryReporter inventory(*host, outbox, system.clock, {.period = absl::Seconds(config.inventory_seconds)});
   runner::JobRunner runner({.hypervisor = *hypervisor,
@@ -209,7 +214,9 @@ absl::Status Run(System& system, const Config& config) {
                                   return link::MakeGrpcStore(identity, config.agent_address, system.clock,
                                                              cancellation);
                                 },
-                            .settings = SettingsOf(config)},
+                            .settings = SettingsOf(config),
+                            .hooks = &hooks,
+                            .host_upload = &host_upload},
                            inventory);
   link::ControlLink link(identity, LinkOptions(system, config, *hypervisor), outbox, runner, system.clock,
                          system.random);

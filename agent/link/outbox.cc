@@ -22,10 +22,22 @@ void Outbox::Progress(agent::v1::AssignmentProgress progress) {
 
 void Outbox::Warning(agent::v1::AssignmentWarning warning) {
   agent::v1::AgentMessage message;
+  const std::string job = warning.id().job_id();
   *message.mutable_warning() = std::move(warning);
+  Queue(job, std::move(message));
+}
+
+void Outbox::Note(agent::v1::AssignmentNote note) {
+  agent::v1::AgentMessage message;
+  const std::string job = note.id().job_id();
+  *message.mutable_note() = std::move(note);
+  Queue(job, std::move(message));
+}
+
+void Outbox::Queue(const std::string& job, agent::v1::AgentMessage message) {
   absl::MutexLock lock(&mu_);
   if (queue_.size() >= kWarningsMax) {
-    base::Log("link")->warn("warning dropped, too many wait for the link job={}", message.warning().id().job_id());
+    base::Log("link")->warn("warning dropped, too many wait for the link job={}", job);
     return;
   }
   queue_.push_back(std::move(message));

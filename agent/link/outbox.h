@@ -22,7 +22,7 @@
 
 namespace umbra::link {
 
-// Warnings that wait. A host whose link is down for long enough to collect more has other worries; the rest is dropped.
+// Warnings and notes that wait. A host whose link is down for long enough to collect more has other worries; the rest is dropped.
 inline constexpr size_t kWarningsMax = 256;
 
 struct AssignmentKey {
@@ -43,6 +43,7 @@ class Outbox {
   void Accepted(const agent::v1::AssignmentId& id);
   void Progress(agent::v1::AssignmentProgress progress);
   void Warning(agent::v1::AssignmentWarning warning);
+  void Note(agent::v1::AssignmentNote note);
   void Result(agent::v1::AssignmentResult result);
   void SetInventory(agent::v1::Inventory inventory);
 
@@ -68,12 +69,13 @@ class Outbox {
     bool said = false;
   };
 
+  void Queue(const std::string& job, agent::v1::AgentMessage message);
   bool HasNextLocked() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   std::optional<agent::v1::AgentMessage> TakeLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   base::Clock& clock_;
   absl::Mutex mu_;
-  std::deque<agent::v1::AgentMessage> queue_ ABSL_GUARDED_BY(mu_);  // accepted and warnings, in order
+  std::deque<agent::v1::AgentMessage> queue_ ABSL_GUARDED_BY(mu_);  // accepted, warnings and notes, in order
   std::map<AssignmentKey, agent::v1::AssignmentProgress> progress_ ABSL_GUARDED_BY(mu_);
   std::map<AssignmentKey, KeptResult> results_ ABSL_GUARDED_BY(mu_);
   std::optional<agent::v1::Inventory> inventory_ ABSL_GUARDED_BY(mu_);

@@ -72,7 +72,7 @@ BackupRunner::BackupRunner(const RunnerContext& context, const agent::v1::Assign
       reporter_(reporter),
       link_store_(context.make_store(cancellation)),
       store_(*link_store_, context.clock, context.random, cancellation, context.settings.retry,
-             work.upload_bytes_per_second()),
+             work.upload_bytes_per_second(), context.host_upload),
       file_sets_(context, id_, work_, reporter) {}
 
 BackupRunner::~BackupRunner() = default;
@@ -94,14 +94,48 @@ void BackupRunner::MakeBackup() {
 
 absl::Status BackupRunner::Run(agent::v1::AssignmentResult* result) {
   absl::Status status = OpenSession();  // a daemon that can't take the data is no reason to touch a guest
+  bool post_owed = false;
+  if (status.ok()) status = RunPreHook(&post_owed);
   if (status.ok()) MakeBackup();
   if (status.ok()) status = Prepare();
   if (status.ok()) status = Snapshot(result);
   if (status.ok()) status = Transfer();
   if (status.ok()) status = Commit();
-  if (status.ok()) return status;
-  PutBack();
+  if (!status.ok()) PutBack();
+  if (post_owed) RunPostHook(status);
   return status;
+}
+
+HookedJob BackupRunner::Hooked() const {
+  HookedJob job{.job_id = id_.job_id(), .attempt = id_.attempt(), .pre = work_.hooks().pre(), .post = work_.hooks().post()};
+  job.vm_uuids.assign(work_.virtual_machines().begin(), work_.virtual_machines().end());
+  for (const std::string& uuid : job.vm_uuids) {
+    const auto vm = context_.hypervisor.GetVm(uuid);
+    job.vm_names.push_back(vm.ok() ? vm->name : "");  // whoever needs it will say that it isn't there
+  }
+  job.file_sets.assign(work_.file_sets().begin(), work_.file_sets().end());
+  return job;
+}
+
+absl::Status BackupRunner::RunPreHook(bool* post_owed) {
+  if (work_.hooks().pre().empty() && work_.hooks().post().empty()) return absl::OkStatus();
+  RETURN_IF_ERROR(cancellation_.Check());
+  if (context_.hooks == nullptr) {
+    return base::MakeError(absl::StatusCode::kNotFound, "HOOK_NOT_FOUND", "this host runs no hooks");
+  }
+  const HookOutcome ran = context_.hooks->Before(Hooked());
+  if (!ran.note.empty()) reporter_.Note(ran.note);
+  const bool failed = base::ReasonOf(ran.status) == "HOOK_FAILED";
+  *post_owed = ran.status.ok() || failed;
+  if (!failed || !work_.hooks().ignore_pre_failure()) return ran.status;
+  reporter_.Warn(ran.status);
+  return absl::OkStatus();
+}
+
+void BackupRunner::RunPostHook(const absl::Status& result) {
+  const HookOutcome ran = context_.hooks->After(Hooked(), result);
+  if (!ran.note.empty()) reporter_.Note(ran.note);
+  if (!ran.status.ok()) reporter_.Warn(ran.status);
 }
 
 absl::Status BackupRunner::OpenSession() {

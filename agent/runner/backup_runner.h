@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "agent/runner/backup_hooks.h"
 #include "agent/runner/convert.h"
 #include "agent/runner/file_set_backup.h"
 #include "agent/runner/job_reporter.h"
@@ -37,6 +38,10 @@ class BackupRunner {
  private:
   class HealthWatch;
 
+  HookedJob Hooked() const;
+  // `*post_owed`: from then on RunPostHook belongs to the end of the attempt.
+  absl::Status RunPreHook(bool* post_owed);
+  void RunPostHook(const absl::Status& result);
   void MakeBackup();
   absl::Status Prepare();
   absl::Status OpenSession();

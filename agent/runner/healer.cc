@@ -10,8 +10,14 @@
 namespace umbra::runner {
 
 Healer::Healer(writers::VssHost& host, hypervisor::Hypervisor& hypervisor, RestoreLedgers& ledgers, base::Clock& clock,
-               absl::Duration period, base::Threads& threads)
-    : host_(host), hypervisor_(hypervisor), ledgers_(ledgers), clock_(clock), period_(period), threads_(threads) {}
+               absl::Duration period, base::Threads& threads, BackupHooks* hooks)
+    : host_(host),
+      hypervisor_(hypervisor),
+      ledgers_(ledgers),
+      clock_(clock),
+      period_(period),
+      threads_(threads),
+      hooks_(hooks) {}
 
 Healer::~Healer() {
   {
@@ -35,7 +41,15 @@ void Healer::Start() {
   } else {
     for (const std::string& path : *folders) base::Log("runner")->warn("partial restore of files removed path={}", path);
   }
+  HealHooks();  // when the host is as it was
   thread_ = threads_.Start([this] { Run(); });
+}
+
+void Healer::HealHooks() {
+  if (hooks_ == nullptr) return;
+  const auto actions = hooks_->Heal();
+  if (!actions.ok()) return base::Log("runner")->error("post hooks not healed error=\"{}\"", base::Describe(actions.status()));
+  for (const std::string& action : *actions) base::Log("runner")->warn("healed: {}", action);
 }
 
 void Healer::HealOnce() {

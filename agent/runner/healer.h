@@ -18,9 +18,10 @@ inline constexpr absl::Duration kHealPeriod = absl::Seconds(30);
 // One thread at a time. Everything outlives it.
 class Healer {
  public:
-  // `ledgers` are open.
+  // `ledgers` and `hooks` (null: there are none) are open.
   Healer(writers::VssHost& host, hypervisor::Hypervisor& hypervisor, RestoreLedgers& ledgers, base::Clock& clock,
-         absl::Duration period = kHealPeriod, base::Threads& threads = base::SystemThreads());
+         absl::Duration period = kHealPeriod, base::Threads& threads = base::SystemThreads(),
+         BackupHooks* hooks = nullptr);
   ~Healer();
 
   // Heals once, before the first assignment, then looks every `period` for intents that nobody works on: a glance at a
@@ -29,6 +30,7 @@ class Healer {
 
  private:
   void HealOnce();
+  void HealHooks();
   void Run();
 
   writers::VssHost& host_;
@@ -37,6 +39,7 @@ class Healer {
   base::Clock& clock_;
   const absl::Duration period_;
   base::Threads& threads_;
+  BackupHooks* const hooks_;
 
   absl::Mutex mu_;
   bool stop_ ABSL_GUARDED_BY(mu_) = false;

@@ -51,6 +51,13 @@ void JobReporter::Warn(const absl::Status& status) {
   Warn(message.reason(), message.message());
 }
 
+void JobReporter::Note(const std::string& text) {
+  agent::v1::AssignmentNote note;
+  *note.mutable_id() = id_;
+  note.set_text(text);
+  outbox_.Note(std::move(note));
+}
+
 v1::JobProgress JobReporter::Figures() { return ToProto(meter_.Figures()); }
 
 void JobReporter::Run() {

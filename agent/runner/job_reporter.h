@@ -30,6 +30,8 @@ class JobReporter {
   void SetPhase(v1::Job::Phase phase);
   void Warn(const std::string& reason, const std::string& message);
   void Warn(const absl::Status& status);
+  // For the job's events.
+  void Note(const std::string& text);
 
   // The figures as they are now.
   v1::JobProgress Figures();

@@ -8,11 +8,13 @@
 
 #include "agent/hypervisor/hypervisor.h"
 #include "agent/link/outbox.h"
+#include "agent/runner/backup_hooks.h"
 #include "agent/runner/restore_ledger.h"
 #include "agent/transfer/backup_pipeline.h"
 #include "agent/transfer/cancellation.h"
 #include "agent/transfer/chunk_store_client.h"
 #include "agent/transfer/disk_restorer.h"
+#include "agent/transfer/rate_limit.h"
 #include "agent/transfer/retrying_store.h"
 #include "agent/writers/vss_host.h"
 #include "storage/base/clock.h"
@@ -43,6 +45,8 @@ struct RunnerContext {
   StoreFactory make_store;
   RunnerSettings settings;
   base::Threads& threads = base::SystemThreads();
+  BackupHooks* hooks = nullptr;  // open; null: this host runs none
+  transfer::RateLimit* host_upload = nullptr;  // of all backups together; null: no limit
 };
 
 }  // namespace umbra::runner

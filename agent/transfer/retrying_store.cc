@@ -6,13 +6,15 @@
 namespace umbra::transfer {
 
 RetryingStore::RetryingStore(ChunkStoreClient& inner, base::Clock& clock, base::Random& random,
-                             const Cancellation& cancellation, RetrySettings settings, int64_t upload_bytes_per_second)
+                             const Cancellation& cancellation, RetrySettings settings, int64_t upload_bytes_per_second,
+                             RateLimit* host_upload)
     : inner_(inner),
       clock_(clock),
       random_(random),
       cancellation_(cancellation),
       settings_(settings),
-      upload_limit_(clock, upload_bytes_per_second) {}
+      upload_limit_(clock, upload_bytes_per_second),
+      host_upload_(host_upload) {}
 
 template <typename Call>
 std::invoke_result_t<Call> RetryingStore::Retry(const char* what, Call call) {
@@ -46,7 +48,9 @@ absl::StatusOr<store::v1::NegotiateResponse> RetryingStore::Negotiate(const stor
 }
 
 absl::StatusOr<store::v1::UploadResponse> RetryingStore::Upload(const store::v1::UploadRequest& batch) {
-  RETURN_IF_ERROR(upload_limit_.Take(static_cast<int64_t>(batch.ByteSizeLong()), cancellation_));
+  const auto bytes = static_cast<int64_t>(batch.ByteSizeLong());
+  RETURN_IF_ERROR(upload_limit_.Take(bytes, cancellation_));
+  if (host_upload_ != nullptr) RETURN_IF_ERROR(host_upload_->Take(bytes, cancellation_));
   return Retry("Upload", [&] { return inner_.Upload(batch); });
 }
 

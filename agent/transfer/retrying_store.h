@@ -23,11 +23,11 @@ struct RetrySettings {
 
 // Decorates another client, which must outlive it. Repeats a call that failed with UNAVAILABLE; when the grace is over
 // the answer is UNAVAILABLE / AGENT_LOST. AbortSession and the messages of a DiskStream are not repeated. Uploads wait
-// for their turn when there is a limit.
+// for their turn when there is a limit: their own, and one that all uploads of the host share.
 class RetryingStore final : public ChunkStoreClient {
  public:
   RetryingStore(ChunkStoreClient& inner, base::Clock& clock, base::Random& random, const Cancellation& cancellation,
-                RetrySettings settings = {}, int64_t upload_bytes_per_second = 0);
+                RetrySettings settings = {}, int64_t upload_bytes_per_second = 0, RateLimit* host_upload = nullptr);
 
   absl::StatusOr<store::v1::OpenSessionResponse> OpenSession(const store::v1::OpenSessionRequest& request) override;
   absl::StatusOr<store::v1::CheckBaseResponse> CheckBase(const store::v1::CheckBaseRequest& request) override;
@@ -51,6 +51,7 @@ class RetryingStore final : public ChunkStoreClient {
   const Cancellation& cancellation_;
   const RetrySettings settings_;
   RateLimit upload_limit_;
+  RateLimit* const host_upload_;  // may be null
 };
 
 }  // namespace umbra::transfer

@@ -115,6 +115,7 @@ void ToProto(const catalog::BackupSpec& spec, v1::BackupSpec* out) {
                                                          : v1::BackupSpec::MECHANISM_PREFERENCE_AUTO);
   out->set_forbid_saved_state(spec.forbid_saved_state);
   out->set_full_read(spec.full_read);
+  if (spec.hooks != catalog::BackupHooks()) api::ToProto(spec.hooks, out->mutable_hooks());
 }
 
 void ToProto(const catalog::RestoreSpec& spec, v1::RestoreSpec* out) {
@@ -361,6 +362,12 @@ void ToProto(const catalog::JobSpec& spec, v1::Job* out) {
   if (const auto* verify = std::get_if<catalog::VerifySpec>(&spec)) ToProto(*verify, out->mutable_verify());
   if (const auto* prune = std::get_if<catalog::PruneSpec>(&spec)) ToProto(*prune, out->mutable_prune());
   if (const catalog::HostId host = catalog::HostOf(spec); !host.empty()) out->set_host(NameOf(host));
+}
+
+void ToProto(const catalog::BackupHooks& hooks, v1::BackupHooks* out) {
+  out->set_pre(hooks.pre);
+  out->set_post(hooks.post);
+  out->set_ignore_pre_failure(hooks.ignore_pre_failure);
 }
 
 void ToProto(const catalog::JobTerms& terms, v1::Job* out) {

@@ -35,6 +35,7 @@ void ToProto(const catalog::RecoveryPoint& point, v1::RecoveryPoint* out);
 void ToProto(const catalog::Event& event, v1::Event* out);
 void ToProto(const catalog::Job& job, v1::Job* out);
 // Only the fields of the queue: policy, priority, times, retries, limits.
+void ToProto(const catalog::BackupHooks& hooks, v1::BackupHooks* out);
 void ToProto(const catalog::JobTerms& terms, v1::Job* out);
 // Only the spec and the host.
 void ToProto(const catalog::JobSpec& spec, v1::Job* out);

@@ -26,6 +26,13 @@ bool HasControlCharacter(const std::string& text) {
                      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
 }
 
+bool IsHookName(const std::string& name) {
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+  };
+  return name.size() <= kHookNameSizeMax && !name.starts_with('.') && std::ranges::all_of(name, plain);
+}
+
 class SpecReader {
  public:
   SpecReader(const Stores& stores, const maintenance::RepositorySet& repositories)
@@ -60,6 +67,7 @@ class SpecReader {
     spec.child_snapshot_only = from.mechanism_preference() == v1::BackupSpec::MECHANISM_PREFERENCE_CHILD_SNAPSHOT_ONLY;
     spec.forbid_saved_state = from.forbid_saved_state();
     spec.full_read = from.full_read();
+    ASSIGN_OR_RETURN(spec.hooks, ToHooks(from.hooks(), "backup.hooks"));
     if (spec.child_snapshot_only && spec.allow_crash_consistent) {
       return Invalid("backup.allow_crash_consistent: contradicts a preference for child snapshot only");
     }
@@ -274,6 +282,16 @@ absl::StatusOr<catalog::JobTerms> ToTerms(const v1::Job& job) {
   }
   terms.upload_bytes_per_second = job.upload_bytes_per_second();
   return terms;
+}
+
+absl::StatusOr<catalog::BackupHooks> ToHooks(const v1::BackupHooks& from, std::string_view field) {
+  for (const auto& [name, what] : {std::pair(from.pre(), "pre"), std::pair(from.post(), "post")}) {
+    if (IsHookName(name)) continue;
+    return Invalid("{}.{}: the name of a program in the host's folder of hooks, 1 to {} of a-z, A-Z, 0-9 and . _ -, not . first",
+                   field, what, kHookNameSizeMax);
+  }
+  if (from.ignore_pre_failure() && from.pre().empty()) return Invalid("{}.ignore_pre_failure: there is no pre hook", field);
+  return catalog::BackupHooks{from.pre(), from.post(), from.ignore_pre_failure()};
 }
 
 }  // namespace umbra::api

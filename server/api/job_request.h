@@ -2,6 +2,8 @@
 #ifndef UMBRA_SERVER_API_JOB_REQUEST_H_
 #define UMBRA_SERVER_API_JOB_REQUEST_H_
 
+#include <string_view>
+
 #include "absl/status/statusor.h"
 #include "server/maintenance/repository_set.h"
 #include "storage/catalog/catalog.h"
@@ -16,6 +18,7 @@ inline constexpr absl::Duration kFreezeTimeoutMax = absl::Seconds(60);
 inline constexpr int kVmsPerBackupMax = 64;
 inline constexpr size_t kDisplayNameSizeMax = 255;
 inline constexpr size_t kFolderSizeMax = 4096;
+inline constexpr size_t kHookNameSizeMax = 63;
 
 // The spec in `job` with every default filled in. Reads the catalog; blocks for that. That a host is offline, or a
 // machine can't be made consistent, is no error here: the job waits, and the agent decides with fresh facts.
@@ -29,6 +32,10 @@ absl::StatusOr<catalog::JobSpec> ToSpec(const v1::Job& job, catalog::Catalog& ca
 // checked by JobEngine::Submit.
 // INVALID_ARGUMENT / INVALID_REQUEST           an upload limit for what uploads nothing.
 absl::StatusOr<catalog::JobTerms> ToTerms(const v1::Job& job);
+
+// The hooks of a backup or a policy: names and nothing else, as each host has its own programs of these names.
+// INVALID_ARGUMENT / INVALID_REQUEST           naming the field, which begins with `field`.
+absl::StatusOr<catalog::BackupHooks> ToHooks(const v1::BackupHooks& from, std::string_view field);
 
 }  // namespace umbra::api
 

@@ -83,6 +83,7 @@ absl::Status ReadHow(const v1::Policy& from, catalog::Policy& policy) {
   policy.jobs_max = from.concurrency().jobs();
   policy.host_jobs_max = from.concurrency().jobs_per_host();
   policy.weight = from.weight() == 0 ? 1 : from.weight();
+  ASSIGN_OR_RETURN(policy.hooks, ToHooks(from.hooks(), "policy.hooks"));
   return jobs::CheckTerms({.priority = policy.priority,
                            .retries_max = policy.retries_max,
                            .retry_backoff = policy.retry_backoff,
@@ -195,6 +196,7 @@ void ToProto(const catalog::Policy& policy, v1::Policy* out) {
     out->mutable_concurrency()->set_jobs(policy.jobs_max);
     out->mutable_concurrency()->set_jobs_per_host(policy.host_jobs_max);
   }
+  if (policy.hooks != catalog::BackupHooks()) ToProto(policy.hooks, out->mutable_hooks());
   if (policy.retention != catalog::PolicyRetention()) FillRetention(policy.retention, out->mutable_retention());
   if (policy.rpo > absl::ZeroDuration()) ToProto(policy.rpo, out->mutable_rpo());
   out->set_paused(policy.paused);

@@ -32,6 +32,8 @@ struct BackupOptions {
   int retries = 0;
   int begin_within_s = 0;
   int upload_mib_per_second = 0;
+  std::string pre_hook, post_hook;
+  bool ignore_pre_failure = false;
   StartOptions start;
 };
 
@@ -87,6 +89,9 @@ void RunBackup(Context& context, const BackupOptions& options) {
   spec->set_allow_crash_consistent(options.allow_crash_consistent);
   spec->set_forbid_saved_state(options.no_saved_state);
   spec->set_full_read(options.full);
+  if (!options.pre_hook.empty()) spec->mutable_hooks()->set_pre(options.pre_hook);
+  if (!options.post_hook.empty()) spec->mutable_hooks()->set_post(options.post_hook);
+  if (options.ignore_pre_failure) spec->mutable_hooks()->set_ignore_pre_failure(true);
   if (options.child_snapshot_only) {
     spec->set_mechanism_preference(v1::BackupSpec::MECHANISM_PREFERENCE_CHILD_SNAPSHOT_ONLY);
   }
@@ -194,6 +199,9 @@ void AddJobCommands(CLI::App& app, Context& context) {
       ->check(CLI::NonNegativeNumber);
   run->add_option("--upload-mib-per-second", options.upload_mib_per_second, "Most that the host sends; 0: no limit")
       ->check(CLI::Range(0, 1 << 20));
+  run->add_option("--pre-hook", options.pre_hook, "Run this program of the host's folder of hooks before");
+  run->add_option("--post-hook", options.post_hook, "And this one when it is over, however it ended");
+  run->add_flag("--ignore-pre-hook-failure", options.ignore_pre_failure, "Back up also when the program before fails");
   AddStartOptions(run, options.start);
   run->footer(
       "A guest that can freeze itself is backed up while it runs. Any other is stopped for a moment (about a second "

@@ -23,6 +23,8 @@ struct PolicyOptions {
   bool skip_missed = false, no_saved_state = false, crash_consistent = false, child_snapshot_only = false;
   int freeze_timeout_s = 10, retries = 0, priority = 0, weight = 1, jobs = 0, jobs_per_host = 0;
   int64_t upload_mib = 0;
+  std::string pre_hook, post_hook;
+  bool ignore_pre_failure = false;
   int last = 0, hourly = 0, daily = 0, weekly = 0, monthly = 0, yearly = 0;
 };
 
@@ -150,6 +152,10 @@ class Filler {
     if (Given("--retries", "retry.max_retries")) policy_.mutable_retry()->set_max_retries(o.retries);
     if (Given("--retry-after", "retry.backoff"))
       *policy_.mutable_retry()->mutable_backoff() = ParseDuration("--retry-after", o.retry_after);
+    if (Given("--pre-hook", "hooks.pre")) policy_.mutable_hooks()->set_pre(o.pre_hook == kNone ? "" : o.pre_hook);
+    if (Given("--post-hook", "hooks.post")) policy_.mutable_hooks()->set_post(o.post_hook == kNone ? "" : o.post_hook);
+    if (Given("--ignore-pre-hook-failure", "hooks.ignore_pre_failure"))
+      policy_.mutable_hooks()->set_ignore_pre_failure(o.ignore_pre_failure);
     if (Given("--priority", "priority")) policy_.set_priority(o.priority);
     if (Given("--weight", "weight")) policy_.set_weight(o.weight);
     if (Given("--upload-mib", "upload_bytes_per_second"))
@@ -210,6 +216,10 @@ void AddPolicyOptions(CLI::App* command, PolicyOptions& o) {
       ->check(CLI::IsMember({"vm", "host"}));
   command->add_option("--retries", o.retries, "Further attempts of a job")->check(CLI::Range(0, 100));
   command->add_option("--retry-after", o.retry_after, "Time from one attempt to the next, such as 10m");
+  command->add_option("--pre-hook", o.pre_hook, "Run this program of the host's folder of hooks before each job");
+  command->add_option("--post-hook", o.post_hook, "And this one when it is over, however it ended");
+  command->add_flag("--ignore-pre-hook-failure,!--heed-pre-hook-failure", o.ignore_pre_failure,
+                    "Back up also when the program before fails");
   command->add_option("--priority", o.priority, "-100 to 100; higher ones are begun first")
       ->check(CLI::Range(-100, 100));
   command
@@ -249,6 +259,13 @@ std::string SelectionText(const v1::PolicySelection& selection) {
   return JoinText(parts, "; ");
 }
 
+std::string HooksText(const v1::BackupHooks& hooks) {
+  std::vector<std::string> parts;
+  if (!hooks.pre().empty()) parts.push_back(fmt::format("before: {}{}", hooks.pre(), hooks.ignore_pre_failure() ? " (may fail)" : ""));
+  if (!hooks.post().empty()) parts.push_back("after: " + hooks.post());
+  return JoinText(parts, ", ");
+}
+
 void PrintPolicy(Context& context, const v1::Policy& policy) {
   if (context.json) return context.output().Json(policy);
   const bool only_child = policy.mechanism_preference() == v1::BackupSpec::MECHANISM_PREFERENCE_CHILD_SNAPSHOT_ONLY;
@@ -271,6 +288,7 @@ void PrintPolicy(Context& context, const v1::Policy& policy) {
        {"Further attempts", policy.has_retry() ? fmt::format("{}, after {}", policy.retry().max_retries(),
                                                              DurationText(policy.retry().backoff()))
                                                : ""},
+       {"Hooks", HooksText(policy.hooks())},
        {"Priority", policy.priority() == 0 ? "" : std::to_string(policy.priority())},
        {"Weight", policy.weight() <= 1 ? "" : std::to_string(policy.weight())},
        {"Keeps", RetentionText(policy.retention())},

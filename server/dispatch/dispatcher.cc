@@ -24,6 +24,8 @@ constexpr int kMissedHeartbeats = 3;
 constexpr absl::Duration kLastWords = absl::Seconds(1);
 // Assignments that are written in one transaction: others get their turn in between.
 constexpr size_t kAssignBatchMax = 128;
+// Far above what an assignment has to tell; keeps a broken agent from filling the event log.
+constexpr int kNotesMax = 16;
 // Far above what a host can have; keeps a broken agent from making us search for ever.
 constexpr int kHelloRunningMax = 1000;
 
@@ -267,6 +269,8 @@ absl::Status Dispatcher::OnMessage(const HostId& host, HostLink& link, AgentMess
       return absl::OkStatus();
     case AgentMessage::kWarning:
       return OnWarning(host, message.warning());
+    case AgentMessage::kNote:
+      return OnNote(host, message.note());
     case AgentMessage::kResult:
       OnResult(host, link, message.result());
       return absl::OkStatus();
@@ -382,6 +386,14 @@ absl::Status Dispatcher::OnWarning(const HostId& host, const agent::v1::Assignme
   const AssignmentKey key = KeyOf(warning.id());
   if (FindLive(host, key) == nullptr) return absl::OkStatus();
   const absl::Status s = engine_.AddWarning(key.job, key.attempt, FromMessage(warning.warning()));
+  return IsRefusal(s) ? absl::OkStatus() : s;
+}
+
+absl::Status Dispatcher::OnNote(const HostId& host, const agent::v1::AssignmentNote& note) {
+  const AssignmentKey key = KeyOf(note.id());
+  Live* live = FindLive(host, key);
+  if (live == nullptr || ++live->notes > kNotesMax) return absl::OkStatus();
+  const absl::Status s = engine_.AddNote(key.job, key.attempt, TextOf(note));
   return IsRefusal(s) ? absl::OkStatus() : s;
 }
 

@@ -145,6 +145,7 @@ class Dispatcher {
     bool cancelling = false;
     bool cancel_sent = false;
     absl::Duration sent_at;
+    int notes = 0;  // that it told
     std::optional<Ending> ending;
   };
 
@@ -163,6 +164,7 @@ class Dispatcher {
   void OnAccepted(const catalog::HostId& host, const HostLink& link, const AssignmentKey& key);
   void OnProgress(const catalog::HostId& host, const HostLink& link, const agent::v1::AssignmentProgress& progress);
   absl::Status OnWarning(const catalog::HostId& host, const agent::v1::AssignmentWarning& warning);
+  absl::Status OnNote(const catalog::HostId& host, const agent::v1::AssignmentNote& note);
   void OnResult(const catalog::HostId& host, HostLink& link, const agent::v1::AssignmentResult& result);
   // Reconnect: what the agent still has, against what it should have.
   absl::Status MatchRunning(const catalog::HostId& host, HostLink& link, const agent::v1::Hello& hello);

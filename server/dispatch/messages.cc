@@ -189,6 +189,10 @@ void ToBackup(const catalog::BackupSpec& spec, link::BackupAssignment& to) {
   to.set_child_snapshot_only(spec.child_snapshot_only);
   to.set_forbid_saved_state(spec.forbid_saved_state);
   to.set_full_read(spec.full_read);
+  if (spec.hooks == catalog::BackupHooks()) return;
+  to.mutable_hooks()->set_pre(spec.hooks.pre);
+  to.mutable_hooks()->set_post(spec.hooks.post);
+  to.mutable_hooks()->set_ignore_pre_failure(spec.hooks.ignore_pre_failure);
 }
 
 void ToPoint(const catalog::RecoveryPoint& from, api::RecoveryPoint& to) {
@@ -325,6 +329,10 @@ jobs::EventFacts FromProgress(const catalog::HostId& host, const link::Assignmen
 
 catalog::JobMessage FromMessage(const api::JobMessage& message) {
   return {.reason = Text(message.reason()), .message = Text(message.message())};
+}
+
+std::string TextOf(const link::AssignmentNote& note) {
+  return Text(note.text());
 }
 
 Outcome FromResult(const catalog::HostId& host, const link::AssignmentResult& result) {

@@ -30,6 +30,7 @@ agent::v1::DaemonMessage ToAcknowledgement(const AssignmentKey& key);
 
 jobs::EventFacts FromProgress(const catalog::HostId& host, const agent::v1::AssignmentProgress& message);
 catalog::JobMessage FromMessage(const umbra::v1::JobMessage& message);
+std::string TextOf(const agent::v1::AssignmentNote& note);
 
 // The event that a result means, and its facts.
 struct Outcome {

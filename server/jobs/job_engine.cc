@@ -118,6 +118,14 @@ catalog::Event WaitEvent(const JobId& id, const std::string& reason, absl::Time 
           .message = "waits: " + reason};
 }
 
+catalog::Event NoteEvent(const JobId& id, const std::string& text, absl::Time now) {
+  return {.time = now,
+          .type = "JOB_NOTE",
+          .resource = "jobs/" + id.value,
+          .severity = Severity::kInfo,
+          .message = text};
+}
+
 // ---- Facts of an event, taken into the job ----
 
 // A disk's figures never go down, and what is done is part of the whole. How it is read is told once it is known.
@@ -587,6 +595,14 @@ absl::Status JobEngine::AddWarning(const JobId& id, Attempt attempt, const JobMe
   }
   if (changed) Announce(id);
   return absl::OkStatus();
+}
+
+absl::Status JobEngine::AddNote(const JobId& id, Attempt attempt, const std::string& text) {
+  return catalog_.Write([&](Stores& stores) -> absl::Status {
+    ASSIGN_OR_RETURN(const Job row, stores.jobs.Get(id));
+    if (catalog::IsTerminal(row.state) || (attempt.has_value() && *attempt != row.attempt)) return absl::OkStatus();
+    return stores.events.Append(NoteEvent(id, text, clock_.Now())).status();
+  });
 }
 
 // ---- Progress ----

@@ -156,6 +156,10 @@ class JobEngine {
   // dropped.
   absl::Status AddWarning(const JobId& id, Attempt attempt, const catalog::JobMessage& warning);
 
+  // Appends what happened during an attempt to the job's events (JOB_NOTE); of older attempts and ended jobs it is
+  // dropped.
+  absl::Status AddNote(const JobId& id, Attempt attempt, const std::string& text);
+
   // ---- Queue ----
 
   void SetLimits(const QueueLimits& limits) ABSL_LOCKS_EXCLUDED(mu_);

@@ -29,7 +29,8 @@ catalog::BackupSpec SpecOf(const catalog::Policy& policy, const Group& group) {
           .allow_crash_consistent = policy.allow_crash_consistent,
           .freeze_timeout = policy.freeze_timeout,
           .child_snapshot_only = policy.child_snapshot_only,
-          .forbid_saved_state = policy.forbid_saved_state};
+          .forbid_saved_state = policy.forbid_saved_state,
+          .hooks = policy.hooks};
 }
 
 catalog::JobTerms TermsOf(const catalog::Policy& policy) {

@@ -20,7 +20,7 @@ namespace {
   "overwrite, prune, "                                                                                              \
   "policy, priority, due_time_us, not_after_us, retries_max, retry_backoff_us, upload_bytes_per_second, "           \
   "policy_jobs_max, policy_host_jobs_max, policy_weight, failed_attempts, last_attempt_reason, "                    \
-  "last_attempt_message, next_attempt_time_us FROM job "
+  "last_attempt_message, next_attempt_time_us, pre_hook, post_hook, ignore_pre_hook_failure FROM job "
 
 constexpr char kInsert[] =
     "INSERT INTO job (id, kind, repository, allow_crash_consistent, freeze_timeout_us, recovery_point, restore_mode, "
@@ -29,9 +29,10 @@ constexpr char kInsert[] =
     "attempt, start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision, child_snapshot_only, "
     "forbid_saved_state, resume_state, take_cluster_offline, verify_level, verify_time_budget_us, verify_byte_budget, "
     "full_read, restore_path, overwrite, prune, policy, priority, due_time_us, not_after_us, retries_max, "
-    "retry_backoff_us, upload_bytes_per_second, policy_jobs_max, policy_host_jobs_max, policy_weight) "
+    "retry_backoff_us, upload_bytes_per_second, policy_jobs_max, policy_host_jobs_max, policy_weight, pre_hook, "
+    "post_hook, ignore_pre_hook_failure) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, '', '', '', 0, 0, 0, 0, 0, 0, NULL, 0, NULL, NULL, 0, '', ?, "
-    "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "RETURNING number";
 constexpr char kUpdate[] =
     "UPDATE job SET state = ?, phase = ?, wait_reason = ?, error_reason = ?, error_message = ?, done_bytes = ?, "
@@ -41,6 +42,9 @@ constexpr char kUpdate[] =
     "WHERE id = ?";
 constexpr char kGet[] = JOB_COLUMNS "WHERE id = ?";
 constexpr char kListAll[] = JOB_COLUMNS "WHERE number < ?1 AND (?2 IS NULL OR kind + (prune <> 0) = ?2) ORDER BY number DESC LIMIT ?3";
+// Of a kind of which there are few; with "kind <> 1" the partial index job_rare serves.
+constexpr char kListOfRareKind[] = JOB_COLUMNS
+    "WHERE kind <> 1 AND kind = MIN(?2, 3) AND (prune <> 0) = (?2 > 3) AND number < ?1 ORDER BY number DESC LIMIT ?3";
 // The states are written out: only then does the partial index job_active serve.
 constexpr char kListActive[] = JOB_COLUMNS
     "WHERE number < ?1 AND (?2 IS NULL OR kind + (prune <> 0) = ?2) AND state NOT IN (5, 6, 7) ORDER BY number DESC LIMIT ?3";
@@ -61,7 +65,7 @@ constexpr char kPrune[] =
     "NOT EXISTS (SELECT 1 FROM recovery_point WHERE recovery_point.job_id = job.id) ORDER BY end_time_us LIMIT ?)";
 
 constexpr char kLastOfRepository[] =
-    "SELECT create_time_us, state FROM job WHERE kind = 3 AND prune = ? AND repository = ? AND recovery_point = '' AND verify_level <> 1 "
+    "SELECT create_time_us, state FROM job WHERE kind <> 1 AND kind = 3 AND prune = ? AND repository = ? AND recovery_point = '' AND verify_level <> 1 "
     "ORDER BY number DESC LIMIT 1";
 
 constexpr char kInsertVm[] = "INSERT INTO job_vm (job_id, position, host_id, vm_uuid) VALUES (?, ?, ?, ?)";
@@ -116,6 +120,7 @@ struct SpecColumns {
   std::string path;
   bool overwrite = false;
   int prune = 0;  // 1: it is one, 2: a dry run
+  BackupHooks hooks;
 };
 
 // As migration 0008 says: kinds beyond this are kind 3 with something else.
@@ -128,7 +133,8 @@ SpecColumns ToColumns(const JobSpec& spec) {
             .freeze_timeout = b->freeze_timeout,
             .child_snapshot_only = b->child_snapshot_only,
             .forbid_saved_state = b->forbid_saved_state,
-            .full_read = b->full_read};
+            .full_read = b->full_read,
+            .hooks = b->hooks};
   }
   if (const auto* r = std::get_if<RestoreSpec>(&spec)) {
     return {.repository = r->repository,
@@ -161,7 +167,8 @@ JobSpec ReadSpec(const sqlite::Row& row) {
                         .freeze_timeout = row.Duration(5),
                         .child_snapshot_only = row.Bool(31),
                         .forbid_saved_state = row.Bool(32),
-                        .full_read = row.Bool(39)};
+                        .full_read = row.Bool(39),
+                        .hooks = {row.Text(57), row.Text(58), row.Bool(59)}};
     case JobKind::kRestore:
       return RestoreSpec{.recovery_point = RecoveryPointId(row.Text(6)),
                          .repository = repository,
@@ -252,7 +259,7 @@ absl::StatusOr<int64_t> JobStore::Insert(const Job& job) {
       c.verify_time_budget, c.verify_byte_budget, c.full_read, c.path, c.overwrite, c.prune, job.terms.policy.value,
       job.terms.priority, job.terms.due_time, job.terms.not_after, job.terms.retries_max, job.terms.retry_backoff,
       job.terms.upload_bytes_per_second, job.terms.policy_jobs_max, job.terms.policy_host_jobs_max,
-      job.terms.policy_weight));
+      job.terms.policy_weight, c.hooks.pre, c.hooks.post, c.hooks.ignore_pre_failure));
   int position = 0;
   for (const VmKey& vm : VmsOf(job.spec)) {
     RETURN_IF_ERROR(db_.Run(kInsertVm, job.id.value, position++, vm.host.value, vm.uuid));
@@ -353,8 +360,9 @@ absl::StatusOr<Page<Job, int64_t>> JobStore::List(const Filter& filter, const Li
   std::vector<Job> jobs;
   const auto on_row = [&](const sqlite::Row& row) { jobs.push_back(ReadJob(row)); };
   const int64_t before = options.after_key.value_or(std::numeric_limits<int64_t>::max());
-  RETURN_IF_ERROR(filter.policy.empty() ? db_.Query(filter.active_only ? kListActive : kListAll, on_row, before,
-                                                    filter.kind, RowLimit(options))
+  const bool rare = filter.kind.has_value() && *filter.kind != JobKind::kBackup;
+  const char* const of_all = filter.active_only ? kListActive : rare ? kListOfRareKind : kListAll;
+  RETURN_IF_ERROR(filter.policy.empty() ? db_.Query(of_all, on_row, before, filter.kind, RowLimit(options))
                                         : db_.Query(kListOfPolicy, on_row, before, filter.kind, RowLimit(options),
                                                     filter.policy.value, filter.active_only));
   Page<Job, int64_t> page = MakePage(std::move(jobs), options, [](const Job& job) { return job.number; });

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "storage/catalog/hooks.h"
 #include "storage/catalog/ids.h"
 #include "storage/catalog/labels.h"
 
@@ -60,6 +61,7 @@ struct Policy {
   int32_t jobs_max = 0;
   int32_t host_jobs_max = 0;
   int32_t weight = 1;
+  BackupHooks hooks;
   PolicyRetention retention;
   absl::Duration rpo;
   bool paused = false;

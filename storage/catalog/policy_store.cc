@@ -15,11 +15,11 @@ enum class TextList { kMembers = 1, kHosts = 2, kSchedules = 3, kWindows = 4, kC
   "child_snapshot_only, forbid_saved_state, allow_crash_consistent, freeze_timeout_us, grouping_mode, retries_max, "   \
   "retry_backoff_us, priority, upload_bytes_per_second, jobs_max, host_jobs_max, keep_last, keep_hourly, keep_daily, " \
   "keep_weekly, keep_monthly, keep_yearly, keep_within_us, rpo_us, paused, create_time_us, update_time_us, "           \
-  "done_time_us, last_due_time_us, last_run_time_us, weight, revision "
+  "done_time_us, last_due_time_us, last_run_time_us, weight, pre_hook, post_hook, ignore_pre_hook_failure, revision "
 
 constexpr char kInsert[] = "INSERT INTO policy (" POLICY_COLUMNS
                            ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-                           "?, ?, ?, ?, ?, ?, ?, ?, 1)";
+                           "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)";
 constexpr char kUpdate[] =
     "UPDATE policy SET description = ?2, expression = ?3, everything_else = ?4, exclude = ?5, time_zone = ?6, "
     "spread_us = ?7, skip_missed = ?8, repository = ?9, child_snapshot_only = ?10, forbid_saved_state = ?11, "
@@ -27,7 +27,8 @@ constexpr char kUpdate[] =
     "retry_backoff_us = ?16, priority = ?17, upload_bytes_per_second = ?18, jobs_max = ?19, host_jobs_max = ?20, "
     "keep_last = ?21, keep_hourly = ?22, keep_daily = ?23, keep_weekly = ?24, keep_monthly = ?25, keep_yearly = ?26, "
     "keep_within_us = ?27, rpo_us = ?28, paused = ?29, create_time_us = ?30, update_time_us = ?31, done_time_us = ?32, "
-    "last_due_time_us = ?33, last_run_time_us = ?34, weight = ?35, revision = revision + 1 WHERE id = ?1";
+    "last_due_time_us = ?33, last_run_time_us = ?34, weight = ?35, pre_hook = ?36, post_hook = ?37, "
+    "ignore_pre_hook_failure = ?38, revision = revision + 1 WHERE id = ?1";
 constexpr char kSetProgress[] =
     "UPDATE policy SET done_time_us = ?2, last_due_time_us = COALESCE(?3, last_due_time_us), "
     "last_run_time_us = COALESCE(?4, last_run_time_us) WHERE id = ?1 AND done_time_us = ?5";
@@ -95,7 +96,8 @@ Policy ReadPolicy(const sqlite::Row& row) {
   p.last_due_time = row.OptionalTime(32);
   p.last_run_time = row.OptionalTime(33);
   p.weight = row.Int32(34);
-  p.revision = row.Int(35);
+  p.hooks = {row.Text(35), row.Text(36), row.Bool(37)};
+  p.revision = row.Int(38);
   return p;
 }
 
@@ -106,7 +108,8 @@ absl::Status RunWith(sqlite::Database& db, std::string_view sql, const Policy& p
                 p.forbid_saved_state, p.allow_crash_consistent, p.freeze_timeout, p.grouping, p.retries_max,
                 p.retry_backoff, p.priority, p.upload_bytes_per_second, p.jobs_max, p.host_jobs_max, r.last, r.hourly,
                 r.daily, r.weekly, r.monthly, r.yearly, r.within, p.rpo, p.paused, p.create_time, p.update_time,
-                p.done_time, p.last_due_time, p.last_run_time, p.weight);
+                p.done_time, p.last_due_time, p.last_run_time, p.weight, p.hooks.pre, p.hooks.post,
+                p.hooks.ignore_pre_failure);
 }
 
 absl::Status NotFound(const PolicyId& id) {

@@ -21,6 +21,7 @@ RESTORE = "agent killed in a restore, as a new virtual machine and in place"
 CLUSTER = "agent killed while a cluster's resource is offline"
 FILE_SET = "agent killed while a service of its host stands still"
 FILES = "agent killed in a restore of files"
+HOOKS = "agent killed around a backup's hooks"
 DAEMON_BACKUP = "daemon killed in a backup"
 DAEMON_JOB = "daemon killed while a job changes"
 DAEMON_START = "daemon killed while it starts"
@@ -53,6 +54,7 @@ WALKS = (
     ("agent.cluster?*", CLUSTER),
     ("agent.file_set.*", FILE_SET),
     ("agent.files.*", FILES),
+    ("agent.hook.*", HOOKS),
     ("repo.*", DAEMON_BACKUP),
     ("daemon.repository_committed", DAEMON_BACKUP),
     ("daemon.catalog_committed", DAEMON_BACKUP),

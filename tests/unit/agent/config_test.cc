@@ -34,7 +34,7 @@ TEST(AgentConfig, ShippedFileHoldsTheDefaults) {
   const auto values = [](const Config& c) {
     return std::tuple(c.data_dir, c.daemon, c.agent_address, c.host_name, c.hypervisor, c.libvirt_uri, c.default_folder,
                       c.scratch_folder, c.inventory_seconds, c.simulated_vms, c.saves_at_once, c.cluster, c.transfer_memory_mib, c.transfer_workers, c.upload_streams,
-                      c.log.level, c.log.file, c.log.json);
+                      c.hooks_folder, c.hook_seconds, c.upload_mib_per_second, c.log.level, c.log.file, c.log.json);
   };
   EXPECT_EQ(values(*config), values(Config()));
 }

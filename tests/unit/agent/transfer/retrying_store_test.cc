@@ -54,6 +54,20 @@ TEST_F(RetryingStoreTest, CancellationEndsTheWait) {
   EXPECT_EQ(inner_.calls("OpenSession"), 3);
 }
 
+TEST_F(RetryingStoreTest, TheUploadsOfAHostShareItsLimit) {
+  RateLimit host(clock_, 1000);
+  RetryingStore one{inner_, clock_, random_, cancellation_, {}, 0, &host}, other{inner_, clock_, random_, cancellation_, {}, 0, &host};
+  store::v1::UploadRequest batch;
+  batch.add_chunks()->set_data(std::string(1000, 'x'));
+  for (int i = 0; i < 5; ++i) {  // what becomes of them is no matter here
+    (void)one.Upload(batch);
+    (void)other.Upload(batch);
+  }
+  EXPECT_EQ(inner_.calls("Upload"), 10);
+  EXPECT_GE(clock_.Monotonic(), absl::Seconds(8));
+  EXPECT_LE(clock_.Monotonic(), absl::Seconds(11));
+}
+
 TEST(Backoff, DoublesWithJitterUpToTheLimit) {
   base::SeededRandom random(1);
   Backoff backoff(random, {});

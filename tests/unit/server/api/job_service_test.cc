@@ -224,8 +224,13 @@ TEST_F(JobServiceTest, MechanismsThatARequestAllowsAreKeptAndContradictionsRefus
   spec.set_forbid_saved_state(true);
   spec.set_full_read(true);
   spec.set_allow_crash_consistent(true);
+  spec.mutable_hooks()->set_pre("before");
   v1::Job job;
   ASSERT_EQ(Create(request, &job), "OK");
+  EXPECT_EQ(job.backup().hooks().pre(), "before");
+  spec.mutable_hooks()->set_pre("a/b");
+  EXPECT_EQ(Create(request), "INVALID_ARGUMENT INVALID_REQUEST");
+  spec.clear_hooks();
   EXPECT_TRUE(job.backup().forbid_saved_state());
   EXPECT_TRUE(job.backup().full_read());
   EXPECT_EQ(job.backup().mechanism_preference(), v1::BackupSpec::MECHANISM_PREFERENCE_AUTO);

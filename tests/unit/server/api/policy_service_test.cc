@@ -68,6 +68,9 @@ TEST_F(PolicyServiceTest, EveryFieldComesBackAsItWasSet) {
   set.mutable_retry()->mutable_backoff()->set_seconds(60);
   set.set_priority(-5);
   set.set_weight(3);
+  set.mutable_hooks()->set_pre("before");
+  set.mutable_hooks()->set_post("after.sh");
+  set.mutable_hooks()->set_ignore_pre_failure(true);
   set.set_upload_bytes_per_second(1 << 20);
   set.mutable_concurrency()->set_jobs(8);
   set.mutable_concurrency()->set_jobs_per_host(2);
@@ -110,6 +113,11 @@ TEST_F(PolicyServiceTest, EveryFaultHasItsReasonAndMakesNothing) {
       {[](auto& r) { r.mutable_policy()->mutable_spread()->set_seconds(-1); }, kInvalid},
       {[](auto& r) { r.mutable_policy()->set_priority(101); }, kInvalid},
       {[](auto& r) { r.mutable_policy()->set_weight(101); }, kInvalid},
+      {[](auto& r) { r.mutable_policy()->mutable_hooks()->set_pre("/bin/sh"); }, kInvalid},
+      {[](auto& r) { r.mutable_policy()->mutable_hooks()->set_post(".."); }, kInvalid},
+      {[](auto& r) { r.mutable_policy()->mutable_hooks()->set_post("sh -c x"); }, kInvalid},
+      {[](auto& r) { r.mutable_policy()->mutable_hooks()->set_pre(std::string(64, 'a')); }, kInvalid},
+      {[](auto& r) { r.mutable_policy()->mutable_hooks()->set_ignore_pre_failure(true); }, kInvalid},
       {[](auto& r) { r.mutable_policy()->mutable_retention()->set_daily(-1); }, kInvalid},
       {[](auto& r) { r.mutable_policy()->mutable_freeze_timeout()->set_seconds(61); }, kInvalid},
       {[](auto& r) {

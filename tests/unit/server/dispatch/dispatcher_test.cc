@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -492,6 +493,22 @@ TEST_F(DispatcherTest, AJobWaitsForItsHostRunsAndSucceeds) {
   SayResult(session, key, agent::v1::AssignmentResult::OUTCOME_FAILED, "IO_ERROR");  // again, and even different
   EXPECT_TRUE(Sent(session, DaemonMessage::kResultAcknowledged, 2));
   EXPECT_EQ(Get(job).state, JobState::kSucceeded);
+}
+
+TEST_F(DispatcherTest, NotesBecomeEventsOfTheJobButAgentsCannotFillTheLog) {
+  const auto session = Online();
+  const JobId job = Submit(1);
+  const AssignmentKey key = Accept(session, job);
+  AgentMessage note;
+  SetId(key, *note.mutable_note()->mutable_id());
+  note.mutable_note()->set_text("pre hook ran");
+  for (int i = 0; i < 40; ++i) Say(session, note);
+  const auto types = EventTypes("jobs/" + job.value);
+  EXPECT_EQ(std::count(types.begin(), types.end(), "JOB_NOTE"), 16);
+  SetId({JobId("other"), 1}, *note.mutable_note()->mutable_id());
+  Say(session, note);
+  EXPECT_TRUE(EventTypes("jobs/other").empty());
+  EXPECT_FALSE(session->closed());
 }
 
 TEST_F(DispatcherTest, AFailureKeepsItsReason) {

@@ -61,11 +61,15 @@ TEST(MessagesTest, OverlongTextIsCutBetweenCharacters) {
 TEST(MessagesTest, AnAssignmentSaysWhatTheRequestAllows) {
   catalog::Job job;
   job.spec = catalog::BackupSpec{
-      .vms = {{HostId("h1"), kUuid}}, .child_snapshot_only = true, .forbid_saved_state = true, .full_read = true};
+      .vms = {{HostId("h1"), kUuid}}, .child_snapshot_only = true, .forbid_saved_state = true, .full_read = true,
+      .hooks = {"before", "after", true}};
   const auto backup = ToAssignmentMessage(job, std::nullopt).assignment().backup();
   EXPECT_TRUE(backup.child_snapshot_only());
   EXPECT_TRUE(backup.forbid_saved_state());
   EXPECT_TRUE(backup.full_read());
+  EXPECT_EQ(backup.hooks().pre(), "before");
+  EXPECT_EQ(backup.hooks().post(), "after");
+  EXPECT_TRUE(backup.hooks().ignore_pre_failure());
   job.spec = catalog::RestoreSpec{.mode = catalog::RestoreMode::kInPlace, .resume_state = true, .take_cluster_offline = true};
   catalog::RecoveryPoint point;
   point.state_bytes = 7;

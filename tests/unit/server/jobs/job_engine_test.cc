@@ -185,6 +185,21 @@ TEST_F(JobEngineTest, UnknownJobsAreSaidSo) {
   EXPECT_EQ(base::ReasonOf(engine_->AddWarning(none, 1, {})), "JOB_NOT_FOUND");
 }
 
+TEST_F(JobEngineTest, ANoteIsAnEventOfItsJobUntilThatHasEnded) {
+  const Job job = Running(Backup({"u1"}));
+  ASSERT_TRUE(engine_->AddNote(job.id, 1, "pre hook ran").ok());
+  const size_t events = Events().size();
+  EXPECT_EQ(Events().back().type, "JOB_NOTE");
+  EXPECT_EQ(Events().back().resource, "jobs/" + job.id.value);
+  EXPECT_EQ(Events().back().message, "pre hook ran");
+  EXPECT_EQ(base::ReasonOf(engine_->AddNote(JobId("none"), 1, "x")), "JOB_NOT_FOUND");
+  Do(job.id, JobEvent::kAgentFailed);
+  const size_t ended = Events().size();
+  EXPECT_GT(ended, events);
+  ASSERT_TRUE(engine_->AddNote(job.id, 1, "too late").ok());
+  EXPECT_EQ(Events().size(), ended);
+}
+
 // ---- Cancel ----
 
 TEST_F(JobEngineTest, CancelInEveryState) {
@@ -239,6 +254,7 @@ TEST_F(JobEngineTest, MessagesOfAnOlderAttemptChangeNothing) {
     EXPECT_EQ(applied->job.progress.done_bytes, 0);
   }
   ASSERT_TRUE(engine_->AddWarning(job.id, 1, {"LATE", ""}).ok());
+  ASSERT_TRUE(engine_->AddNote(job.id, 1, "late").ok());
   EXPECT_TRUE(Get(job.id).warnings.empty());
   EXPECT_EQ(Events().size(), events);
   const absl::Status commit =

@@ -10,7 +10,8 @@ const BackupSpec kBackup = {.vms = {{HostId("h1"), "u2"}, {HostId("h1"), "u1"}},
                             .freeze_timeout = absl::Seconds(10),
                             .child_snapshot_only = true,
                             .forbid_saved_state = true,
-                            .full_read = true};
+                            .full_read = true,
+                            .hooks = {"before", "after", true}};
 const RestoreSpec kInPlace = {.recovery_point = RecoveryPointId("p1"),
                               .repository = RepositoryId("main"),
                               .mode = RestoreMode::kInPlace,
@@ -135,11 +136,13 @@ TEST_F(JobStoreTest, OldEndedJobsGoUnlessAPointCameFromThem) {
 TEST_F(JobStoreTest, PrunesAreAKindOfTheirOwnWithAResult) {
   Insert("v", kVerify);
   Insert("p", PruneSpec{.repository = RepositoryId("main")});
+  Insert("r", kNew);
+  EXPECT_EQ(List({.kind = JobKind::kRestore}), (std::vector<int64_t>{3}));
   EXPECT_EQ(List({.kind = JobKind::kVerify}), (std::vector<int64_t>{1}));
   EXPECT_EQ(List({.kind = JobKind::kPrune}), (std::vector<int64_t>{2}));
   EXPECT_EQ(List({.active_only = true, .kind = JobKind::kPrune}), (std::vector<int64_t>{2}));
   const auto active = catalog_->Read([](const Stores& s) { return s.jobs.Active(); });
-  ASSERT_EQ(active->size(), 2u);
+  ASSERT_EQ(active->size(), 3u);
   EXPECT_EQ(active->at(0).kind, JobKind::kVerify);
   EXPECT_EQ(active->at(1).kind, JobKind::kPrune);
   EXPECT_FALSE(Get("p").prune_result.has_value());
