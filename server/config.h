@@ -45,8 +45,9 @@ struct PruneConfig {
 };
 
 struct JobsConfig {
-  // How many jobs of agents may work at once: in all, on one host, with one repository. 0: no limit.
-  uint32_t max = 0;
+  // How many jobs of agents may work at once: in all, on one host, with one repository. 0: no limit. In all: when a
+  // policy of a whole fleet is due, thousands would begin in one moment, and hold each other up (docs/scale.md).
+  uint32_t max = 256;
   uint32_t per_host_max = 2;
   uint32_t per_repository_max = 0;
   // Ended jobs, and events, are remembered this long; jobs that a recovery point came from as long as it is there.

@@ -26,6 +26,7 @@
 
 #include "storage/base/log.h"
 #include "storage/base/status.h"
+#include "storage/base/tuning.h"
 #include "tests/fleet/fleet.h"
 #include "tests/fleet/limits.h"
 #include "tests/fleet/list_probe.h"
@@ -164,6 +165,7 @@ int PrintLimits(const std::string& folder) {
 
 int Main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
+  base::TuneForBulkData();
   Options options;
   CLI::App app("Many agents with simulated virtual machines, against a real umbrad");
   app.require_subcommand(1);
