@@ -1,0 +1,29 @@
+// The API, typed by its own description (src/api/schema.d.ts, made from the OpenAPI document). Nothing here that umbra.v1 doesn't offer.
+import createClient from 'openapi-fetch'
+import { toApiError } from './problem'
+import type { components, paths } from './schema'
+
+type Schemas = components['schemas']
+export type Coverage = Schemas['Coverage']
+export type Event = Schemas['Event']
+export type Host = Schemas['Host']
+export type Identity = Schemas['Identity']
+export type Job = Schemas['Job']
+export type JobMessage = Schemas['JobMessage']
+export type Policy = Schemas['Policy']
+export type RecoveryPoint = Schemas['RecoveryPoint']
+export type Repository = Schemas['Repository']
+export type RepositoryDay = Schemas['RepositoryDay']
+export type VirtualMachine = Schemas['VirtualMachine']
+
+// The header is what the daemon wants of every call that changes something: a page of another origin can't send it.
+export const api = createClient<paths>({
+  baseUrl: window.location.origin, headers: { 'X-Umbra-Request': '1' }, fetch: (request) => fetch(request),
+})
+
+/** The answer's body; throws ApiError for a refusal, and what fetch throws when there is no answer. */
+export async function body<T>(call: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T> {
+  const { data, error, response } = await call
+  if (!response.ok) throw toApiError(response.status, error)
+  return data as T
+}

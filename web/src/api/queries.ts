@@ -1,0 +1,179 @@
+// What the pages ask for, under the keys that events invalidate (src/live/invalidation.ts).
+import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query'
+import { isFinal } from '../logic/jobs'
+import { api, body, type Coverage, type Job } from './client'
+import type { operations } from './schema'
+
+type CoverageFilter = NonNullable<NonNullable<operations['listCoverage']['parameters']['query']>['filter']>
+
+const PAGE = 200
+// A sum over the whole fleet stops here and says so: a page that never ends is worse than a sum that is marked.
+const PAGES_MAX = 30
+const LIVE_MS = 2000
+
+const next = (page: { nextPageToken?: string }) => page.nextPageToken || undefined
+
+async function allPages<T>(most: number, fetchPage: (token: string) => Promise<{ items: T[]; token: string }>) {
+  const items: T[] = []
+  let token = ''
+  for (let page = 0; page < most; ++page) {
+    const answer = await fetchPage(token)
+    items.push(...answer.items)
+    token = answer.token
+    if (token === '') return { items, whole: true }
+  }
+  return { items, whole: false }
+}
+
+export const identityQuery = queryOptions({
+  queryKey: ['identity'],
+  queryFn: () => body(api.GET('/v1/identity')),
+  retry: false,
+  staleTime: 60_000,
+})
+
+export const hostsQuery = queryOptions({
+  queryKey: ['hosts'],
+  queryFn: async () =>
+    (await allPages(PAGES_MAX, async (pageToken) => {
+      const page = await body(api.GET('/v1/hosts', { params: { query: { pageSize: 1000, pageToken } } }))
+      return { items: page.hosts ?? [], token: page.nextPageToken ?? '' }
+    })).items,
+})
+
+/** All machines that coverage calls at risk. */
+export const atRiskQuery = queryOptions({
+  queryKey: ['coverage', 'at-risk'],
+  queryFn: () =>
+    allPages<Coverage>(PAGES_MAX, async (pageToken) => {
+      const page = await body(api.GET('/v1/coverage', { params: { query: { filter: 'FILTER_AT_RISK', pageSize: 1000, pageToken } } }))
+      return { items: page.coverage ?? [], token: page.nextPageToken ?? '' }
+    }),
+})
+
+export const coverageQuery = (filter: CoverageFilter) =>
+  infiniteQueryOptions({
+    queryKey: ['coverage', 'list', filter],
+    queryFn: ({ pageParam }) => body(api.GET('/v1/coverage', { params: { query: { filter, pageSize: PAGE, pageToken: pageParam } } })),
+    initialPageParam: '',
+    getNextPageParam: next,
+  })
+
+export const machinesQuery = (host: string, filter: string) =>
+  infiniteQueryOptions({
+    queryKey: ['machines', host, filter],
+    queryFn: ({ pageParam }) =>
+      body(api.GET('/v1/hosts/{host}/virtualMachines', {
+        params: { path: { host }, query: { filter, pageSize: PAGE, pageToken: pageParam } },
+      })),
+    initialPageParam: '',
+    getNextPageParam: next,
+  })
+
+export const machineQuery = (host: string, virtualMachine: string) =>
+  queryOptions({
+    queryKey: ['machine', host, virtualMachine],
+    queryFn: () => body(api.GET('/v1/hosts/{host}/virtualMachines/{virtualMachine}', { params: { path: { host, virtualMachine } } })),
+    staleTime: 30_000,
+  })
+
+export const pointsQuery = (virtualMachine: string) =>
+  infiniteQueryOptions({
+    queryKey: ['points', virtualMachine],
+    queryFn: ({ pageParam }) =>
+      body(api.GET('/v1/recoveryPoints', { params: { query: { virtualMachine, pageSize: 100, pageToken: pageParam, showDeleted: true } } })),
+    initialPageParam: '',
+    getNextPageParam: next,
+  })
+
+export const pointQuery = (recoveryPoint: string) =>
+  queryOptions({
+    queryKey: ['point', recoveryPoint],
+    queryFn: () => body(api.GET('/v1/recoveryPoints/{recoveryPoint}', { params: { path: { recoveryPoint } } })),
+    enabled: recoveryPoint !== '',
+  })
+
+export const jobsQuery = (kind: string, activeOnly: boolean, policy: string) =>
+  infiniteQueryOptions({
+    queryKey: ['jobs', 'list', kind, activeOnly, policy],
+    queryFn: ({ pageParam }) =>
+      body(api.GET('/v1/jobs', { params: { query: { kind, activeOnly, policy, pageSize: PAGE, pageToken: pageParam } } })),
+    initialPageParam: '',
+    getNextPageParam: next,
+    // Progress is no event: while something works, its rows are asked for again.
+    refetchInterval: (query) => {
+      const first = query.state.data?.pages[0]?.jobs ?? []
+      return first.some((job) => !isFinal(job)) && (query.state.data?.pages.length ?? 0) === 1 ? LIVE_MS : false
+    },
+  })
+
+export const activeJobsQuery = queryOptions({
+  queryKey: ['jobs', 'active'],
+  queryFn: async () => {
+    const page = await body(api.GET('/v1/jobs', { params: { query: { activeOnly: true, pageSize: 100 } } }))
+    return { jobs: page.jobs ?? [], whole: !page.nextPageToken }
+  },
+  refetchInterval: (query) => ((query.state.data?.jobs.length ?? 0) > 0 ? LIVE_MS : false),
+})
+
+/** The newest backups of up to eight days, newest first. `knownFrom`: every backup created since then is among them. */
+export const recentBackupsQuery = queryOptions({
+  queryKey: ['jobs', 'recent'],
+  queryFn: async () => {
+    const from = Date.now() - 8 * 86_400_000
+    const jobs: Job[] = []
+    let token = ''
+    for (let page = 0; page < 6; ++page) {
+      const answer = await body(api.GET('/v1/jobs', { params: { query: { kind: 'backup', pageSize: 500, pageToken: token } } }))
+      jobs.push(...(answer.jobs ?? []))
+      token = answer.nextPageToken ?? ''
+      const oldest = new Date(jobs.at(-1)?.createTime ?? 0).getTime()
+      if (token === '' || oldest < from) return { jobs, knownFrom: from }
+    }
+    return { jobs, knownFrom: new Date(jobs.at(-1)?.createTime ?? 0).getTime() }
+  },
+})
+
+export const jobQuery = (job: string) =>
+  queryOptions({
+    queryKey: ['job', job],
+    queryFn: () => body(api.GET('/v1/jobs/{job}', { params: { path: { job } } })),
+  })
+
+/** The kept events of a resource, oldest first. */
+export const eventsQuery = (resource: string) =>
+  queryOptions({
+    queryKey: ['events', resource],
+    queryFn: async () => {
+      const { items } = await allPages(5, async (pageToken) => {
+        const page = await body(api.GET('/v1/events', { params: { query: { resource, pageSize: 1000, pageToken } } }))
+        return { items: page.events ?? [], token: page.nextPageToken ?? '' }
+      })
+      return items
+    },
+  })
+
+export const policiesQuery = queryOptions({
+  queryKey: ['policies'],
+  queryFn: async () =>
+    (await allPages(PAGES_MAX, async (pageToken) => {
+      const page = await body(api.GET('/v1/policies', { params: { query: { pageSize: 1000, pageToken } } }))
+      return { items: page.policies ?? [], token: page.nextPageToken ?? '' }
+    })).items,
+})
+
+export const scheduleQuery = (policy: string) =>
+  queryOptions({
+    queryKey: ['policies', policy, 'schedule'],
+    queryFn: () => body(api.GET('/v1/policies/{policy}:previewSchedule', { params: { path: { policy } } })),
+  })
+
+/** Each repository with its days and its verification. */
+export const repositoriesQuery = queryOptions({
+  queryKey: ['repositories'],
+  queryFn: async () => {
+    const list = await body(api.GET('/v1/repositories', { params: { query: { pageSize: 1000 } } }))
+    const names = (list.repositories ?? []).map((repository) => (repository.name ?? '').replace('repositories/', ''))
+    return Promise.all(names.map((repository) => body(api.GET('/v1/repositories/{repository}', { params: { path: { repository } } }))))
+  },
+})

@@ -1,0 +1,5 @@
+declare module 'virtual:reasons' {
+  /** What to do, by reason. */
+  const reasons: Record<string, string>
+  export default reasons
+}

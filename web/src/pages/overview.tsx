@@ -1,0 +1,242 @@
+// One look in the morning: is every machine safe, and if not, which one isn't, and why.
+import { Anchor, Group, Stack, Table, Text } from '@mantine/core'
+import { useQuery } from '@tanstack/react-query'
+import { Link } from 'react-router'
+import type { Host, Job, Policy, Repository } from '../api/client'
+import { activeJobsQuery, atRiskQuery, hostsQuery, policiesQuery, recentBackupsQuery, repositoriesQuery } from '../api/queries'
+import { daysUntilFull, nextRuns, nightName, nights, summarise, type Night, type Summary } from '../logic/coverage'
+import { bytes, count, idOf, num, percent, time } from '../logic/format'
+import { JobLink, JobProgressBar, JobSubject, JobTag } from '../ui/job_parts'
+import { useNow } from '../ui/now'
+import { Empty, Loaded, MachineLink, Page, Panel, Tag, When } from '../ui/parts'
+import { useZone } from '../ui/preferences'
+
+export default function Overview() {
+  const hosts = useQuery(hostsQuery)
+  const policies = useQuery(policiesQuery)
+  const repositories = useQuery(repositoriesQuery)
+  return (
+    <Page title="Overview">
+      <Protection />
+      <div className="grid">
+        <Running />
+        <Nights />
+        <Panel title="Next runs" aside={<Anchor component={Link} to="/policies" size="sm">All policies</Anchor>}>
+          <Loaded query={policies}>{(all) => <NextRuns policies={all} />}</Loaded>
+        </Panel>
+        <Panel title="Repositories">
+          <Loaded query={repositories}>{(all) => <Repositories repositories={all} />}</Loaded>
+        </Panel>
+        <Panel title="Hosts" aside={<Anchor component={Link} to="/hosts" size="sm">All hosts</Anchor>}>
+          <Loaded query={hosts}>{(all) => <HostTroubles hosts={all} />}</Loaded>
+        </Panel>
+      </div>
+    </Page>
+  )
+}
+
+function Protection() {
+  const hosts = useQuery(hostsQuery)
+  const atRisk = useQuery(atRiskQuery)
+  const recent = useQuery(recentBackupsQuery)
+  const all = {
+    data: hosts.data && atRisk.data && recent.data ? { hosts: hosts.data, atRisk: atRisk.data, jobs: recent.data.jobs } : undefined,
+    error: hosts.error ?? atRisk.error ?? recent.error,
+    refetch: () => { void hosts.refetch(); void atRisk.refetch(); void recent.refetch() },
+  }
+  return (
+    <Panel title="Are all machines safe?">
+      <Loaded query={all} rows={4}>
+        {(data) => {
+          const total = data.hosts.reduce((sum, host) => sum + num(host.virtualMachineCount), 0)
+          return <Picture summary={summarise(total, data.atRisk.items, data.jobs)} whole={data.atRisk.whole} />
+        }}
+      </Loaded>
+    </Panel>
+  )
+}
+
+/** In one sentence, as a bar, as figures that lead to the machines, and the failing ones with the reason. */
+export function Picture({ summary, whole }: { summary: Summary; whole: boolean }) {
+  if (summary.total === 0) {
+    return <Empty>No virtual machine is known yet. <Anchor component={Link} to="/hosts?enrol=1">Enrol a host</Anchor>: its machines appear by themselves.</Empty>
+  }
+  const parts = [
+    { word: 'Protected', value: summary.safe, tone: 'good', note: 'newest point as promised', to: '/machines' },
+    { word: 'Failing', value: summary.failing, tone: 'bad', note: 'last backup failed', to: '' },
+    { word: 'Too old', value: summary.late, tone: 'late', note: 'promised age missed', to: '/machines?show=late' },
+    { word: 'No policy', value: summary.unprotected, tone: 'warn', note: 'nothing backs them up', to: '/machines?show=unprotected' },
+  ]
+  const troubled = summary.total - summary.safe
+  const sentence = troubled === 0
+    ? `Yes: all ${count(summary.total, 'machine')} are protected.`
+    : `No: ${whole ? '' : 'at least '}${count(troubled, 'machine')} of ${summary.total.toLocaleString('en-GB')} ${troubled === 1 ? 'needs' : 'need'} attention.`
+  return (
+    <>
+      <Text fw={600} mb="xs">{sentence}</Text>
+      <div className="picture" role="img" aria-label={parts.map((part) => `${part.word}: ${part.value}`).join(', ')}>
+        {parts.filter((part) => part.value > 0).map((part) => <span key={part.word} className={`fill-${part.tone}`} style={{ flexGrow: part.value }} />)}
+      </div>
+      <div className="figures">
+        {parts.map((part) => {
+          const inner = <><span>{part.word}</span><b>{part.value.toLocaleString('en-GB')}</b><Text span size="xs" className="dim">{part.note}</Text></>
+          return part.to
+            ? <Link key={part.word} className={`figure figure-${part.tone}`} to={part.to}>{inner}</Link>
+            : <div key={part.word} className={`figure figure-${part.tone}`}>{inner}</div>
+        })}
+      </div>
+      {summary.failingMachines.length > 0 && (
+        <Stack gap={6} mt="md">
+          {summary.failingMachines.slice(0, 8).map((failure) => (
+            <div key={failure.machine}>
+              <Tag tone="bad">Failing</Tag> <MachineLink name={failure.machine} />: {failure.message || failure.reason}{' '}
+              <Anchor component={Link} to={`/jobs/${idOf(failure.job)}`}>What to do</Anchor>
+            </div>
+          ))}
+          {summary.failingMachines.length > 8 && <Text size="sm" className="dim">and {summary.failingMachines.length - 8} more</Text>}
+        </Stack>
+      )}
+    </>
+  )
+}
+
+function Running() {
+  const active = useQuery(activeJobsQuery)
+  return (
+    <Panel title="Now" aside={<Anchor component={Link} to="/jobs?active=1" size="sm">All jobs</Anchor>}>
+      <Loaded query={active}>
+        {({ jobs, whole }) => {
+          const working = jobs.filter((job) => job.state !== 'STATE_QUEUED')
+          const waiting = jobs.length - working.length
+          const note = waiting > 0 ? `${count(waiting, 'job')}${whole ? '' : ' or more'} ${waiting === 1 ? 'waits' : 'wait'} for a turn.` : ''
+          if (working.length === 0) return <Empty>Nothing runs. {note}</Empty>
+          return (
+            <Stack gap="sm">
+              {working.slice(0, 6).map((job) => <RunningJob key={job.name} job={job} />)}
+              {working.length > 6 && <Text size="sm">and {working.length - 6} more that run</Text>}
+              {note && <Text size="sm" className="dim">{note}</Text>}
+            </Stack>
+          )
+        }}
+      </Loaded>
+    </Panel>
+  )
+}
+
+function RunningJob({ job }: { job: Job }) {
+  return (
+    <div>
+      <Group gap="xs" mb={4}><JobTag job={job} /><JobLink job={job} /><span className="clip grow"><JobSubject job={job} /></span></Group>
+      <JobProgressBar job={job} label={idOf(job.name)} />
+    </div>
+  )
+}
+
+function Nights() {
+  const recent = useQuery(recentBackupsQuery)
+  const zone = useZone()
+  const now = useNow(60_000)
+  return (
+    <Panel title="Last night, and those before">
+      <Loaded query={recent}>
+        {({ jobs, knownFrom }) => {
+          const found = nights(jobs, now, 7, knownFrom, zone === 'utc')
+          if (found.length === 0) return <Empty>Too many backups ran since noon to be summed up here. The list of jobs has them all.</Empty>
+          return (
+            <table className="nights">
+              <tbody>{found.map((night) => <NightRow key={night.from} night={night} name={nightName(night, now)} />)}</tbody>
+            </table>
+          )
+        }}
+      </Loaded>
+    </Panel>
+  )
+}
+
+function NightRow({ night, name }: { night: Night; name: string }) {
+  const zone = useZone()
+  const parts = [
+    { word: 'done', value: night.succeeded, tone: 'good' }, { word: 'with warnings', value: night.warned, tone: 'warn' },
+    { word: 'failed', value: night.failed, tone: 'bad' }, { word: 'cancelled', value: night.cancelled, tone: 'idle' },
+  ].filter((part) => part.value > 0)
+  return (
+    <tr>
+      <th scope="row" title="From noon to noon">{name || time(new Date(night.from).toISOString(), zone).slice(0, -15)}</th>
+      <td className="picture-cell"><div className="picture" aria-hidden="true">{parts.map((part) => <span key={part.word} className={`fill-${part.tone}`} style={{ flexGrow: part.value }} />)}</div></td>
+      <td>{parts.length === 0 ? 'no backup ended' : parts.map((part) => `${part.value} ${part.word}`).join(', ')}</td>
+    </tr>
+  )
+}
+
+function NextRuns({ policies }: { policies: Policy[] }) {
+  const next = nextRuns(policies, 6)
+  const paused = policies.filter((policy) => policy.paused).length
+  return (
+    <>
+      {next.length === 0
+        ? <Empty>{policies.length === 0 ? 'There is no policy yet, so nothing is backed up by itself. Make one: umbra policy create nightly --select all --schedule "daily at 22:00"' : 'No policy has a run to come.'}</Empty>
+        : (
+          <Table verticalSpacing={4}>
+            <Table.Tbody>
+              {next.map((policy) => (
+                <Table.Tr key={policy.name}>
+                  <Table.Td><Anchor component={Link} to={`/policies?policy=${idOf(policy.name)}`}>{idOf(policy.name)}</Anchor></Table.Td>
+                  <Table.Td><When value={policy.nextRunTime} exact /></Table.Td>
+                </Table.Tr>
+              ))}
+            </Table.Tbody>
+          </Table>
+        )}
+      {paused > 0 && <Text size="sm" mt="xs"><Tag tone="warn">Paused</Tag> {count(paused, 'policy runs', 'policies run')} only when asked.</Text>}
+    </>
+  )
+}
+
+function Repositories({ repositories }: { repositories: Repository[] }) {
+  if (repositories.length === 0) return <Empty>No repository is configured: see [[repository]] in umbrad.toml.</Empty>
+  return (
+    <Stack gap="md">
+      {repositories.map((repository) => {
+        const stored = num(repository.storedBytes)
+        const free = num(repository.freeBytes)
+        const days = daysUntilFull(repository.days ?? [], free)
+        const damaged = num(repository.verification?.damagedPlaceCount)
+        const used = percent(stored, stored + free)
+        return (
+          <div key={repository.name}>
+            <Group justify="space-between">
+              <Text fw={600}>{idOf(repository.name)}</Text>
+              {damaged > 0 ? <Tag tone="bad">{count(damaged, 'damaged place')}</Tag> : <Tag tone={used > 90 ? 'warn' : 'good'}>{used > 90 ? 'Nearly full' : 'Sound'}</Tag>}
+            </Group>
+            <div className="picture" role="img" aria-label={`${bytes(stored)} used, ${bytes(free)} free`}>
+              <span className={used > 90 ? 'fill-warn' : 'fill-good'} style={{ flexGrow: stored }} /><span style={{ flexGrow: free }} />
+            </div>
+            <Text size="sm" className="dim">
+              {bytes(stored)} used, {bytes(free)} free{days !== undefined && `, full in about ${count(Math.round(days), 'day')} at this growth`}.{' '}
+              {count(num(repository.recoveryPointCount), 'recovery point')} hold {bytes(repository.logicalBytes)}:
+              {' '}{(repository.dedupRatio ?? 0).toFixed(1)} times saved by deduplication, {(repository.compressionRatio ?? 0).toFixed(1)} times by compression.
+            </Text>
+          </div>
+        )
+      })}
+    </Stack>
+  )
+}
+
+function HostTroubles({ hosts }: { hosts: Host[] }) {
+  const troubles = hosts.filter((host) => host.state !== 'STATE_ONLINE' || host.agentProblem || host.hypervisorError || host.drained)
+  if (hosts.length === 0) return <Empty>No host yet. <Anchor component={Link} to="/hosts?enrol=1">Enrol one.</Anchor></Empty>
+  if (troubles.length === 0) return <Text>All {count(hosts.length, 'host')} {hosts.length === 1 ? 'is' : 'are'} online and {hosts.length === 1 ? 'takes' : 'take'} work.</Text>
+  return (
+    <Stack gap={6}>
+      {troubles.slice(0, 10).map((host) => (
+        <div key={host.name}>
+          {host.state !== 'STATE_ONLINE' ? <Tag tone="bad">Offline</Tag> : <Tag tone="warn">{host.drained ? 'In maintenance' : 'Trouble'}</Tag>}{' '}
+          <b>{host.displayName}</b>{' '}
+          {host.state !== 'STATE_ONLINE' ? <>last seen <When value={host.lastSeenTime} /></> : host.agentProblem || host.hypervisorError || host.drainNote}
+        </div>
+      ))}
+      {troubles.length > 10 && <Text size="sm" className="dim">and {troubles.length - 10} more</Text>}
+    </Stack>
+  )
+}

@@ -1,0 +1,110 @@
+// @vitest-environment jsdom
+import { MantineProvider } from '@mantine/core'
+import { QueryClient, QueryClientProvider } from '@tanstack/react-query'
+import { cleanup, render, screen, waitFor } from '@testing-library/react'
+import userEvent from '@testing-library/user-event'
+import type { ReactNode } from 'react'
+import { MemoryRouter, Route, Routes } from 'react-router'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+
+const asked: { method: string; path: string; body: unknown; header: string | null }[] = []
+let answers: Record<string, (path: string) => { status?: number; body: unknown }> = {}
+
+async function answer(input: Request): Promise<Response> {
+  const url = new URL(input.url)
+  const text = input.method === 'GET' ? '' : await input.clone().text()
+  asked.push({ method: input.method, path: url.pathname + url.search, body: text ? JSON.parse(text) : undefined, header: input.headers.get('X-Umbra-Request') })
+  const key = Object.keys(answers).find((known) => `${input.method} ${url.pathname}${url.search}`.startsWith(known))
+  const { status = 200, body } = key ? answers[key]!(url.search) : { status: 404, body: { detail: 'no such thing', status: 404 } }
+  return new Response(JSON.stringify(body), { status, headers: { 'Content-Type': status < 400 ? 'application/json' : 'application/problem+json' } })
+}
+
+beforeEach(() => {
+  asked.length = 0
+  answers = {}
+  vi.stubGlobal('fetch', answer)
+  vi.stubGlobal('matchMedia', () => ({ matches: false, addEventListener: () => undefined, removeEventListener: () => undefined, addListener: () => undefined, removeListener: () => undefined }))
+  vi.stubGlobal('ResizeObserver', class { observe() {} unobserve() {} disconnect() {} })
+})
+afterEach(() => {
+  cleanup()
+  vi.unstubAllGlobals()
+})
+
+function show(page: ReactNode, path = '/', route = '*') {
+  const queries = new QueryClient({ defaultOptions: { queries: { retry: false } } })
+  render(
+    <MantineProvider withCssVariables={false} withGlobalClasses={false} env="test">
+      <QueryClientProvider client={queries}>
+        <MemoryRouter initialEntries={[path]}><Routes><Route path={route} element={page} /></Routes></MemoryRouter>
+      </QueryClientProvider>
+    </MantineProvider>,
+  )
+}
+
+describe('signing in', () => {
+  it('sends user and password with the header, and tells a refusal in words that help', async () => {
+    answers['POST /v1/sessions'] = () => ({ status: 401, body: { status: 401, detail: 'no', reason: 'UNAUTHENTICATED' } })
+    const { SignIn } = await import('./sign_in')
+    show(<SignIn />)
+    await userEvent.type(screen.getByLabelText(/User/), 'eva')
+    await userEvent.type(screen.getByLabelText(/Password/, { selector: 'input' }), 'secret')
+    await userEvent.click(screen.getByRole('button', { name: 'Sign in' }))
+    await waitFor(() => expect(screen.getByRole('alert').textContent).toContain('User or password is wrong.'))
+    expect(asked[0]).toMatchObject({ method: 'POST', path: '/v1/sessions', body: { user: 'eva', password: 'secret' }, header: '1' })
+  })
+})
+
+describe('the overview’s picture', () => {
+  it('says in one sentence whether all is well', async () => {
+    const { Picture } = await import('./overview')
+    show(<Picture whole summary={{ total: 3, safe: 3, late: 0, unprotected: 0, failing: 0, failingMachines: [] }} />)
+    expect(screen.getByText('Yes: all 3 machines are protected.')).toBeTruthy()
+  })
+  it('leads to what is wrong', async () => {
+    const { Picture } = await import('./overview')
+    show(<Picture whole summary={{ total: 5, safe: 2, late: 1, unprotected: 1, failing: 1, failingMachines: [{ machine: 'hosts/h/virtualMachines/v', job: 'jobs/j9', reason: 'X', message: 'the guest is slow' }] }} />)
+    expect(screen.getByText('No: 3 machines of 5 need attention.')).toBeTruthy()
+    expect(screen.getByText(/the guest is slow/)).toBeTruthy()
+    expect(screen.getByRole('link', { name: 'What to do' }).getAttribute('href')).toBe('/jobs/j9')
+    expect(screen.getByRole('link', { name: /Too old/ }).getAttribute('href')).toBe('/machines?show=late')
+  })
+  it('tells how to begin when there is nothing yet', async () => {
+    const { Picture } = await import('./overview')
+    show(<Picture whole summary={{ total: 0, safe: 0, late: 0, unprotected: 0, failing: 0, failingMachines: [] }} />)
+    expect(screen.getByRole('link', { name: 'Enrol a host' }).getAttribute('href')).toBe('/hosts?enrol=1')
+  })
+})
+
+describe('restoring', () => {
+  const point = { name: 'recoveryPoints/p', virtualMachine: 'hosts/h/virtualMachines/v', virtualMachineDisplayName: 'mail01', pointTime: '2026-11-26T01:00:00Z', disks: [{ name: 'vda', dataBytes: '1024' }] }
+  it('is checked by the daemon before it can be run, and runs what was checked', async () => {
+    answers['GET /v1/recoveryPoints/p'] = () => ({ body: point })
+    answers['GET /v1/recoveryPoints?'] = () => ({ body: { recoveryPoints: [point] } })
+    answers['GET /v1/hosts'] = () => ({ body: { hosts: [{ name: 'hosts/h', displayName: 'hv-1', state: 'STATE_ONLINE' }] } })
+    answers['POST /v1/jobs?validateOnly=true'] = () => ({ body: {} })
+    answers['POST /v1/jobs?requestId='] = () => ({ body: { name: 'jobs/new' } })
+    const { default: Restore } = await import('./restore')
+    show(<Restore />, '/restore/p', '/restore/:point')
+    await userEvent.click(await screen.findByRole('button', { name: /Next: where/ }))
+    await userEvent.type(await screen.findByLabelText('Name of the new machine'), 'mail02')
+    await userEvent.click(screen.getByRole('button', { name: /Next: check/ }))
+    await screen.findByText('The daemon accepts it')
+    expect(asked.some((call) => call.method === 'POST' && !call.path.includes('validateOnly'))).toBe(false)
+    await userEvent.click(screen.getByRole('button', { name: 'Restore' }))
+    await waitFor(() => expect(asked.at(-1)?.path).toMatch(/^\/v1\/jobs\?requestId=/))
+    expect(asked.at(-1)?.body).toMatchObject({ restore: { mode: 'MODE_NEW', displayName: 'mail02', recoveryPoint: 'recoveryPoints/p' } })
+  })
+  it('can’t be run when the daemon refuses it, and says what to do', async () => {
+    answers['GET /v1/recoveryPoints/p'] = () => ({ body: point })
+    answers['GET /v1/recoveryPoints?'] = () => ({ body: { recoveryPoints: [point] } })
+    answers['GET /v1/hosts'] = () => ({ body: { hosts: [] } })
+    answers['POST /v1/jobs'] = () => ({ status: 409, body: { status: 409, detail: 'the host is away', reason: 'HOST_OFFLINE', action: 'Start umbra-agent there, or wait.' } })
+    const { default: Restore } = await import('./restore')
+    show(<Restore />, '/restore/p', '/restore/:point')
+    await userEvent.click(await screen.findByRole('button', { name: /Next: where/ }))
+    await userEvent.click(await screen.findByRole('button', { name: /Next: check/ }))
+    await screen.findByText('Start umbra-agent there, or wait.')
+    expect(screen.getByRole('button', { name: 'Restore' })).toHaveProperty('disabled', true)
+  })
+})
