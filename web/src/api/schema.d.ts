@@ -1312,6 +1312,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/logging": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How it is
+         * @description How it is.
+         */
+        get: operations["getLogging"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/logging:setLevel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Another level
+         * @description Another level. INVALID_ARGUMENT / INVALID_REQUEST when it is none.
+         */
+        post: operations["setLogLevel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/recoveryPoints/{recoveryPoint}/disks/{disk}:download": {
         parameters: {
             query?: never;
@@ -1429,6 +1469,15 @@ export interface components {
              */
             compressionRatio?: number;
         };
+        /** @description Programs that the host runs around a backup, by their names in the folder of hooks that only the host's administrator writes to: 1 to 63 of a-z, A-Z, 0-9 and . _ -, not . first. Never a path or an argument. */
+        BackupHooks: {
+            /** @description Before anything is done to a virtual machine; empty: none. Set by the caller. */
+            pre?: string;
+            /** @description When everything is over and put back, also after a failure and a cancellation, once `pre` was begun; empty: none. Set by the caller. */
+            post?: string;
+            /** @description A `pre` that fails is a warning. Otherwise it fails the backup, with HOOK_FAILED, before anything is done. Set by the caller. */
+            ignorePreFailure?: boolean;
+        };
         /**
          * @description How the blocks of a virtual machine were brought to one point in time.
          *     - BACKUP_MECHANISM_UNSPECIFIED: Not decided yet, or not known.
@@ -1460,6 +1509,8 @@ export interface components {
             fileSets?: string[];
             /** @description Read all disks whole, whatever the hypervisor knows of changes. The recovery points are the same either way. Set by the caller. */
             fullRead?: boolean;
+            /** @description Programs of the host around it; absent: none. Set by the caller. */
+            hooks?: components["schemas"]["BackupHooks"];
         };
         /**
          * @description Which mechanisms a backup may use for a virtual machine that runs or is paused. One that is off or saved is always read as it is.
@@ -2094,7 +2145,7 @@ export interface components {
         };
         /** @description A page of the audit log. */
         ListAuditEntriesResponse: {
-            /** @description Newest first. Set by the daemon. */
+            /** @description Newest first, unless the request says otherwise. Set by the daemon. */
             entries?: components["schemas"]["AuditEntry"][];
             /** @description Empty on the last page. Set by the daemon. */
             nextPageToken?: string;
@@ -2251,6 +2302,11 @@ export interface components {
              * @description Until when; after the present lock, if there is one. Nobody can take it back. Set by the caller.
              */
             untilTime?: string;
+        };
+        /** @description The log at present. */
+        Logging: {
+            /** @description "trace", "debug", "info", "warn" or "error": what is less important isn't written. Set by the daemon. */
+            level?: string;
         };
         /** @description A condition of child snapshot that doesn't hold. */
         MechanismObstacle: {
@@ -2504,6 +2560,8 @@ export interface components {
              * @description How large its share is beside other policies of its priority: one of weight 3 has three jobs at work while one of weight 1 has one. 1 to 100, 0 means 1. Set by the caller.
              */
             weight?: number;
+            /** @description Programs of the hosts around each job; absent: none. Set by the caller. */
+            hooks?: components["schemas"]["BackupHooks"];
         };
         /**
          * @description What becomes one job, and so one set: all of it or none.
@@ -3187,6 +3245,11 @@ export interface components {
             /** @description Keys of labels to remove; one that isn't there is no error. Set by the caller. */
             remove?: string[];
         };
+        /** @description Changes the log's level at once, in all parts of the daemon, until it restarts or reads its configuration again. */
+        SetLogLevelRequest: {
+            /** @description One of those that Logging.level has. Set by the caller. */
+            level?: string;
+        };
         /** @description Changes a password. */
         SetPasswordRequest: {
             /** @description "users/{user}"; "users/me" is the caller. Set by the caller. */
@@ -3319,6 +3382,11 @@ export interface components {
             problem?: string;
             /** @description Hash of the newest entry: kept elsewhere, it shows later that nothing was cut off the end. Set by the daemon. */
             newestHash?: string;
+            /**
+             * Format: int64
+             * @description Its number. Set by the daemon.
+             */
+            newestNumber?: string;
         };
         /** @description What to check in a repository. */
         VerifySpec: {
@@ -5581,6 +5649,10 @@ export interface operations {
                 method?: string;
                 /** @description Only what was refused or failed. Set by the caller. */
                 failuresOnly?: boolean;
+                /** @description Oldest first: what is written down elsewhere can be followed from its beginning. Set by the caller. */
+                oldestFirst?: boolean;
+                /** @description Only what concerned this resource, or what is below its name; empty: all. Set by the caller. */
+                object?: string;
             };
             header?: never;
             path?: never;
@@ -5602,7 +5674,12 @@ export interface operations {
     };
     verifyAuditLog: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Number and hash of an entry, noted at an earlier check: who can write the log can also make all hashes anew, but not so that they fit one that is kept elsewhere. 0: none. Set by the caller. */
+                knownNumber?: string;
+                /** @description Set by the caller, together with known_number. */
+                knownHash?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -5616,6 +5693,52 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["VerifyAuditLogResponse"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getLogging: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Logging"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    setLogLevel: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["SetLogLevelRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Logging"];
                 };
             };
             default: components["responses"]["Problem"];

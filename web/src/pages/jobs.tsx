@@ -19,7 +19,7 @@ function Doing({ job }: { job: Job }) {
 
 const COLUMNS: Column<Job>[] = [
   { head: 'Job', width: '0.9fr', cell: (job) => <JobLink job={job} /> },
-  { head: 'State', width: '1.3fr', cell: (job) => <JobTag job={job} /> },
+  { head: 'State', width: '1.6fr', cell: (job) => <JobTag job={job} /> },
   { head: 'Of', width: '1.8fr', cell: (job) => <JobSubject job={job} /> },
   { head: 'What happens', width: '2.6fr', cell: (job) => <Doing job={job} /> },
   { head: 'Created', width: '0.9fr', cell: (job) => <When value={job.createTime} /> },

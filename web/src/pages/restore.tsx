@@ -142,7 +142,7 @@ function Check({ point, plan }: { point: RecoveryPoint; plan: Plan }) {
       {check.error ? <Problem error={check.error} retry={() => void check.refetch()} /> : null}
       {check.isSuccess && (
         <Notice tone="good" title="The daemon accepts it" role="status">
-          What only the host can tell (space in the folder, a machine of the same name) it checks when the job begins, before anything is written.
+          What only the host can tell, such as a folder of the same name that is there already, the job checks before it writes anything.
         </Notice>
       )}
       {run.error ? <Problem error={run.error} /> : null}

@@ -1,4 +1,4 @@
-import { Button, Paper, PasswordInput, Stack, TextInput, Title } from '@mantine/core'
+import { Button, Paper, PasswordInput, Stack, Text, TextInput, Title } from '@mantine/core'
 import { useMutation, useQueryClient } from '@tanstack/react-query'
 import { useEffect, useState, type FormEvent } from 'react'
 import { api, body } from '../api/client'
@@ -32,6 +32,7 @@ export function SignIn() {
               onChange={(event) => setPassword(event.currentTarget.value)} />
             {signIn.error ? <Problem error={refusal(signIn.error)} /> : null}
             <Button type="submit" loading={signIn.isPending}>Sign in</Button>
+            <Text size="sm" className="dim">The first time: the user is admin, the password is in the file first-credential of the daemon’s data folder.</Text>
           </Stack>
         </form>
       </Paper>
@@ -44,6 +45,6 @@ function refusal(error: unknown): unknown {
   if (!(error instanceof ApiError) || error.status !== 401 || error.reason !== 'UNAUTHENTICATED') return error
   return new ApiError(401, {
     detail: 'User or password is wrong.', reason: error.reason,
-    action: 'Try again. An administrator can set a new password on the daemon’s machine with the umbra command.',
+    action: 'Try again. The way back in, on the daemon’s machine: umbra user reset-password NAME.',
   })
 }
