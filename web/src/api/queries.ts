@@ -9,6 +9,7 @@ type CoverageFilter = NonNullable<NonNullable<operations['listCoverage']['parame
 const PAGE = 200
 // A sum over the whole fleet stops here and says so: a page that never ends is worse than a sum that is marked.
 const PAGES_MAX = 30
+const FLEET_PAGES_MAX = 120
 const LIVE_MS = 2000
 
 const next = (page: { nextPageToken?: string }) => page.nextPageToken || undefined
@@ -41,12 +42,12 @@ export const hostsQuery = queryOptions({
     })).items,
 })
 
-/** All machines that coverage calls at risk. */
-export const atRiskQuery = queryOptions({
-  queryKey: ['coverage', 'at-risk'],
+/** Every machine: the API's filters leave out those that a policy selects without a promise and that were never backed up. */
+export const allCoverageQuery = queryOptions({
+  queryKey: ['coverage', 'all'],
   queryFn: () =>
-    allPages<Coverage>(PAGES_MAX, async (pageToken) => {
-      const page = await body(api.GET('/v1/coverage', { params: { query: { filter: 'FILTER_AT_RISK', pageSize: 1000, pageToken } } }))
+    allPages<Coverage>(FLEET_PAGES_MAX, async (pageToken) => {
+      const page = await body(api.GET('/v1/coverage', { params: { query: { pageSize: 1000, pageToken } } }))
       return { items: page.coverage ?? [], token: page.nextPageToken ?? '' }
     }),
 })

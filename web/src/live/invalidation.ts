@@ -28,7 +28,7 @@ export function keysOf(event: Event): Key[] {
 }
 
 // Sums over the fleet cost the daemon most.
-const PAUSE_MS: Record<string, number> = { coverage: 5000, repositories: 10_000, machines: 5000, machine: 2000, hosts: 2000 }
+const PAUSE_MS: Record<string, number> = { coverage: 15_000, repositories: 10_000, machines: 5000, machine: 2000, hosts: 2000 }
 const USUAL_PAUSE_MS = 1000
 
 export class Invalidator {

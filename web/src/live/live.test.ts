@@ -159,7 +159,7 @@ describe('what an event makes old', () => {
     expect(asked).toHaveLength(5)
     timers.pass(1000)
     expect(asked.slice(5)).toEqual(['jobs', 'job j1', 'events jobs/j1'])
-    timers.pass(10_000)
+    timers.pass(15_000)
     expect(asked.filter((key) => key === 'coverage')).toHaveLength(2)
     const settled = asked.length
     timers.pass(60_000)

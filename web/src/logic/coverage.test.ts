@@ -26,16 +26,20 @@ describe('failing machines', () => {
 
 describe('the summary', () => {
   it('counts each machine once, as the worst that it is', () => {
-    const atRisk = [
-      { virtualMachine: vm('a'), policies: ['policies/p'], rpoMissed: true },
+    const rows = [
+      { virtualMachine: vm('a'), policies: ['policies/p'], rpoMissed: true, lastGoodTime: '2026-11-20T01:00:00Z' },
       { virtualMachine: vm('b'), policies: [], rpoMissed: false },
       { virtualMachine: vm('c'), policies: ['policies/p'], rpoMissed: true },
+      { virtualMachine: vm('e'), policies: ['policies/p'], lastGoodTime: '2026-11-26T01:00:00Z' },
     ]
-    const summary = summarise(10, atRisk, [backup(['c'], 'STATE_FAILED', '2026-11-26T02:00:00Z'), backup(['d'], 'STATE_FAILED', '2026-11-26T02:00:00Z')])
-    expect(summary).toMatchObject({ total: 10, failing: 2, late: 1, unprotected: 1, safe: 6 })
+    const summary = summarise(rows, [backup(['c'], 'STATE_FAILED', '2026-11-26T02:00:00Z')])
+    expect(summary).toMatchObject({ total: 4, failing: 1, late: 1, unprotected: 1, never: 0, safe: 1 })
   })
-  it('never has less than nothing that is safe', () => {
-    expect(summarise(0, [{ virtualMachine: vm('a'), policies: [] }], [])).toMatchObject({ total: 1, safe: 0, unprotected: 1 })
+  it('calls no machine safe that was never backed up, also without a promise', () => {
+    expect(summarise([{ virtualMachine: vm('a'), policies: ['policies/p'] }], [])).toMatchObject({ total: 1, safe: 0, never: 1 })
+  })
+  it('knows nothing of machines that are gone', () => {
+    expect(summarise([], [backup(['a'], 'STATE_FAILED', '2026-11-26T02:00:00Z')])).toMatchObject({ total: 0, failing: 0, failingMachines: [] })
   })
 })
 

@@ -3,7 +3,7 @@ import type { Coverage, Job, Policy, RepositoryDay } from '../api/client'
 import { isFinal } from './jobs'
 
 /** What is wrong with a machine, worst first; 'safe' when nothing is. */
-export type Standing = 'failing' | 'late' | 'unprotected' | 'safe'
+export type Standing = 'failing' | 'late' | 'unprotected' | 'never' | 'safe'
 
 export interface FailingMachine {
   machine: string
@@ -17,6 +17,7 @@ export interface Summary {
   safe: number
   late: number
   unprotected: number
+  never: number
   failing: number
   failingMachines: FailingMachine[]
 }
@@ -44,24 +45,20 @@ export function failingMachines(jobs: Job[]): FailingMachine[] {
 
 export function standingOf(row: Coverage, failing: ReadonlySet<string>): Standing {
   if (failing.has(row.virtualMachine ?? '')) return 'failing'
-  if (row.rpoMissed) return 'late'
-  return (row.policies ?? []).length === 0 ? 'unprotected' : 'safe'
+  if ((row.policies ?? []).length === 0) return 'unprotected'
+  if (!row.lastGoodTime) return 'never'
+  return row.rpoMissed ? 'late' : 'safe'
 }
 
-/** Each machine counts once, as the worst that it is. `total` counts all machines, `atRisk` are those that coverage calls so. */
-export function summarise(total: number, atRisk: Coverage[], jobs: Job[]): Summary {
-  const failures = failingMachines(jobs)
+/** Each machine counts once, as the worst that it is. */
+export function summarise(coverage: Coverage[], jobs: Job[]): Summary {
+  const known = new Set(coverage.map((row) => row.virtualMachine ?? ''))
+  // One that is gone from its host fails no more.
+  const failures = failingMachines(jobs).filter((failure) => known.has(failure.machine))
   const failing = new Set(failures.map((failure) => failure.machine))
-  let late = 0
-  let unprotected = 0
-  for (const row of atRisk) {
-    const standing = standingOf(row, failing)
-    if (standing === 'late') late += 1
-    else if (standing === 'unprotected') unprotected += 1
-  }
-  // The lists are of slightly different moments: a sum larger than the whole is the newer truth.
-  const all = Math.max(total, failing.size + late + unprotected)
-  return { total: all, safe: all - failing.size - late - unprotected, late, unprotected, failing: failing.size, failingMachines: failures }
+  const summary: Summary = { total: coverage.length, safe: 0, late: 0, unprotected: 0, never: 0, failing: 0, failingMachines: failures }
+  for (const row of coverage) summary[standingOf(row, failing)] += 1
+  return summary
 }
 
 export interface Night {

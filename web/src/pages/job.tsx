@@ -229,8 +229,8 @@ function EventLog({ resource }: { resource: string }) {
               <Table.Tbody>
                 {events.map((event) => (
                   <Table.Tr key={event.sequence}>
-                    <Table.Td className="clip">{time(event.time, zone)}</Table.Td>
-                    <Table.Td><Tag tone={tones[event.severity ?? 'SEVERITY_UNSPECIFIED']}>{enumWords(event.severity, 'SEVERITY_') || 'info'}</Tag></Table.Td>
+                    <Table.Td className="clip" w="13rem">{time(event.time, zone)}</Table.Td>
+                    <Table.Td w="6rem"><Tag tone={tones[event.severity ?? 'SEVERITY_UNSPECIFIED']}>{enumWords(event.severity, 'SEVERITY_') || 'info'}</Tag></Table.Td>
                     <Table.Td className="wrap">{event.message}</Table.Td>
                   </Table.Tr>
                 ))}

@@ -14,6 +14,7 @@ import { VirtualTable, type Column } from '../ui/virtual_table'
 const SHOWS = [
   { value: 'all', label: 'All' },
   { value: 'coverage', label: 'Protection' },
+  { value: 'never', label: 'Never backed up' },
   { value: 'late', label: 'Too old' },
   { value: 'unprotected', label: 'No policy' },
 ]
@@ -100,7 +101,7 @@ const COVERAGE_COLUMNS: Column<Coverage>[] = [
   { head: 'Host', width: '1.4fr', cell: (row) => row.hostDisplayName },
   {
     head: 'Protection', width: '1.1fr',
-    cell: (row) => row.rpoMissed ? <Tag tone="bad">Too old</Tag> : (row.policies ?? []).length === 0 ? <Tag tone="warn">No policy</Tag> : <Tag tone="good">Protected</Tag>,
+    cell: (row) => row.rpoMissed && row.lastGoodTime ? <Tag tone="bad">Too old</Tag> : (row.policies ?? []).length === 0 ? <Tag tone="warn">No policy</Tag> : !row.lastGoodTime ? <Tag tone="bad">Never backed up</Tag> : <Tag tone="good">Protected</Tag>,
   },
   { head: 'Newest good point', width: '1.2fr', cell: (row) => <When value={row.lastGoodTime} /> },
   { head: 'Promised age', width: '1fr', cell: (row) => (row.rpo ? duration(seconds(row.rpo)) : <span className="dim">none</span>) },
@@ -113,9 +114,10 @@ function Covered({ show }: { show: string }) {
   return (
     <Loaded query={query} rows={8}>
       {(data) => {
-        const rows = data.pages.flatMap((page) => page.coverage ?? [])
+        const all = data.pages.flatMap((page) => page.coverage ?? [])
+        const rows = show === 'never' ? all.filter((row) => !row.lastGoodTime) : all
         if (rows.length === 0 && !query.hasNextPage) {
-          return <Empty>{show === 'late' ? 'Every promise is kept.' : show === 'unprotected' ? 'A policy selects every machine.' : 'No virtual machine is known yet.'}</Empty>
+          return <Empty>{show === 'late' ? 'Every promise is kept.' : show === 'unprotected' ? 'A policy selects every machine.' : show === 'never' ? 'Every machine has been backed up.' : 'No virtual machine is known yet.'}</Empty>
         }
         return (
           <VirtualTable label="Protection of virtual machines" columns={COVERAGE_COLUMNS} rows={rows} keyOf={(row) => row.virtualMachine ?? ''}

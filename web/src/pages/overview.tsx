@@ -3,7 +3,7 @@ import { Anchor, Group, Stack, Table, Text } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { Link } from 'react-router'
 import type { Host, Job, Policy, Repository } from '../api/client'
-import { activeJobsQuery, atRiskQuery, hostsQuery, policiesQuery, recentBackupsQuery, repositoriesQuery } from '../api/queries'
+import { activeJobsQuery, allCoverageQuery, hostsQuery, policiesQuery, recentBackupsQuery, repositoriesQuery } from '../api/queries'
 import { daysUntilFull, nextRuns, nightName, nights, summarise, type Night, type Summary } from '../logic/coverage'
 import { bytes, count, idOf, num, percent, time } from '../logic/format'
 import { JobLink, JobProgressBar, JobSubject, JobTag } from '../ui/job_parts'
@@ -36,21 +36,17 @@ export default function Overview() {
 }
 
 function Protection() {
-  const hosts = useQuery(hostsQuery)
-  const atRisk = useQuery(atRiskQuery)
+  const coverage = useQuery(allCoverageQuery)
   const recent = useQuery(recentBackupsQuery)
   const all = {
-    data: hosts.data && atRisk.data && recent.data ? { hosts: hosts.data, atRisk: atRisk.data, jobs: recent.data.jobs } : undefined,
-    error: hosts.error ?? atRisk.error ?? recent.error,
-    refetch: () => { void hosts.refetch(); void atRisk.refetch(); void recent.refetch() },
+    data: coverage.data && recent.data ? { coverage: coverage.data, jobs: recent.data.jobs } : undefined,
+    error: coverage.error ?? recent.error,
+    refetch: () => { void coverage.refetch(); void recent.refetch() },
   }
   return (
     <Panel title="Are all machines safe?">
       <Loaded query={all} rows={4}>
-        {(data) => {
-          const total = data.hosts.reduce((sum, host) => sum + num(host.virtualMachineCount), 0)
-          return <Picture summary={summarise(total, data.atRisk.items, data.jobs)} whole={data.atRisk.whole} />
-        }}
+        {(data) => <Picture summary={summarise(data.coverage.items, data.jobs)} whole={data.coverage.whole} />}
       </Loaded>
     </Panel>
   )
@@ -64,12 +60,13 @@ export function Picture({ summary, whole }: { summary: Summary; whole: boolean }
   const parts = [
     { word: 'Protected', value: summary.safe, tone: 'good', note: 'newest point as promised', to: '/machines' },
     { word: 'Failing', value: summary.failing, tone: 'bad', note: 'last backup failed', to: '' },
+    { word: 'Never backed up', value: summary.never, tone: 'late', note: 'selected, without a point', to: '/machines?show=never' },
     { word: 'Too old', value: summary.late, tone: 'late', note: 'promised age missed', to: '/machines?show=late' },
     { word: 'No policy', value: summary.unprotected, tone: 'warn', note: 'nothing backs them up', to: '/machines?show=unprotected' },
   ]
   const troubled = summary.total - summary.safe
   const sentence = troubled === 0
-    ? `Yes: all ${count(summary.total, 'machine')} are protected.`
+    ? `Yes: all ${whole ? '' : 'of the first '}${count(summary.total, 'machine')} are protected.`
     : `No: ${whole ? '' : 'at least '}${count(troubled, 'machine')} of ${summary.total.toLocaleString('en-GB')} ${troubled === 1 ? 'needs' : 'need'} attention.`
   return (
     <>
@@ -213,7 +210,7 @@ function Repositories({ repositories }: { repositories: Repository[] }) {
             </div>
             <Text size="sm" className="dim">
               {bytes(stored)} used, {bytes(free)} free{days !== undefined && `, full in about ${count(Math.round(days), 'day')} at this growth`}.{' '}
-              {count(num(repository.recoveryPointCount), 'recovery point')} hold {bytes(repository.logicalBytes)}:
+              {count(num(repository.recoveryPointCount), 'recovery point holds', 'recovery points hold')} {bytes(repository.logicalBytes)}:
               {' '}{(repository.dedupRatio ?? 0).toFixed(1)} times saved by deduplication, {(repository.compressionRatio ?? 0).toFixed(1)} times by compression.
             </Text>
           </div>

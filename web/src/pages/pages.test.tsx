@@ -58,12 +58,12 @@ describe('signing in', () => {
 describe('the overview’s picture', () => {
   it('says in one sentence whether all is well', async () => {
     const { Picture } = await import('./overview')
-    show(<Picture whole summary={{ total: 3, safe: 3, late: 0, unprotected: 0, failing: 0, failingMachines: [] }} />)
+    show(<Picture whole summary={{ total: 3, safe: 3, late: 0, unprotected: 0, never: 0, failing: 0, failingMachines: [] }} />)
     expect(screen.getByText('Yes: all 3 machines are protected.')).toBeTruthy()
   })
   it('leads to what is wrong', async () => {
     const { Picture } = await import('./overview')
-    show(<Picture whole summary={{ total: 5, safe: 2, late: 1, unprotected: 1, failing: 1, failingMachines: [{ machine: 'hosts/h/virtualMachines/v', job: 'jobs/j9', reason: 'X', message: 'the guest is slow' }] }} />)
+    show(<Picture whole summary={{ total: 5, safe: 2, late: 1, unprotected: 1, never: 0, failing: 1, failingMachines: [{ machine: 'hosts/h/virtualMachines/v', job: 'jobs/j9', reason: 'X', message: 'the guest is slow' }] }} />)
     expect(screen.getByText('No: 3 machines of 5 need attention.')).toBeTruthy()
     expect(screen.getByText(/the guest is slow/)).toBeTruthy()
     expect(screen.getByRole('link', { name: 'What to do' }).getAttribute('href')).toBe('/jobs/j9')
@@ -71,7 +71,7 @@ describe('the overview’s picture', () => {
   })
   it('tells how to begin when there is nothing yet', async () => {
     const { Picture } = await import('./overview')
-    show(<Picture whole summary={{ total: 0, safe: 0, late: 0, unprotected: 0, failing: 0, failingMachines: [] }} />)
+    show(<Picture whole summary={{ total: 0, safe: 0, late: 0, unprotected: 0, never: 0, failing: 0, failingMachines: [] }} />)
     expect(screen.getByRole('link', { name: 'Enrol a host' }).getAttribute('href')).toBe('/hosts?enrol=1')
   })
 })
