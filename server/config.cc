@@ -20,6 +20,8 @@ namespace {
 
 constexpr uint64_t kConfigSizeMax = base::kMiB;
 
+// What a call of the services takes is 4 MiB.
+constexpr uint32_t kHttpBodyKibMax = 4096;
 constexpr absl::Duration kHeartbeatMin = absl::Milliseconds(100);
 constexpr absl::Duration kHeartbeatMax = absl::Minutes(5);
 constexpr absl::Duration kPruneDurationMax = absl::Hours(24 * 366 * 10);
@@ -94,6 +96,11 @@ Key<Config> OfNotifications(const char* name, const char* expected, Field Notifi
           [field](const toml::node& node, Config& config) { return Take(node, config.notifications.*field); }};
 }
 
+template <typename Field>
+Key<Config> OfHttp(const char* name, const char* expected, Field HttpConfig::*field) {
+  return {name, expected, [field](const toml::node& node, Config& config) { return Take(node, config.http.*field); }};
+}
+
 Key<Config> OfJobs(const char* name, uint32_t JobsConfig::*field) {
   return {name, "a number", [field](const toml::node& node, Config& config) { return Take(node, config.jobs.*field); }};
 }
@@ -112,6 +119,7 @@ constexpr char kDuration[] = "a text such as \"5s\" or \"1m30s\"";
 const std::vector<Key<Config>>& ConfigKeys() {
   static const auto* keys = new std::vector<Key<Config>>{
       Plain("data_dir", kText, &Config::data_dir),
+      Plain("secrets_key_file", kText, &Config::secrets_key_file),
       Plain("api.socket", kText, &Config::api_socket),
       Plain("agents.listen", kAddress, &Config::agent_listen),
       Plain("agents.enrolment_listen", kAddress, &Config::enrolment_listen),
@@ -130,9 +138,17 @@ const std::vector<Key<Config>>& ConfigKeys() {
       OfJobs("jobs.per_repository_max", &JobsConfig::per_repository_max),
       OfJobs("jobs.keep_days", &JobsConfig::keep_days),
       OfJobs("jobs.keep_events_days", &JobsConfig::keep_events_days),
+      OfJobs("jobs.keep_audit_days", &JobsConfig::keep_audit_days),
       OfNotifications("notifications.secrets_dir", kText, &NotificationsConfig::secrets_dir),
       OfNotifications("notifications.repository_free_percent", kNumber, &NotificationsConfig::repository_free_percent),
       Plain("metrics.listen", kAddress, &Config::metrics_listen),
+      OfHttp("http.listen", kAddress, &HttpConfig::listen),
+      OfHttp("http.certificate", kText, &HttpConfig::certificate),
+      OfHttp("http.key", kText, &HttpConfig::key),
+      OfHttp("http.cors_origins", "a list of texts", &HttpConfig::cors_origins),
+      OfHttp("http.dashboard_dir", kText, &HttpConfig::dashboard_dir),
+      OfHttp("http.requests_per_second", kNumber, &HttpConfig::requests_per_second),
+      OfHttp("http.body_kib_max", kNumber, &HttpConfig::body_kib_max),
       OfLog("log.level", kText, &base::LogConfig::level),
       OfLog("log.file", kText, &base::LogConfig::file),
       OfLog("log.json", "true or false", &base::LogConfig::json),
@@ -276,6 +292,23 @@ absl::Status CheckPrune(const PruneConfig& prune) {
   return absl::OkStatus();
 }
 
+absl::Status CheckHttp(const HttpConfig& http) {
+  if (!http.listen.empty()) RETURN_IF_ERROR(CheckListenAddress("http.listen", http.listen));
+  if (http.certificate.empty() != http.key.empty()) {
+    return Invalid("http.certificate, http.key: both are needed, or none");
+  }
+  for (const std::string& origin : http.cors_origins) {
+    const size_t scheme = origin.starts_with("https://") ? 8 : origin.starts_with("http://") ? 7 : 0;
+    if (scheme == 0 || origin.size() == scheme || origin.find_first_of("/*,; ", scheme) != std::string::npos) {
+      return Invalid("http.cors_origins: '{}' is not \"https://HOST\", with a port when it isn't 443", origin);
+    }
+  }
+  if (http.body_kib_max == 0 || http.body_kib_max > kHttpBodyKibMax) {
+    return Invalid("http.body_kib_max: must be from 1 to {}", kHttpBodyKibMax);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Check(const Config& config) {
   // The kernel's limit for the path of a unix socket, with its final NUL.
   if (config.api_socket.size() >= sizeof(sockaddr_un::sun_path)) {
@@ -285,6 +318,7 @@ absl::Status Check(const Config& config) {
   RETURN_IF_ERROR(CheckListenAddress("agents.listen", config.agent_listen));
   RETURN_IF_ERROR(CheckListenAddress("agents.enrolment_listen", config.enrolment_listen));
   if (!config.metrics_listen.empty()) RETURN_IF_ERROR(CheckListenAddress("metrics.listen", config.metrics_listen));
+  RETURN_IF_ERROR(CheckHttp(config.http));
   if (config.heartbeat < kHeartbeatMin || config.heartbeat > kHeartbeatMax) {
     return Invalid("agents.heartbeat: must be from {} to {}", absl::FormatDuration(kHeartbeatMin),
                    absl::FormatDuration(kHeartbeatMax));
@@ -295,8 +329,8 @@ absl::Status Check(const Config& config) {
   if (config.verify_interval < absl::ZeroDuration() || config.verify_budget < absl::ZeroDuration()) {
     return Invalid("verify.interval, verify.budget: must not be negative");
   }
-  if (config.jobs.keep_days == 0 || config.jobs.keep_events_days == 0) {
-    return Invalid("jobs.keep_days, jobs.keep_events_days: must be at least 1");
+  if (config.jobs.keep_days == 0 || config.jobs.keep_events_days == 0 || config.jobs.keep_audit_days == 0) {
+    return Invalid("jobs.keep_days, jobs.keep_events_days, jobs.keep_audit_days: must be at least 1");
   }
   if (config.verify_within_days == 0) return Invalid("verify.within_days: must be at least 1");
   if (config.catalog.backup_every < absl::ZeroDuration() || config.catalog.backup_after_change < absl::ZeroDuration()) {
@@ -338,13 +372,14 @@ and says what else needs a restart.)";
 // Flags that were given; each overrides the file.
 struct Flags {
   std::string config_file;
-  std::string data_dir, api_socket, agent_listen, enrolment_listen, metrics_listen, log_level, log_file;
+  std::string data_dir, api_socket, agent_listen, enrolment_listen, metrics_listen, http_listen, log_level, log_file;
   std::vector<std::string> advertise, repositories;
   std::string check_folder;
   bool log_json = false;
   bool print_config = false;
   std::string recover_key;
   bool check_catalog = false;
+  bool unseal_secrets = false;
   RestoreCatalogConfig restore_catalog;
 };
 
@@ -355,6 +390,10 @@ void AddSubcommands(CLI::App& app, Flags& flags) {
       "check-catalog", "Reads the whole catalog and checks it: 0 sound, 7 damaged. For a daemon that doesn't run;\n"
                        "one that runs is asked by: umbra catalog check");
   check->callback([&flags] { flags.check_catalog = true; });
+  CLI::App* unseal = app.add_subcommand(
+      "unseal-secrets", "Writes the secrets that were sealed with the secrets key in the clear again, for a daemon that will\n"
+                        "have no key, or another one. For a daemon that doesn't run");
+  unseal->callback([&flags] { flags.unseal_secrets = true; });
 
   RestoreCatalogConfig& restore = flags.restore_catalog;
   CLI::App* command = app.add_subcommand(
@@ -386,6 +425,8 @@ void AddFlags(CLI::App& app, Flags& flags) {
       ->type_name("ADDRESS:PORT");
   app.add_option("--metrics-listen", flags.metrics_listen, "Where figures are for Prometheus, at /metrics (default: nowhere)")
       ->type_name("ADDRESS:PORT");
+  app.add_option("--http-listen", flags.http_listen, "Where the API is for programs and browsers, over HTTPS (default: nowhere)")
+      ->type_name("IP:PORT");
   app.add_option("--advertise", flags.advertise, "Name or address by which agents reach this machine; may be repeated")
       ->type_name("NAME");
   app.add_option("--repository", flags.repositories, "A repository; may be repeated; replaces those of the file")
@@ -415,6 +456,7 @@ absl::Status ApplyFlags(const Flags& flags, Config& config) {
   set(flags.agent_listen, config.agent_listen);
   set(flags.enrolment_listen, config.enrolment_listen);
   set(flags.metrics_listen, config.metrics_listen);
+  set(flags.http_listen, config.http.listen);
   set(flags.log_level, config.log.level);
   set(flags.log_file, config.log.file);
   if (flags.log_json) config.log.json = true;
@@ -466,7 +508,11 @@ absl::StatusOr<Config> CompleteConfig(Config config) {
   while (config.data_dir.size() > 1 && config.data_dir.ends_with('/')) config.data_dir.pop_back();
   config.api_socket = Below(config.data_dir, config.api_socket.empty() ? "umbrad.sock" : config.api_socket);
   config.log.file = Below(config.data_dir, config.log.file);
+  if (!config.secrets_key_file.empty()) config.secrets_key_file = Below(config.data_dir, config.secrets_key_file);
   config.notifications.secrets_dir = Below(config.data_dir, config.notifications.secrets_dir);
+  config.http.certificate = Below(config.data_dir, config.http.certificate);
+  config.http.key = Below(config.data_dir, config.http.key);
+  config.http.dashboard_dir = Below(config.data_dir, config.http.dashboard_dir);
   if (config.repositories.empty()) config.repositories.push_back({"main", "repositories/main", ""});
   for (RepositoryConfig& repository : config.repositories) {
     repository.path = Below(config.data_dir, repository.path);
@@ -480,6 +526,8 @@ absl::StatusOr<Config> CompleteConfig(Config config) {
 std::string PrintConfig(const Config& config) {
   toml::array advertise;
   for (const std::string& name : config.advertise) advertise.push_back(name);
+  toml::array origins;
+  for (const std::string& origin : config.http.cors_origins) origins.push_back(origin);
   toml::array repositories;
   for (const RepositoryConfig& repository : config.repositories) {
     toml::table entry{{"id", repository.id}, {"path", repository.path}, {"key_file", repository.key_file}};
@@ -488,6 +536,7 @@ std::string PrintConfig(const Config& config) {
   }
   const toml::table root{
       {"data_dir", config.data_dir},
+      {"secrets_key_file", config.secrets_key_file},
       {"api", toml::table{{"socket", config.api_socket}}},
       {"agents", toml::table{{"listen", config.agent_listen},
                              {"enrolment_listen", config.enrolment_listen},
@@ -505,12 +554,20 @@ std::string PrintConfig(const Config& config) {
        toml::table{{"secrets_dir", config.notifications.secrets_dir},
                    {"repository_free_percent", int64_t{config.notifications.repository_free_percent}}}},
       {"metrics", toml::table{{"listen", config.metrics_listen}}},
+      {"http", toml::table{{"listen", config.http.listen},
+                           {"certificate", config.http.certificate},
+                           {"key", config.http.key},
+                           {"cors_origins", std::move(origins)},
+                           {"dashboard_dir", config.http.dashboard_dir},
+                           {"requests_per_second", int64_t{config.http.requests_per_second}},
+                           {"body_kib_max", int64_t{config.http.body_kib_max}}}},
       {"log", toml::table{{"level", config.log.level}, {"file", config.log.file}, {"json", config.log.json}}},
       {"jobs", toml::table{{"max", int64_t{config.jobs.max}},
                            {"per_host_max", int64_t{config.jobs.per_host_max}},
                            {"per_repository_max", int64_t{config.jobs.per_repository_max}},
                            {"keep_days", int64_t{config.jobs.keep_days}},
-                           {"keep_events_days", int64_t{config.jobs.keep_events_days}}}},
+                           {"keep_events_days", int64_t{config.jobs.keep_events_days}},
+                           {"keep_audit_days", int64_t{config.jobs.keep_audit_days}}}},
       {"verify", toml::table{{"interval", absl::FormatDuration(config.verify_interval)},
                              {"within_days", int64_t{config.verify_within_days}},
                              {"budget", absl::FormatDuration(config.verify_budget)}}},
@@ -569,6 +626,7 @@ absl::StatusOr<CommandLine> ReadCommandLine(base::Filesystem& filesystem, std::v
   if (flags.print_config) line.text = PrintConfig(line.config);
   line.recover_key = flags.recover_key;
   line.check_catalog = flags.check_catalog;
+  line.unseal_secrets = flags.unseal_secrets;
   line.restore_catalog = flags.restore_catalog;
   return line;
 }

@@ -53,6 +53,8 @@ struct JobsConfig {
   // Ended jobs, and events, are remembered this long; jobs that a recovery point came from as long as it is there.
   uint32_t keep_days = 90;
   uint32_t keep_events_days = 90;
+  // Entries of the audit log.
+  uint32_t keep_audit_days = 400;
 
   bool operator==(const JobsConfig&) const = default;
 };
@@ -77,10 +79,32 @@ struct NotificationsConfig {
   bool operator==(const NotificationsConfig&) const = default;
 };
 
+// The API for programs and browsers: REST over HTTPS.
+struct HttpConfig {
+  // "IP:port" of this machine's loopback, port 0 takes a free one; empty: nowhere.
+  std::string listen;
+  // PEM files of the certificate, with those that vouch for it, and its key. Both or none: none is one of the daemon's own
+  // authority, made anew at each start.
+  std::string certificate;
+  std::string key;
+  // Origins ("https://dash.example") whose pages may use the API from a browser.
+  std::vector<std::string> cors_origins;
+  // Folder with the files of the dashboard; empty: none.
+  std::string dashboard_dir;
+  // Most requests a second of one caller, and four times as many of one address; 0: no limit.
+  uint32_t requests_per_second = 1000;
+  // Largest body of a request.
+  uint32_t body_kib_max = 1024;
+
+  bool operator==(const HttpConfig&) const = default;
+};
+
 struct Config {
   // Everything that umbrad keeps is here unless told otherwise: catalog, authority, socket, the repository "main".
   // Relative paths below are relative to it.
   std::string data_dir = "/var/lib/umbra";
+  // Seals secrets on the disk (docs/adr/0051). Empty: see main.
+  std::string secrets_key_file;
   std::string api_socket = "umbrad.sock";
 
   // "address:port"; port 0 takes a free one (see Server::Addresses).
@@ -107,6 +131,7 @@ struct Config {
   JobsConfig jobs;
   CatalogConfig catalog;
   NotificationsConfig notifications;
+  HttpConfig http;
 
   // The first is the default one. None: "main" in "repositories/main".
   std::vector<RepositoryConfig> repositories;
@@ -140,6 +165,8 @@ struct CommandLine {
   std::string recover_key;
   // "umbrad check-catalog": check the catalog's file, and exit.
   bool check_catalog = false;
+  // "umbrad unseal-secrets": write them in the clear again, and exit.
+  bool unseal_secrets = false;
   // "umbrad restore-catalog": bring the daemon's state back from a repository, and exit. Set when its path is.
   RestoreCatalogConfig restore_catalog;
 };

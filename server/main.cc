@@ -2,12 +2,16 @@
 #include <fmt/format.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,6 +19,7 @@
 #include "server/config.h"
 #include "server/repository_keys.h"
 #include "server/restore_catalog.h"
+#include "server/secrets/sealed_filesystem.h"
 #include "server/server.h"
 #include "server/service_manager.h"
 #include "storage/base/bytes.h"
@@ -26,6 +31,7 @@
 #include "storage/base/terminal.h"
 #include "storage/base/tuning.h"
 #include "storage/repo/verify_stored.h"
+#include "storage/tls/certificate_authority.h"
 
 namespace {
 
@@ -51,10 +57,55 @@ sigset_t BlockSignals() {
   return signals;
 }
 
+// Thousands of agents, streams and open files need more than the 1,024 that a shell gives.
+void AllowManyFiles() {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
 int WaitForSignal(const sigset_t& signals) {
   int signal = 0;
   sigwait(&signals, &signal);
   return signal;
+}
+
+// The machine's file system, on which our secrets are sealed when there is a key.
+class Files {
+ public:
+  // Of a daemon without a key none may be sealed; with one all are from now on, unless they are to be `unsealed`.
+  absl::Status Open(const umbra::server::Config& config, bool unsealed = false) {
+    const auto environment = [](const char* name) {
+      const char* value = std::getenv(name);
+      return std::string(value == nullptr ? "" : value);
+    };
+    umbra::secrets::SecretPaths paths;
+    paths.files.push_back(umbra::tls::CertificateAuthority::PathIn(config.data_dir));
+    for (const auto& repository : config.repositories) paths.files.push_back(repository.key_file);
+    paths.folders.push_back(config.notifications.secrets_dir);
+    ASSIGN_OR_RETURN(const auto key, umbra::secrets::FindKey(
+                                         posix_, {config.secrets_key_file, environment("CREDENTIALS_DIRECTORY"),
+                                                  environment("UMBRA_SECRETS_KEY")}));
+    if (!key.has_value()) return umbra::secrets::CheckNoneSealed(posix_, paths);
+    sealed_ = std::make_unique<umbra::secrets::SealedFilesystem>(posix_, random_, *key, std::move(paths));
+    return unsealed ? sealed_->UnsealAll() : sealed_->SealAll();
+  }
+  umbra::base::Filesystem& operator*() {
+    return sealed_ == nullptr ? static_cast<umbra::base::Filesystem&>(posix_) : *sealed_;
+  }
+
+ private:
+  umbra::base::PosixFilesystem posix_;
+  umbra::base::SystemRandom random_;
+  std::unique_ptr<umbra::secrets::SealedFilesystem> sealed_;
+};
+
+int UnsealSecrets(const CommandLine& line) {
+  Files files;
+  if (const absl::Status done = files.Open(line.config, true); !done.ok()) return Complain(done, kExitFailed);
+  fmt::print(stderr, "umbrad: no secret is sealed any more\n");
+  return 0;
 }
 
 // The repository's report on standard output, its progress on standard error.
@@ -84,11 +135,12 @@ int RecoverKey(const CommandLine& line) {
     fmt::print(stderr, "umbrad: there is no repository '{}' in the configuration\n", line.recover_key);
     return kExitUsage;
   }
-  umbra::base::PosixFilesystem filesystem;
+  Files files;
+  if (const absl::Status opened = files.Open(line.config); !opened.ok()) return Complain(opened, kExitFailed);
   umbra::base::SystemClock clock;
   umbra::base::SystemRandom random;
   const std::string typed = umbra::base::ReadHiddenLine("Recovery key or passphrase: ");
-  const absl::Status done = umbra::server::RecoverKeyFile(*found, typed, filesystem, clock, random);
+  const absl::Status done = umbra::server::RecoverKeyFile(*found, typed, *files, clock, random);
   if (!done.ok()) return Complain(done, kExitFailed);
   fmt::print(stderr, "umbrad: {} is written; start umbrad as usual, then: umbra repository rebuild-catalog {}\n",
              found->key_file, found->id);
@@ -117,7 +169,9 @@ int PrintCopies(const std::vector<umbra::server::ListedCopy>& copies) {
 }
 
 int RestoreTheCatalog(const CommandLine& line) {
-  umbra::base::PosixFilesystem filesystem;
+  Files files;
+  if (const absl::Status opened = files.Open(line.config); !opened.ok()) return Complain(opened, kExitFailed);
+  umbra::base::Filesystem& filesystem = *files;
   umbra::base::SystemClock clock;
   umbra::base::SystemRandom random;
   const auto& what = line.restore_catalog;
@@ -165,10 +219,11 @@ int Run(const CommandLine& line, const std::vector<std::string>& arguments, cons
     fmt::print(stderr, "umbrad: can't log to '{}'\n", line.config.log.file);
     return kExitUsage;
   }
-  umbra::base::PosixFilesystem filesystem;
+  Files files;
   umbra::base::SystemClock clock;
   umbra::base::SystemRandom random;
-  auto server = Server::Start(line.config, filesystem, clock, random);
+  const absl::Status opened = files.Open(line.config);
+  auto server = opened.ok() ? Server::Start(line.config, *files, clock, random) : opened;
   if (!server.ok()) {
     if (!line.config.log.file.empty()) {
       umbra::base::Log("server")->error("start failed error={}", umbra::base::Describe(server.status()));
@@ -199,6 +254,7 @@ int Run(const CommandLine& line, const std::vector<std::string>& arguments, cons
 
 int main(int argc, char** argv) {
   umbra::base::TuneForBulkData();
+  AllowManyFiles();
   umask(0077);  // what we make holds other people's disks
   static const sigset_t signals = BlockSignals();
   umbra::base::PosixFilesystem filesystem;
@@ -211,6 +267,7 @@ int main(int argc, char** argv) {
   }
   if (!line->check_folder.empty()) return CheckFolder(line->check_folder);
   if (!line->recover_key.empty()) return RecoverKey(*line);
+  if (line->unseal_secrets) return UnsealSecrets(*line);
   if (line->check_catalog) return CheckCatalogFile(*line);
   if (!line->restore_catalog.repository.empty()) return RestoreTheCatalog(*line);
   return Run(*line, arguments, signals);

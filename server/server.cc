@@ -24,9 +24,12 @@
 #include "server/api/agent/store_service.h"
 #include "server/api/agent/stream_set.h"
 #include "server/api/catalog_service.h"
+#include "server/api/door.h"
+#include "server/api/disk_content_service.h"
 #include "server/api/event_service.h"
 #include "server/api/file_set_service.h"
 #include "server/api/host_service.h"
+#include "server/api/identity_service.h"
 #include "server/api/inventory_services.h"
 #include "server/api/job_service.h"
 #include "server/api/logging_service.h"
@@ -37,6 +40,8 @@
 #include "server/api/repository_service.h"
 #include "server/auth/enrolment.h"
 #include "server/dispatch/dispatcher.h"
+#include "server/identity/audit_log.h"
+#include "server/identity/identity.h"
 #include "server/jobs/event_hub.h"
 #include "server/jobs/job_engine.h"
 #include "server/jobs/job_recovery.h"
@@ -56,6 +61,7 @@
 #include "server/policies/retention_keeper.h"
 #include "server/policies/scheduler.h"
 #include "server/repository_keys.h"
+#include "server/rest/edge.h"
 #include "server/unix_socket.h"
 #include "storage/base/crash_point.h"
 #include "storage/base/log.h"
@@ -67,8 +73,8 @@ namespace {
 
 // Calls of the local API wait for the catalog most of their time; a long one (rebuild) must not hold the others up.
 constexpr int kApiThreads = 4;
-// Nobody on this machine follows more than this at a time.
-constexpr size_t kWatchStreamsMax = 1024;
+// Those of the REST edge, and as many more as anybody on this machine follows at a time.
+constexpr size_t kWatchStreamsMax = 5120;
 constexpr int kApiMessageSizeMax = 4 * 1024 * 1024;
 constexpr int kApiMetadataSizeMax = 16 * 1024;
 constexpr int kApiStreamsPerConnectionMax = 256;
@@ -240,6 +246,7 @@ struct Server::Parts {
   absl::Status StartAgentPort(const tls::ServerCertificate& certificate);
   absl::Status StartEnrolmentPort(const tls::ServerCertificate& certificate);
   absl::Status StartApi();
+  absl::Status StartHttp();
   absl::Status WriteAddresses();
   void BecomeReady();
   bool CatalogAnswers() const;
@@ -259,6 +266,8 @@ struct Server::Parts {
   std::unique_ptr<metrics::Exporter> exporter;                  // looks at the two above
   std::unique_ptr<tls::CertificateAuthority> authority;
   std::unique_ptr<catalog::Catalog> catalog;
+  std::unique_ptr<identity::Identity> identity;
+  std::unique_ptr<identity::AuditLog> audit;
   std::unique_ptr<maintenance::RepositorySet> repositories;
   std::unique_ptr<jobs::EventHub> events;
   std::unique_ptr<jobs::JobEngine> engine;
@@ -286,9 +295,13 @@ struct Server::Parts {
   std::unique_ptr<grpc::Server> enrolment_server;
 
   std::unique_ptr<api::Executor> executor;
+  std::unique_ptr<api::Door> door;
+  std::unique_ptr<api::SlowCalls> slow_calls;
   api::StreamSet watches{kWatchStreamsMax};
   std::vector<std::unique_ptr<grpc::Service>> services;
   std::unique_ptr<grpc::Server> api_server;
+  const std::string edge_secret = random.Hex(32);  // by which the services know calls that come through the edge
+  std::unique_ptr<rest::Edge> edge;
 };
 
 absl::Status Server::Parts::LockDataFolder() {
@@ -328,6 +341,9 @@ absl::Status Server::Parts::OpenStorage() {
   ASSIGN_OR_RETURN(catalog, catalog::Catalog::Open(filesystem, config.data_dir + "/catalog.db",
                                                    {.clock = &clock, .check_time_max = kCatalogCheckMax}));
   base::CrashPoint("daemon.catalog_open");
+  identity = std::make_unique<identity::Identity>(*catalog, filesystem, clock, random, config.data_dir);
+  audit = std::make_unique<identity::AuditLog>(*catalog, clock);
+  RETURN_IF_ERROR(identity->EnsureFirstUser());
   health.Starting("repositories");
   ASSIGN_OR_RETURN(repositories, OpenRepositories(config, *catalog, filesystem, clock, random));
   return absl::OkStatus();
@@ -385,6 +401,8 @@ void Server::Parts::StartWorkers() {
   std::vector<maintenance::HousekeepingTask> tasks;
   tasks.push_back({"verification", [this] { return verify_schedule->Tick(); }});
   tasks.push_back({"prune", [this] { return prune_schedule->Tick(); }});
+  tasks.push_back({"identity", [this] { return identity->Clean(); }});
+  tasks.push_back({"audit log", [this] { return audit->Keep(absl::Hours(24) * config.jobs.keep_audit_days); }});
   tasks.push_back({"figures", [this] { return figures_recorder->Tick(); }});
   housekeeper = std::make_unique<maintenance::Housekeeper>(
       *catalog, *engine, *events, clock, std::move(tasks),
@@ -444,21 +462,29 @@ absl::Status Server::Parts::StartEnrolmentPort(const tls::ServerCertificate& cer
 // The last that listens: gRPC's health service says SERVING from its first moment on, and then everything else does.
 absl::Status Server::Parts::StartApi() {
   executor = std::make_unique<api::Executor>(kApiThreads);
+  door = std::make_unique<api::Door>(*executor, *catalog, clock, *identity, *audit, edge_secret);
+  slow_calls = std::make_unique<api::SlowCalls>();
   services.push_back(
-      std::make_unique<api::HostService>(*executor, *catalog, clock, *engine, *enrolment, agents, addresses.enrolment));
-  services.push_back(std::make_unique<api::VirtualMachineService>(*executor, *catalog, clock, agents));
-  services.push_back(std::make_unique<api::WriterService>(*executor, *catalog));
-  services.push_back(std::make_unique<api::FileSetService>(*executor, *catalog));
-  services.push_back(std::make_unique<api::JobService>(*executor, *catalog, *engine, *repositories, watches));
-  services.push_back(std::make_unique<api::RecoveryPointService>(*executor, *catalog, clock, *repositories,
+      std::make_unique<api::HostService>(*door, *catalog, clock, *engine, *enrolment, agents, addresses.enrolment));
+  services.push_back(std::make_unique<api::VirtualMachineService>(*door, *catalog, clock, agents));
+  services.push_back(std::make_unique<api::WriterService>(*door, *catalog));
+  services.push_back(std::make_unique<api::FileSetService>(*door, *catalog));
+  services.push_back(std::make_unique<api::JobService>(*door, *catalog, *engine, *repositories, watches));
+  services.push_back(std::make_unique<api::RecoveryPointService>(*door, *catalog, clock, *repositories,
                                                                  config.prune.undelete_window));
-  services.push_back(std::make_unique<api::PolicyService>(*executor, *catalog, clock, *repositories, *scheduler));
-  services.push_back(std::make_unique<api::NotificationService>(*executor, *catalog, clock, *notifications));
-  services.push_back(std::make_unique<api::RepositoryService>(*executor, *catalog, clock, *repositories));
-  services.push_back(std::make_unique<api::RepositoryKeyService>(*executor, random, *repositories));
-  services.push_back(std::make_unique<api::CatalogService>(*executor, *catalog, *events, filesystem, *repositories, *catalog_keeper));
-  services.push_back(std::make_unique<api::LoggingService>(*executor));
-  services.push_back(std::make_unique<api::EventService>(*executor, *catalog, *events, watches));
+  services.push_back(std::make_unique<api::PolicyService>(*door, *catalog, clock, *repositories, *scheduler));
+  services.push_back(std::make_unique<api::NotificationService>(*door, *catalog, clock, *notifications));
+  services.push_back(std::make_unique<api::RepositoryService>(*door, *catalog, clock, *repositories));
+  services.push_back(std::make_unique<api::RepositoryKeyService>(*door, random, *repositories));
+  services.push_back(std::make_unique<api::CatalogService>(*door, *catalog, *events, filesystem, *repositories, *catalog_keeper));
+  services.push_back(std::make_unique<api::DiskContentService>(*door, *catalog, *repositories, watches));
+  services.push_back(std::make_unique<api::LoggingService>(*door));
+  services.push_back(std::make_unique<api::UserService>(*door, *slow_calls, *identity));
+  services.push_back(std::make_unique<api::RoleService>(*door, *identity));
+  services.push_back(std::make_unique<api::TokenService>(*door, *identity));
+  services.push_back(std::make_unique<api::SessionService>(*door, *slow_calls, *identity));
+  services.push_back(std::make_unique<api::AuditService>(*door, *slow_calls, *audit));
+  services.push_back(std::make_unique<api::EventService>(*door, *catalog, *events, watches));
 
   RETURN_IF_ERROR(PrepareUnixSocket(filesystem, config.api_socket));
   grpc::ServerBuilder builder;
@@ -474,12 +500,42 @@ absl::Status Server::Parts::StartApi() {
   return absl::OkStatus();
 }
 
+absl::StatusOr<tls::ServerCertificate> HttpCertificate(const Config& config, tls::CertificateAuthority& authority,
+                                                       base::Filesystem& filesystem) {
+  if (config.http.certificate.empty()) {
+    std::vector<std::string> names = CertificateNames(config);
+    if (const std::string host = HostPart(config.http.listen); !IsWildcard(host)) names.push_back(host);
+    return authority.IssueServerCertificate(names);
+  }
+  tls::ServerCertificate certificate;
+  ASSIGN_OR_RETURN(certificate.chain_pem, filesystem.ReadFile(config.http.certificate));
+  ASSIGN_OR_RETURN(certificate.key_pem, filesystem.ReadFile(config.http.key));
+  return certificate;
+}
+
+absl::Status Server::Parts::StartHttp() {
+  if (config.http.listen.empty()) return absl::OkStatus();
+  rest::EdgeOptions options;
+  options.listen = config.http.listen;
+  ASSIGN_OR_RETURN(options.certificate, HttpCertificate(config, *authority, filesystem));
+  options.dashboard_dir = config.http.dashboard_dir;
+  options.limits.body_bytes_max = size_t{config.http.body_kib_max} * 1024;
+  options.gateway.edge_secret = edge_secret;
+  options.gateway.cors_origins = config.http.cors_origins;
+  options.gateway.requests_per_second = config.http.requests_per_second;
+  options.gateway.requests_per_second_of_address = 4.0 * config.http.requests_per_second;
+  ASSIGN_OR_RETURN(edge, rest::Edge::Start(std::move(options), api_server->InProcessChannel({}), filesystem, clock, random));
+  addresses.http = edge->address();
+  return absl::OkStatus();
+}
+
 absl::Status Server::Parts::WriteAddresses() {
   const nlohmann::ordered_json json = {{"pid", getpid()},
                                        {"api_socket", addresses.api_socket},
                                        {"agent_address", addresses.agent},
                                        {"enrolment_address", addresses.enrolment},
                                        {"metrics_address", addresses.metrics},
+                                       {"http_address", addresses.http},
                                        {"authority_fingerprint", authority->fingerprint()}};
   constexpr auto kReplaceBadText = nlohmann::ordered_json::error_handler_t::replace;
   return filesystem.WriteFileAtomic(addresses_path(), json.dump(2, ' ', false, kReplaceBadText) + "\n");
@@ -502,6 +558,7 @@ void Server::Parts::Stop() {
     api_server->GetHealthCheckService()->SetServingStatus(false);
     watches.StopAll();
   }
+  edge.reset();
   Shutdown(api_server);
   Shutdown(enrolment_server);
   if (agent_server != nullptr) {
@@ -543,12 +600,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const Config& config, base
   RETURN_IF_ERROR(parts->StartAgentPort(certificate));
   RETURN_IF_ERROR(parts->StartEnrolmentPort(certificate));
   RETURN_IF_ERROR(parts->StartApi());
+  RETURN_IF_ERROR(parts->StartHttp());
   RETURN_IF_ERROR(parts->WriteAddresses());
   parts->BecomeReady();
   base::CrashPoint("daemon.listening");
   const Addresses& addresses = parts->addresses;
-  base::Log("server")->info("listening version={} data_dir={} api={} agents={} enrolment={}", UMBRA_VERSION,
-                            config.data_dir, addresses.api_socket, addresses.agent, addresses.enrolment);
+  base::Log("server")->info("listening version={} data_dir={} api={} agents={} enrolment={} http={}", UMBRA_VERSION,
+                            config.data_dir, addresses.api_socket, addresses.agent, addresses.enrolment,
+                            addresses.http.empty() ? "-" : addresses.http);
   return std::unique_ptr<Server>(new Server(std::move(parts)));
 }
 

@@ -11,7 +11,8 @@
 //     policies: retention, then what is due; copies of            then the others, the dispatcher last
 //     the catalog; notifications
 //   8 agent port, then enrolment port                           3 both: streams end, then no more calls
-//   9 local API, not serving yet by its health service          2 watches end, then no more calls
+//   9 local API, not serving yet by its health service; the     2 watches end, REST closes, then no more calls
+//     REST edge on top of it
 //  10 "<data_dir>/umbrad.addresses" is written; ready           1 not ready any more; removed
 //
 // Nobody from outside is let in before the jobs of the last run are sorted out. A stop ends no job: agents go on for
@@ -34,7 +35,7 @@
 namespace umbra::server {
 
 // Name of the file in the data folder that tells tools where a running daemon is: a JSON object with "pid",
-// "api_socket", "agent_address", "enrolment_address", "metrics_address" and "authority_fingerprint". It appears when everything listens
+// "api_socket", "agent_address", "enrolment_address", "metrics_address", "http_address" and "authority_fingerprint". It appears when everything listens
 // and goes when the daemon stops.
 inline constexpr char kAddressesFile[] = "umbrad.addresses";
 
@@ -44,6 +45,7 @@ struct Addresses {
   std::string agent;      // "host:port" as agents are told
   std::string enrolment;  // "host:port" as people are told
   std::string metrics;    // "address:port"; empty: none
+  std::string http;       // "address:port" of the REST API; empty: none
 };
 
 class Server {

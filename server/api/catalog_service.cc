@@ -2,7 +2,6 @@
 
 #include "server/api/convert.h"
 #include "server/api/names.h"
-#include "server/api/unary.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
@@ -43,24 +42,24 @@ absl::Status CatalogService::Describe(v1::Catalog* out) {
   return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* CatalogService::GetCatalog(grpc::CallbackServerContext* context, const v1::GetCatalogRequest*,
+grpc::ServerUnaryReactor* CatalogService::GetCatalog(grpc::CallbackServerContext* context, const v1::GetCatalogRequest* request,
                                                      v1::Catalog* response) {
-  return RunUnary(context, executor_, [=, this] { return Describe(response); });
+  return door_.Unary(context, request, response, [=, this] { return Describe(response); });
 }
 
 grpc::ServerUnaryReactor* CatalogService::BackUpCatalog(grpc::CallbackServerContext* context,
-                                                        const v1::BackUpCatalogRequest*,
+                                                        const v1::BackUpCatalogRequest* request,
                                                         v1::BackUpCatalogResponse* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     RETURN_IF_ERROR(keeper_.CopyNow());
     return Describe(response->mutable_catalog());
   });
 }
 
 grpc::ServerUnaryReactor* CatalogService::CheckCatalog(grpc::CallbackServerContext* context,
-                                                       const v1::CheckCatalogRequest*,
+                                                       const v1::CheckCatalogRequest* request,
                                                        v1::CheckCatalogResponse* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     RETURN_IF_ERROR(catalog_.Check());
     ASSIGN_OR_RETURN(const int64_t size, Size());
     response->set_size_bytes(size);

@@ -3,7 +3,7 @@
 #define UMBRA_SERVER_API_CATALOG_SERVICE_H_
 
 #include "absl/status/status.h"
-#include "server/api/agent/executor.h"
+#include "server/api/door.h"
 #include "server/jobs/event_hub.h"
 #include "server/maintenance/catalog_keeper.h"
 #include "server/maintenance/repository_set.h"
@@ -16,9 +16,9 @@ namespace umbra::api {
 // Thread-safe. What it is given outlives it.
 class CatalogService final : public v1::CatalogService::CallbackService {
  public:
-  CatalogService(Executor& executor, catalog::Catalog& catalog, jobs::EventHub& events, base::Filesystem& filesystem,
+  CatalogService(Door& door, catalog::Catalog& catalog, jobs::EventHub& events, base::Filesystem& filesystem,
                  const maintenance::RepositorySet& repositories, maintenance::CatalogKeeper& keeper)
-      : executor_(executor),
+      : door_(door),
         catalog_(catalog),
         events_(events),
         filesystem_(filesystem),
@@ -36,7 +36,7 @@ class CatalogService final : public v1::CatalogService::CallbackService {
   absl::Status Describe(v1::Catalog* out);
   absl::StatusOr<int64_t> Size();
 
-  Executor& executor_;
+  Door& door_;
   catalog::Catalog& catalog_;
   jobs::EventHub& events_;
   base::Filesystem& filesystem_;

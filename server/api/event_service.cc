@@ -6,7 +6,6 @@
 
 #include "server/api/convert.h"
 #include "server/api/paging.h"
-#include "server/api/unary.h"
 #include "server/api/watch_stream.h"
 #include "storage/base/status.h"
 
@@ -75,7 +74,7 @@ class EventSource final : public WatchSource<v1::Event> {
 grpc::ServerUnaryReactor* EventService::ListEvents(grpc::CallbackServerContext* context,
                                                    const v1::ListEventsRequest* request,
                                                    v1::ListEventsResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return List(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return List(*request, *response); });
 }
 
 absl::Status EventService::List(const v1::ListEventsRequest& request, v1::ListEventsResponse& response) {
@@ -89,10 +88,10 @@ absl::Status EventService::List(const v1::ListEventsRequest& request, v1::ListEv
   return absl::OkStatus();
 }
 
-grpc::ServerWriteReactor<v1::Event>* EventService::WatchEvents(grpc::CallbackServerContext*,
+grpc::ServerWriteReactor<v1::Event>* EventService::WatchEvents(grpc::CallbackServerContext* context,
                                                                const v1::WatchEventsRequest* request) {
-  return WatchStream<v1::Event>::Start(std::make_unique<EventSource>(catalog_, events_, *request), executor_, streams_,
-                                       absl::ZeroDuration());
+  return door_.Watch<v1::WatchEventsRequest, v1::Event>(
+      context, request, std::make_unique<EventSource>(catalog_, events_, *request), streams_, absl::ZeroDuration());
 }
 
 }  // namespace umbra::api

@@ -3,7 +3,7 @@
 #define UMBRA_SERVER_API_EVENT_SERVICE_H_
 
 #include "absl/status/status.h"
-#include "server/api/agent/executor.h"
+#include "server/api/door.h"
 #include "server/api/agent/stream_set.h"
 #include "server/jobs/event_hub.h"
 #include "storage/catalog/catalog.h"
@@ -14,8 +14,8 @@ namespace umbra::api {
 // Thread-safe. What it is given outlives it, `streams` until all streams have ended.
 class EventService final : public v1::EventService::CallbackService {
  public:
-  EventService(Executor& executor, catalog::Catalog& catalog, jobs::EventHub& events, StreamSet& streams)
-      : executor_(executor), catalog_(catalog), events_(events), streams_(streams) {}
+  EventService(Door& door, catalog::Catalog& catalog, jobs::EventHub& events, StreamSet& streams)
+      : door_(door), catalog_(catalog), events_(events), streams_(streams) {}
 
  private:
   grpc::ServerUnaryReactor* ListEvents(grpc::CallbackServerContext* context, const v1::ListEventsRequest* request,
@@ -24,7 +24,7 @@ class EventService final : public v1::EventService::CallbackService {
                                                    const v1::WatchEventsRequest* request) override;
   absl::Status List(const v1::ListEventsRequest& request, v1::ListEventsResponse& response);
 
-  Executor& executor_;
+  Door& door_;
   catalog::Catalog& catalog_;
   jobs::EventHub& events_;
   StreamSet& streams_;

@@ -3,7 +3,6 @@
 #include "server/api/convert.h"
 #include "server/api/names.h"
 #include "server/api/paging.h"
-#include "server/api/unary.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
@@ -11,7 +10,7 @@ namespace umbra::api {
 grpc::ServerUnaryReactor* FileSetService::ListFileSets(grpc::CallbackServerContext* context,
                                                        const v1::ListFileSetsRequest* request,
                                                        v1::ListFileSetsResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return List(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return List(*request, *response); });
 }
 
 absl::Status FileSetService::List(const v1::ListFileSetsRequest& request, v1::ListFileSetsResponse& response) {
@@ -30,7 +29,7 @@ absl::Status FileSetService::List(const v1::ListFileSetsRequest& request, v1::Li
 
 grpc::ServerUnaryReactor* FileSetService::GetFileSet(grpc::CallbackServerContext* context,
                                                      const v1::GetFileSetRequest* request, v1::FileSet* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const catalog::VmKey key, ParseFileSetName(request->name(), "name"));
     ASSIGN_OR_RETURN(const catalog::FileSet set,
                      catalog_.Read([&](const catalog::Stores& s) { return s.file_sets.Get(key); }));

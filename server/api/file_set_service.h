@@ -3,7 +3,7 @@
 #define UMBRA_SERVER_API_FILE_SET_SERVICE_H_
 
 #include "absl/status/status.h"
-#include "server/api/agent/executor.h"
+#include "server/api/door.h"
 #include "storage/catalog/catalog.h"
 #include "umbra/v1/file_set.grpc.pb.h"
 
@@ -12,7 +12,7 @@ namespace umbra::api {
 // Thread-safe. What it is given outlives it.
 class FileSetService final : public v1::FileSetService::CallbackService {
  public:
-  FileSetService(Executor& executor, catalog::Catalog& catalog) : executor_(executor), catalog_(catalog) {}
+  FileSetService(Door& door, catalog::Catalog& catalog) : door_(door), catalog_(catalog) {}
 
  private:
   grpc::ServerUnaryReactor* ListFileSets(grpc::CallbackServerContext* context, const v1::ListFileSetsRequest* request,
@@ -21,7 +21,7 @@ class FileSetService final : public v1::FileSetService::CallbackService {
                                        v1::FileSet* response) override;
   absl::Status List(const v1::ListFileSetsRequest& request, v1::ListFileSetsResponse& response);
 
-  Executor& executor_;
+  Door& door_;
   catalog::Catalog& catalog_;
 };
 

@@ -4,7 +4,6 @@
 #include "server/api/labels.h"
 #include "server/api/names.h"
 #include "server/api/paging.h"
-#include "server/api/unary.h"
 #include "server/policies/expression.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
@@ -31,12 +30,12 @@ absl::Status HostService::List(const v1::ListHostsRequest& request, v1::ListHost
 
 grpc::ServerUnaryReactor* HostService::ListHosts(grpc::CallbackServerContext* context,
                                                  const v1::ListHostsRequest* request, v1::ListHostsResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return List(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return List(*request, *response); });
 }
 
 grpc::ServerUnaryReactor* HostService::GetHost(grpc::CallbackServerContext* context, const v1::GetHostRequest* request,
                                                v1::Host* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const catalog::HostId id, ParseHostName(request->name(), "name"));
     ASSIGN_OR_RETURN(const catalog::Host host,
                      catalog_.Read([&](const catalog::Stores& s) { return s.hosts.Get(id); }));
@@ -58,13 +57,12 @@ absl::Status HostService::Fill(const catalog::Host& host, v1::Host& out) {
 
 grpc::ServerUnaryReactor* HostService::DrainHost(grpc::CallbackServerContext* context,
                                                  const v1::DrainHostRequest* request, v1::Host* response) {
-  return RunUnary(context, executor_,
-                  [=, this] { return SetDrained(request->name(), true, request->note(), *response); });
+  return door_.Unary(context, request, response, [=, this] { return SetDrained(request->name(), true, request->note(), *response); });
 }
 
 grpc::ServerUnaryReactor* HostService::UndrainHost(grpc::CallbackServerContext* context,
                                                    const v1::UndrainHostRequest* request, v1::Host* response) {
-  return RunUnary(context, executor_, [=, this] { return SetDrained(request->name(), false, "", *response); });
+  return door_.Unary(context, request, response, [=, this] { return SetDrained(request->name(), false, "", *response); });
 }
 
 absl::Status HostService::SetDrained(const std::string& name, bool drained, const std::string& note,
@@ -97,7 +95,7 @@ absl::Status HostService::SetDrained(const std::string& name, bool drained, cons
 
 grpc::ServerUnaryReactor* HostService::SetHostLabels(grpc::CallbackServerContext* context,
                                                      const v1::SetHostLabelsRequest* request, v1::Host* response) {
-  return RunUnary(context, executor_, [=, this] { return SetLabels(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return SetLabels(*request, *response); });
 }
 
 absl::Status HostService::SetLabels(const v1::SetHostLabelsRequest& request, v1::Host& response) {
@@ -116,8 +114,8 @@ absl::Status HostService::SetLabels(const v1::SetHostLabelsRequest& request, v1:
 }
 
 grpc::ServerUnaryReactor* HostService::DeleteHost(grpc::CallbackServerContext* context,
-                                                  const v1::DeleteHostRequest* request, google::protobuf::Empty*) {
-  return RunUnary(context, executor_, [=, this] { return Delete(*request); });
+                                                  const v1::DeleteHostRequest* request, google::protobuf::Empty* response) {
+  return door_.Unary(context, request, response, [=, this] { return Delete(*request); });
 }
 
 absl::Status HostService::Delete(const v1::DeleteHostRequest& request) {
@@ -159,7 +157,7 @@ absl::Status HostService::CancelJobsOf(const catalog::HostId& id) {
 grpc::ServerUnaryReactor* HostService::CreateEnrolmentToken(grpc::CallbackServerContext* context,
                                                             const v1::CreateEnrolmentTokenRequest* request,
                                                             v1::EnrolmentToken* response) {
-  return RunUnary(context, executor_, [=, this] { return CreateToken(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return CreateToken(*request, *response); });
 }
 
 absl::Status HostService::CreateToken(const v1::CreateEnrolmentTokenRequest& request, v1::EnrolmentToken& response) {

@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "server/api/agent/executor.h"
+#include "server/api/door.h"
 #include "server/auth/enrolment.h"
 #include "server/dispatch/agent_registry.h"
 #include "server/jobs/job_engine.h"
@@ -17,9 +17,9 @@ namespace umbra::api {
 // Thread-safe. What it is given outlives it.
 class HostService final : public v1::HostService::CallbackService {
  public:
-  HostService(Executor& executor, catalog::Catalog& catalog, base::Clock& clock, jobs::JobEngine& engine,
+  HostService(Door& door, catalog::Catalog& catalog, base::Clock& clock, jobs::JobEngine& engine,
               auth::Enrolment& enrolment, dispatch::AgentRegistry& agents, std::string enrolment_address)
-      : executor_(executor),
+      : door_(door),
         catalog_(catalog),
         clock_(clock),
         engine_(engine),
@@ -54,7 +54,7 @@ class HostService final : public v1::HostService::CallbackService {
   absl::Status Revoke(const catalog::HostId& id);
   absl::Status CancelJobsOf(const catalog::HostId& id);
 
-  Executor& executor_;
+  Door& door_;
   catalog::Catalog& catalog_;
   base::Clock& clock_;
   jobs::JobEngine& engine_;

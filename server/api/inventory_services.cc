@@ -4,7 +4,6 @@
 #include "server/api/labels.h"
 #include "server/api/names.h"
 #include "server/api/paging.h"
-#include "server/api/unary.h"
 #include "server/policies/expression.h"
 #include "storage/base/status.h"
 
@@ -37,7 +36,7 @@ absl::Status Keep(const catalog::Stores& stores, const policies::Expression& fil
 grpc::ServerUnaryReactor* VirtualMachineService::ListVirtualMachines(grpc::CallbackServerContext* context,
                                                                      const v1::ListVirtualMachinesRequest* request,
                                                                      v1::ListVirtualMachinesResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return List(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return List(*request, *response); });
 }
 
 absl::Status VirtualMachineService::List(const v1::ListVirtualMachinesRequest& request,
@@ -61,7 +60,7 @@ absl::Status VirtualMachineService::List(const v1::ListVirtualMachinesRequest& r
 grpc::ServerUnaryReactor* VirtualMachineService::GetVirtualMachine(grpc::CallbackServerContext* context,
                                                                    const v1::GetVirtualMachineRequest* request,
                                                                    v1::VirtualMachine* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const catalog::VmKey key, ParseVmName(request->name(), "name"));
     return Get(key, *response);
   });
@@ -80,7 +79,7 @@ absl::Status VirtualMachineService::Get(const catalog::VmKey& key, v1::VirtualMa
 grpc::ServerUnaryReactor* VirtualMachineService::SetVirtualMachineLabels(
     grpc::CallbackServerContext* context, const v1::SetVirtualMachineLabelsRequest* request,
     v1::VirtualMachine* response) {
-  return RunUnary(context, executor_, [=, this] { return SetLabels(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return SetLabels(*request, *response); });
 }
 
 absl::Status VirtualMachineService::SetLabels(const v1::SetVirtualMachineLabelsRequest& request,
@@ -99,7 +98,7 @@ absl::Status VirtualMachineService::SetLabels(const v1::SetVirtualMachineLabelsR
 grpc::ServerUnaryReactor* WriterService::ListWriters(grpc::CallbackServerContext* context,
                                                      const v1::ListWritersRequest* request,
                                                      v1::ListWritersResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return List(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return List(*request, *response); });
 }
 
 absl::Status WriterService::List(const v1::ListWritersRequest& request, v1::ListWritersResponse& response) {

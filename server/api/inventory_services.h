@@ -4,7 +4,7 @@
 #define UMBRA_SERVER_API_INVENTORY_SERVICES_H_
 
 #include "absl/status/status.h"
-#include "server/api/agent/executor.h"
+#include "server/api/door.h"
 #include "server/dispatch/agent_registry.h"
 #include "storage/base/clock.h"
 #include "storage/catalog/catalog.h"
@@ -16,9 +16,9 @@ namespace umbra::api {
 // Thread-safe. What it is given outlives it.
 class VirtualMachineService final : public v1::VirtualMachineService::CallbackService {
  public:
-  VirtualMachineService(Executor& executor, catalog::Catalog& catalog, base::Clock& clock,
+  VirtualMachineService(Door& door, catalog::Catalog& catalog, base::Clock& clock,
                         dispatch::AgentRegistry& agents)
-      : executor_(executor), catalog_(catalog), clock_(clock), agents_(agents) {}
+      : door_(door), catalog_(catalog), clock_(clock), agents_(agents) {}
 
  private:
   grpc::ServerUnaryReactor* ListVirtualMachines(grpc::CallbackServerContext* context,
@@ -34,7 +34,7 @@ class VirtualMachineService final : public v1::VirtualMachineService::CallbackSe
   absl::Status Get(const catalog::VmKey& key, v1::VirtualMachine& response);
   absl::Status SetLabels(const v1::SetVirtualMachineLabelsRequest& request, v1::VirtualMachine& response);
 
-  Executor& executor_;
+  Door& door_;
   catalog::Catalog& catalog_;
   base::Clock& clock_;
   dispatch::AgentRegistry& agents_;
@@ -43,14 +43,14 @@ class VirtualMachineService final : public v1::VirtualMachineService::CallbackSe
 // Thread-safe. What it is given outlives it.
 class WriterService final : public v1::WriterService::CallbackService {
  public:
-  WriterService(Executor& executor, catalog::Catalog& catalog) : executor_(executor), catalog_(catalog) {}
+  WriterService(Door& door, catalog::Catalog& catalog) : door_(door), catalog_(catalog) {}
 
  private:
   grpc::ServerUnaryReactor* ListWriters(grpc::CallbackServerContext* context, const v1::ListWritersRequest* request,
                                         v1::ListWritersResponse* response) override;
   absl::Status List(const v1::ListWritersRequest& request, v1::ListWritersResponse& response);
 
-  Executor& executor_;
+  Door& door_;
   catalog::Catalog& catalog_;
 };
 

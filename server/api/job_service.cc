@@ -9,7 +9,6 @@
 #include "server/api/job_request.h"
 #include "server/api/names.h"
 #include "server/api/paging.h"
-#include "server/api/unary.h"
 #include "server/api/watch_stream.h"
 #include "storage/base/bytes.h"
 #include "storage/base/sha256.h"
@@ -79,7 +78,7 @@ class JobSource final : public WatchSource<v1::Job> {
 
 grpc::ServerUnaryReactor* JobService::CreateJob(grpc::CallbackServerContext* context,
                                                 const v1::CreateJobRequest* request, v1::Job* response) {
-  return RunUnary(context, executor_, [=, this] { return Create(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return Create(*request, *response); });
 }
 
 absl::Status JobService::Create(const v1::CreateJobRequest& request, v1::Job& response) {
@@ -106,7 +105,7 @@ absl::Status JobService::Create(const v1::CreateJobRequest& request, v1::Job& re
 
 grpc::ServerUnaryReactor* JobService::GetJob(grpc::CallbackServerContext* context, const v1::GetJobRequest* request,
                                              v1::Job* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const catalog::JobId id, ParseJobName(request->name(), "name"));
     ASSIGN_OR_RETURN(const catalog::Job job, engine_.Get(id));
     ToProto(job, response);
@@ -116,7 +115,7 @@ grpc::ServerUnaryReactor* JobService::GetJob(grpc::CallbackServerContext* contex
 
 grpc::ServerUnaryReactor* JobService::ListJobs(grpc::CallbackServerContext* context, const v1::ListJobsRequest* request,
                                                v1::ListJobsResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return List(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return List(*request, *response); });
 }
 
 absl::Status JobService::List(const v1::ListJobsRequest& request, v1::ListJobsResponse& response) {
@@ -132,7 +131,7 @@ absl::Status JobService::List(const v1::ListJobsRequest& request, v1::ListJobsRe
 
 grpc::ServerUnaryReactor* JobService::CancelJob(grpc::CallbackServerContext* context,
                                                 const v1::CancelJobRequest* request, v1::Job* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const catalog::JobId id, ParseJobName(request->name(), "name"));
     ASSIGN_OR_RETURN(const catalog::Job job, engine_.Cancel(id));
     ToProto(job, response);
@@ -140,10 +139,10 @@ grpc::ServerUnaryReactor* JobService::CancelJob(grpc::CallbackServerContext* con
   });
 }
 
-grpc::ServerWriteReactor<v1::Job>* JobService::WatchJob(grpc::CallbackServerContext*,
+grpc::ServerWriteReactor<v1::Job>* JobService::WatchJob(grpc::CallbackServerContext* context,
                                                         const v1::WatchJobRequest* request) {
-  return WatchStream<v1::Job>::Start(std::make_unique<JobSource>(engine_, request->name()), executor_, streams_,
-                                     kWatchJobPause);
+  return door_.Watch<v1::WatchJobRequest, v1::Job>(
+      context, request, std::make_unique<JobSource>(engine_, request->name()), streams_, kWatchJobPause);
 }
 
 }  // namespace umbra::api

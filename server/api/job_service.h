@@ -3,7 +3,7 @@
 #define UMBRA_SERVER_API_JOB_SERVICE_H_
 
 #include "absl/status/status.h"
-#include "server/api/agent/executor.h"
+#include "server/api/door.h"
 #include "server/api/agent/stream_set.h"
 #include "server/jobs/job_engine.h"
 #include "server/maintenance/repository_set.h"
@@ -18,9 +18,9 @@ inline constexpr absl::Duration kWatchJobPause = absl::Milliseconds(100);
 // Thread-safe. What it is given outlives it, `streams` until all streams have ended.
 class JobService final : public v1::JobService::CallbackService {
  public:
-  JobService(Executor& executor, catalog::Catalog& catalog, jobs::JobEngine& engine,
+  JobService(Door& door, catalog::Catalog& catalog, jobs::JobEngine& engine,
              const maintenance::RepositorySet& repositories, StreamSet& streams)
-      : executor_(executor), catalog_(catalog), engine_(engine), repositories_(repositories), streams_(streams) {}
+      : door_(door), catalog_(catalog), engine_(engine), repositories_(repositories), streams_(streams) {}
 
  private:
   grpc::ServerUnaryReactor* CreateJob(grpc::CallbackServerContext* context, const v1::CreateJobRequest* request,
@@ -37,7 +37,7 @@ class JobService final : public v1::JobService::CallbackService {
   absl::Status Create(const v1::CreateJobRequest& request, v1::Job& response);
   absl::Status List(const v1::ListJobsRequest& request, v1::ListJobsResponse& response);
 
-  Executor& executor_;
+  Door& door_;
   catalog::Catalog& catalog_;
   jobs::JobEngine& engine_;
   const maintenance::RepositorySet& repositories_;

@@ -4,7 +4,6 @@
 #include <array>
 #include <string_view>
 
-#include "server/api/unary.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 
@@ -15,9 +14,9 @@ constexpr std::array<std::string_view, 5> kLevels = {"trace", "debug", "info", "
 
 }  // namespace
 
-grpc::ServerUnaryReactor* LoggingService::GetLogging(grpc::CallbackServerContext* context, const v1::GetLoggingRequest*,
+grpc::ServerUnaryReactor* LoggingService::GetLogging(grpc::CallbackServerContext* context, const v1::GetLoggingRequest* request,
                                                      v1::Logging* response) {
-  return RunUnary(context, executor_, [=] {
+  return door_.Unary(context, request, response, [=] {
     response->set_level(base::LogLevel());
     return absl::OkStatus();
   });
@@ -25,7 +24,7 @@ grpc::ServerUnaryReactor* LoggingService::GetLogging(grpc::CallbackServerContext
 
 grpc::ServerUnaryReactor* LoggingService::SetLogLevel(grpc::CallbackServerContext* context,
                                                       const v1::SetLogLevelRequest* request, v1::Logging* response) {
-  return RunUnary(context, executor_, [=]() -> absl::Status {
+  return door_.Unary(context, request, response, [=]() -> absl::Status {
     if (std::ranges::find(kLevels, request->level()) == kLevels.end() || !base::SetLogLevel(request->level())) {
       return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST",
                          "level: must be trace, debug, info, warn or error");

@@ -2,15 +2,15 @@
 #ifndef UMBRA_SERVER_API_LOGGING_SERVICE_H_
 #define UMBRA_SERVER_API_LOGGING_SERVICE_H_
 
-#include "server/api/agent/executor.h"
+#include "server/api/door.h"
 #include "umbra/v1/logging.grpc.pb.h"
 
 namespace umbra::api {
 
-// Thread-safe. The executor outlives it.
+// Thread-safe. The door outlives it.
 class LoggingService final : public v1::LoggingService::CallbackService {
  public:
-  explicit LoggingService(Executor& executor) : executor_(executor) {}
+  explicit LoggingService(Door& door) : door_(door) {}
 
  private:
   grpc::ServerUnaryReactor* GetLogging(grpc::CallbackServerContext* context, const v1::GetLoggingRequest* request,
@@ -18,7 +18,7 @@ class LoggingService final : public v1::LoggingService::CallbackService {
   grpc::ServerUnaryReactor* SetLogLevel(grpc::CallbackServerContext* context, const v1::SetLogLevelRequest* request,
                                         v1::Logging* response) override;
 
-  Executor& executor_;
+  Door& door_;
 };
 
 }  // namespace umbra::api

@@ -7,7 +7,6 @@
 #include "server/api/names.h"
 #include "server/api/notification_convert.h"
 #include "server/api/paging.h"
-#include "server/api/unary.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
@@ -48,13 +47,13 @@ bool BeginsDigestsAnew(const catalog::Channel& before, const catalog::Channel& a
 
 grpc::ServerUnaryReactor* NotificationService::CreateNotificationChannel(
     Context* context, const v1::CreateNotificationChannelRequest* request, v1::NotificationChannel* response) {
-  return RunUnary(context, executor_, [=, this] { return Create(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return Create(*request, *response); });
 }
 
 grpc::ServerUnaryReactor* NotificationService::GetNotificationChannel(Context* context,
                                                                       const v1::GetNotificationChannelRequest* request,
                                                                       v1::NotificationChannel* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const catalog::ChannelId id, ParseChannelName(request->name(), "name"));
     return Answer(id, *response);
   });
@@ -63,23 +62,23 @@ grpc::ServerUnaryReactor* NotificationService::GetNotificationChannel(Context* c
 grpc::ServerUnaryReactor* NotificationService::ListNotificationChannels(
     Context* context, const v1::ListNotificationChannelsRequest* request,
     v1::ListNotificationChannelsResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return List(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return List(*request, *response); });
 }
 
 grpc::ServerUnaryReactor* NotificationService::UpdateNotificationChannel(
     Context* context, const v1::UpdateNotificationChannelRequest* request, v1::NotificationChannel* response) {
-  return RunUnary(context, executor_, [=, this] { return Update(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return Update(*request, *response); });
 }
 
 grpc::ServerUnaryReactor* NotificationService::DeleteNotificationChannel(
     Context* context, const v1::DeleteNotificationChannelRequest* request, google::protobuf::Empty* response) {
   (void)response;
-  return RunUnary(context, executor_, [=, this] { return Delete(*request); });
+  return door_.Unary(context, request, response, [=, this] { return Delete(*request); });
 }
 
 grpc::ServerUnaryReactor* NotificationService::TestNotificationChannel(
     Context* context, const v1::TestNotificationChannelRequest* request, v1::Notification* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const catalog::ChannelId id, ParseChannelName(request->name(), "name"));
     ASSIGN_OR_RETURN(const catalog::Delivery queued, notifications_.Test(id));
     ToProto(queued, response);
@@ -90,7 +89,7 @@ grpc::ServerUnaryReactor* NotificationService::TestNotificationChannel(
 grpc::ServerUnaryReactor* NotificationService::GetNotification(Context* context,
                                                                const v1::GetNotificationRequest* request,
                                                                v1::Notification* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const NotificationName name, ParseNotificationName(request->name(), "name"));
     ASSIGN_OR_RETURN(const catalog::Delivery delivery,
                      catalog_.Read([&](const catalog::Stores& s) { return s.notifications.GetDelivery(name.id); }));
@@ -105,7 +104,7 @@ grpc::ServerUnaryReactor* NotificationService::GetNotification(Context* context,
 grpc::ServerUnaryReactor* NotificationService::ListNotifications(Context* context,
                                                                  const v1::ListNotificationsRequest* request,
                                                                  v1::ListNotificationsResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return ListMessages(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return ListMessages(*request, *response); });
 }
 
 catalog::Event NotificationService::EventOf(const catalog::ChannelId& id, const std::string& type) const {

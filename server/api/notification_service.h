@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "server/api/agent/executor.h"
+#include "server/api/door.h"
 #include "server/notifications/notifications.h"
 #include "storage/base/clock.h"
 #include "storage/catalog/catalog.h"
@@ -16,9 +16,9 @@ namespace umbra::api {
 // Thread-safe. What it is given outlives it.
 class NotificationService final : public v1::NotificationService::CallbackService {
  public:
-  NotificationService(Executor& executor, catalog::Catalog& catalog, base::Clock& clock,
+  NotificationService(Door& door, catalog::Catalog& catalog, base::Clock& clock,
                       notifications::Notifications& notifications)
-      : executor_(executor), catalog_(catalog), clock_(clock), notifications_(notifications) {}
+      : door_(door), catalog_(catalog), clock_(clock), notifications_(notifications) {}
 
  private:
   using Context = grpc::CallbackServerContext;
@@ -52,7 +52,7 @@ class NotificationService final : public v1::NotificationService::CallbackServic
   absl::Status Answer(const catalog::ChannelId& id, v1::NotificationChannel& response) const;
   catalog::Event EventOf(const catalog::ChannelId& id, const std::string& type) const;
 
-  Executor& executor_;
+  Door& door_;
   catalog::Catalog& catalog_;
   base::Clock& clock_;
   notifications::Notifications& notifications_;

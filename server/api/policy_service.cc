@@ -9,7 +9,6 @@
 #include "server/api/names.h"
 #include "server/api/paging.h"
 #include "server/api/policy_convert.h"
-#include "server/api/unary.h"
 #include "server/policies/coverage.h"
 #include "server/policies/retention_keeper.h"
 #include "storage/base/status.h"
@@ -72,12 +71,12 @@ absl::StatusOr<const policies::CompiledPolicy*> FindPolicy(const policies::Polic
 
 grpc::ServerUnaryReactor* PolicyService::CreatePolicy(Context* context, const v1::CreatePolicyRequest* request,
                                                       v1::Policy* response) {
-  return RunUnary(context, executor_, [=, this] { return Create(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return Create(*request, *response); });
 }
 
 grpc::ServerUnaryReactor* PolicyService::GetPolicy(Context* context, const v1::GetPolicyRequest* request,
                                                    v1::Policy* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const catalog::PolicyId id, ParsePolicyName(request->name(), "name"));
     ASSIGN_OR_RETURN(const catalog::Policy policy,
                      catalog_.Read([&](const catalog::Stores& s) { return s.policies.Get(id); }));
@@ -88,18 +87,18 @@ grpc::ServerUnaryReactor* PolicyService::GetPolicy(Context* context, const v1::G
 
 grpc::ServerUnaryReactor* PolicyService::ListPolicies(Context* context, const v1::ListPoliciesRequest* request,
                                                       v1::ListPoliciesResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return List(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return List(*request, *response); });
 }
 
 grpc::ServerUnaryReactor* PolicyService::UpdatePolicy(Context* context, const v1::UpdatePolicyRequest* request,
                                                       v1::Policy* response) {
-  return RunUnary(context, executor_, [=, this] { return Update(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return Update(*request, *response); });
 }
 
 grpc::ServerUnaryReactor* PolicyService::DeletePolicy(Context* context, const v1::DeletePolicyRequest* request,
                                                       google::protobuf::Empty* response) {
   (void)response;
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const catalog::PolicyId id, ParsePolicyName(request->name(), "name"));
     RETURN_IF_ERROR(catalog_.Write([&](catalog::Stores& s) -> absl::Status {
       ASSIGN_OR_RETURN(const catalog::Policy policy, s.policies.Get(id));
@@ -114,17 +113,17 @@ grpc::ServerUnaryReactor* PolicyService::DeletePolicy(Context* context, const v1
 
 grpc::ServerUnaryReactor* PolicyService::PausePolicy(Context* context, const v1::PausePolicyRequest* request,
                                                      v1::Policy* response) {
-  return RunUnary(context, executor_, [=, this] { return SetPaused(request->name(), true, *response); });
+  return door_.Unary(context, request, response, [=, this] { return SetPaused(request->name(), true, *response); });
 }
 
 grpc::ServerUnaryReactor* PolicyService::ResumePolicy(Context* context, const v1::ResumePolicyRequest* request,
                                                       v1::Policy* response) {
-  return RunUnary(context, executor_, [=, this] { return SetPaused(request->name(), false, *response); });
+  return door_.Unary(context, request, response, [=, this] { return SetPaused(request->name(), false, *response); });
 }
 
 grpc::ServerUnaryReactor* PolicyService::RunPolicy(Context* context, const v1::RunPolicyRequest* request,
                                                    v1::RunPolicyResponse* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const catalog::PolicyId id, ParsePolicyName(request->name(), "name"));
     ASSIGN_OR_RETURN(const auto jobs, scheduler_.RunNow(id, request->request_id()));
     for (const catalog::JobId& job : jobs) {
@@ -137,17 +136,17 @@ grpc::ServerUnaryReactor* PolicyService::RunPolicy(Context* context, const v1::R
 
 grpc::ServerUnaryReactor* PolicyService::PreviewSchedule(Context* context, const v1::PreviewScheduleRequest* request,
                                                          v1::PreviewScheduleResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return Schedule(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return Schedule(*request, *response); });
 }
 
 grpc::ServerUnaryReactor* PolicyService::PreviewRetention(Context* context, const v1::PreviewRetentionRequest* request,
                                                           v1::PreviewRetentionResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return Retention(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return Retention(*request, *response); });
 }
 
 grpc::ServerUnaryReactor* PolicyService::ListCoverage(Context* context, const v1::ListCoverageRequest* request,
                                                       v1::ListCoverageResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return Coverage(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return Coverage(*request, *response); });
 }
 
 void PolicyService::Answer(const catalog::Policy& policy, v1::Policy& response) const {

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "server/api/agent/executor.h"
+#include "server/api/door.h"
 #include "server/maintenance/repository_set.h"
 #include "server/policies/scheduler.h"
 #include "storage/base/clock.h"
@@ -18,9 +18,9 @@ namespace umbra::api {
 // Thread-safe. What it is given outlives it.
 class PolicyService final : public v1::PolicyService::CallbackService {
  public:
-  PolicyService(Executor& executor, catalog::Catalog& catalog, base::Clock& clock,
+  PolicyService(Door& door, catalog::Catalog& catalog, base::Clock& clock,
                 const maintenance::RepositorySet& repositories, policies::Scheduler& scheduler)
-      : executor_(executor), catalog_(catalog), clock_(clock), repositories_(repositories), scheduler_(scheduler) {}
+      : door_(door), catalog_(catalog), clock_(clock), repositories_(repositories), scheduler_(scheduler) {}
 
  private:
   using Context = grpc::CallbackServerContext;
@@ -63,7 +63,7 @@ class PolicyService final : public v1::PolicyService::CallbackService {
   void Answer(const catalog::Policy& policy, v1::Policy& response) const;
   catalog::Event EventOf(const catalog::PolicyId& id, const std::string& type) const;
 
-  Executor& executor_;
+  Door& door_;
   catalog::Catalog& catalog_;
   base::Clock& clock_;
   const maintenance::RepositorySet& repositories_;

@@ -7,7 +7,6 @@
 #include "server/api/names.h"
 #include "server/api/paging.h"
 #include "server/api/point_files.h"
-#include "server/api/unary.h"
 #include "server/maintenance/protection.h"
 #include "storage/base/status.h"
 
@@ -28,7 +27,7 @@ v1::RecoveryPoint::Health HealthOf(const std::vector<catalog::Damage>& damage) {
 grpc::ServerUnaryReactor* RecoveryPointService::ListRecoveryPoints(grpc::CallbackServerContext* context,
                                                                    const v1::ListRecoveryPointsRequest* request,
                                                                    v1::ListRecoveryPointsResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return List(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return List(*request, *response); });
 }
 
 absl::Status RecoveryPointService::List(const v1::ListRecoveryPointsRequest& request,
@@ -58,7 +57,7 @@ absl::Status RecoveryPointService::List(const v1::ListRecoveryPointsRequest& req
 grpc::ServerUnaryReactor* RecoveryPointService::GetRecoveryPoint(grpc::CallbackServerContext* context,
                                                                  const v1::GetRecoveryPointRequest* request,
                                                                  v1::RecoveryPoint* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const catalog::RecoveryPointId id, ParseRecoveryPointName(request->name(), "name"));
     ASSIGN_OR_RETURN(const auto point,
                      catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.Get(id); }));
@@ -76,7 +75,7 @@ grpc::ServerUnaryReactor* RecoveryPointService::GetRecoveryPoint(grpc::CallbackS
 grpc::ServerUnaryReactor* RecoveryPointService::ListRecoveryPointFiles(grpc::CallbackServerContext* context,
                                                                        const v1::ListRecoveryPointFilesRequest* request,
                                                                        v1::ListRecoveryPointFilesResponse* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const catalog::RecoveryPointId id, ParseRecoveryPointName(request->parent(), "parent"));
     ASSIGN_OR_RETURN(const auto point,
                      catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.Get(id); }));
@@ -101,7 +100,7 @@ absl::Status RecoveryPointService::Apply(const std::string& name, const std::str
 grpc::ServerUnaryReactor* RecoveryPointService::DeleteRecoveryPoint(grpc::CallbackServerContext* context,
                                                                     const v1::DeleteRecoveryPointRequest* request,
                                                                     v1::RecoveryPoint* response) {
-  return RunUnary(context, executor_, [=, this] {
+  return door_.Unary(context, request, response, [=, this] {
     const auto change = [&](repo::Repository& repository, const std::string& id) {
       return repository.RemoveRecoveryPoint(id, {request->requester(), undelete_window_});
     };
@@ -112,7 +111,7 @@ grpc::ServerUnaryReactor* RecoveryPointService::DeleteRecoveryPoint(grpc::Callba
 grpc::ServerUnaryReactor* RecoveryPointService::UndeleteRecoveryPoint(grpc::CallbackServerContext* context,
                                                                       const v1::UndeleteRecoveryPointRequest* request,
                                                                       v1::RecoveryPoint* response) {
-  return RunUnary(context, executor_, [=, this] {
+  return door_.Unary(context, request, response, [=, this] {
     const auto change = [](repo::Repository& repository, const std::string& id) {
       return repository.UndeleteRecoveryPoint(id);
     };
@@ -123,7 +122,7 @@ grpc::ServerUnaryReactor* RecoveryPointService::UndeleteRecoveryPoint(grpc::Call
 grpc::ServerUnaryReactor* RecoveryPointService::HoldRecoveryPoint(grpc::CallbackServerContext* context,
                                                                   const v1::HoldRecoveryPointRequest* request,
                                                                   v1::RecoveryPoint* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     if (request->note().size() > kHoldNoteSizeMax) {
       return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "note: at most {} bytes",
                          kHoldNoteSizeMax);
@@ -138,7 +137,7 @@ grpc::ServerUnaryReactor* RecoveryPointService::HoldRecoveryPoint(grpc::Callback
 grpc::ServerUnaryReactor* RecoveryPointService::ReleaseRecoveryPoint(grpc::CallbackServerContext* context,
                                                                      const v1::ReleaseRecoveryPointRequest* request,
                                                                      v1::RecoveryPoint* response) {
-  return RunUnary(context, executor_, [=, this] {
+  return door_.Unary(context, request, response, [=, this] {
     const auto change = [](repo::Repository& repository, const std::string& id) {
       return repository.ReleaseRecoveryPoint(id);
     };
@@ -149,7 +148,7 @@ grpc::ServerUnaryReactor* RecoveryPointService::ReleaseRecoveryPoint(grpc::Callb
 grpc::ServerUnaryReactor* RecoveryPointService::LockRecoveryPoint(grpc::CallbackServerContext* context,
                                                                   const v1::LockRecoveryPointRequest* request,
                                                                   v1::RecoveryPoint* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     if (!request->has_until_time()) {
       return base::MakeError(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "until_time: is needed");
     }

@@ -7,7 +7,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "server/api/agent/executor.h"
+#include "server/api/door.h"
 #include "server/maintenance/repository_set.h"
 #include "storage/base/clock.h"
 #include "storage/catalog/catalog.h"
@@ -19,9 +19,9 @@ namespace umbra::api {
 class RecoveryPointService final : public v1::RecoveryPointService::CallbackService {
  public:
   // A removed point can be undeleted for `undelete_window`.
-  RecoveryPointService(Executor& executor, catalog::Catalog& catalog, base::Clock& clock,
+  RecoveryPointService(Door& door, catalog::Catalog& catalog, base::Clock& clock,
                        const maintenance::RepositorySet& repositories, absl::Duration undelete_window)
-      : executor_(executor),
+      : door_(door),
         catalog_(catalog),
         clock_(clock),
         repositories_(repositories),
@@ -58,7 +58,7 @@ class RecoveryPointService final : public v1::RecoveryPointService::CallbackServ
                      v1::RecoveryPoint& response);
   absl::Status List(const v1::ListRecoveryPointsRequest& request, v1::ListRecoveryPointsResponse& response);
 
-  Executor& executor_;
+  Door& door_;
   catalog::Catalog& catalog_;
   base::Clock& clock_;
   const maintenance::RepositorySet& repositories_;

@@ -5,7 +5,6 @@
 #include "server/api/convert.h"
 #include "server/api/names.h"
 #include "server/api/paging.h"
-#include "server/api/unary.h"
 #include "storage/base/status.h"
 #include "storage/repo/keys.h"
 
@@ -45,7 +44,7 @@ absl::StatusOr<const maintenance::OpenRepository*> RepositoryKeyService::Find(co
 grpc::ServerUnaryReactor* RepositoryKeyService::ListRepositoryKeys(grpc::CallbackServerContext* context,
                                                                    const v1::ListRepositoryKeysRequest* request,
                                                                    v1::ListRepositoryKeysResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return List(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return List(*request, *response); });
 }
 
 absl::Status RepositoryKeyService::List(const v1::ListRepositoryKeysRequest& request,
@@ -73,7 +72,7 @@ absl::Status RepositoryKeyService::List(const v1::ListRepositoryKeysRequest& req
 grpc::ServerUnaryReactor* RepositoryKeyService::CreateRepositoryKey(grpc::CallbackServerContext* context,
                                                                     const v1::CreateRepositoryKeyRequest* request,
                                                                     v1::CreateRepositoryKeyResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return Create(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return Create(*request, *response); });
 }
 
 absl::Status RepositoryKeyService::Create(const v1::CreateRepositoryKeyRequest& request,
@@ -107,8 +106,8 @@ absl::Status RepositoryKeyService::Create(const v1::CreateRepositoryKeyRequest& 
 
 grpc::ServerUnaryReactor* RepositoryKeyService::DeleteRepositoryKey(grpc::CallbackServerContext* context,
                                                                     const v1::DeleteRepositoryKeyRequest* request,
-                                                                    google::protobuf::Empty*) {
-  return RunUnary(context, executor_, [=, this] { return Delete(*request); });
+                                                                    google::protobuf::Empty* response) {
+  return door_.Unary(context, request, response, [=, this] { return Delete(*request); });
 }
 
 absl::Status RepositoryKeyService::Delete(const v1::DeleteRepositoryKeyRequest& request) {
@@ -120,7 +119,7 @@ absl::Status RepositoryKeyService::Delete(const v1::DeleteRepositoryKeyRequest& 
 grpc::ServerUnaryReactor* RepositoryKeyService::RotateRepositoryKeys(grpc::CallbackServerContext* context,
                                                                      const v1::RotateRepositoryKeysRequest* request,
                                                                      v1::RotateRepositoryKeysResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return Rotate(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return Rotate(*request, *response); });
 }
 
 absl::Status RepositoryKeyService::Rotate(const v1::RotateRepositoryKeysRequest& request,

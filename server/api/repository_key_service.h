@@ -3,7 +3,7 @@
 #define UMBRA_SERVER_API_REPOSITORY_KEY_SERVICE_H_
 
 #include "absl/status/statusor.h"
-#include "server/api/agent/executor.h"
+#include "server/api/door.h"
 #include "server/maintenance/repository_set.h"
 #include "storage/base/random.h"
 #include "umbra/v1/repository_key.grpc.pb.h"
@@ -13,8 +13,8 @@ namespace umbra::api {
 // Thread-safe. What it is given outlives it.
 class RepositoryKeyService final : public v1::RepositoryKeyService::CallbackService {
  public:
-  RepositoryKeyService(Executor& executor, base::Random& random, const maintenance::RepositorySet& repositories)
-      : executor_(executor), random_(random), repositories_(repositories) {}
+  RepositoryKeyService(Door& door, base::Random& random, const maintenance::RepositorySet& repositories)
+      : door_(door), random_(random), repositories_(repositories) {}
 
  private:
   grpc::ServerUnaryReactor* ListRepositoryKeys(grpc::CallbackServerContext* context,
@@ -36,7 +36,7 @@ class RepositoryKeyService final : public v1::RepositoryKeyService::CallbackServ
   absl::Status Rotate(const v1::RotateRepositoryKeysRequest& request, v1::RotateRepositoryKeysResponse& response);
   absl::StatusOr<const maintenance::OpenRepository*> Find(const std::string& parent) const;
 
-  Executor& executor_;
+  Door& door_;
   base::Random& random_;
   const maintenance::RepositorySet& repositories_;
 };

@@ -7,7 +7,6 @@
 #include "server/api/convert.h"
 #include "server/api/names.h"
 #include "server/api/paging.h"
-#include "server/api/unary.h"
 #include "server/maintenance/rebuild.h"
 #include "server/maintenance/verify_plan.h"
 #include "storage/base/status.h"
@@ -79,7 +78,7 @@ absl::StatusOr<const maintenance::OpenRepository*> RepositoryService::Find(const
 grpc::ServerUnaryReactor* RepositoryService::ListRepositories(grpc::CallbackServerContext* context,
                                                               const v1::ListRepositoriesRequest* request,
                                                               v1::ListRepositoriesResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return List(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return List(*request, *response); });
 }
 
 absl::Status RepositoryService::List(const v1::ListRepositoriesRequest& request,
@@ -100,7 +99,7 @@ absl::Status RepositoryService::List(const v1::ListRepositoriesRequest& request,
 grpc::ServerUnaryReactor* RepositoryService::GetRepository(grpc::CallbackServerContext* context,
                                                            const v1::GetRepositoryRequest* request,
                                                            v1::Repository* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const maintenance::OpenRepository* repository, Find(request->name()));
     RETURN_IF_ERROR(Describe(*repository, response));
     return DescribeFurther(*repository, response);
@@ -110,7 +109,7 @@ grpc::ServerUnaryReactor* RepositoryService::GetRepository(grpc::CallbackServerC
 grpc::ServerUnaryReactor* RepositoryService::RebuildCatalog(grpc::CallbackServerContext* context,
                                                             const v1::RebuildCatalogRequest* request,
                                                             v1::RebuildCatalogResponse* response) {
-  return RunUnary(context, executor_, [=, this] { return Rebuild(*request, *response); });
+  return door_.Unary(context, request, response, [=, this] { return Rebuild(*request, *response); });
 }
 
 absl::Status RepositoryService::DescribeFurther(const maintenance::OpenRepository& repository, v1::Repository* out) {
@@ -141,7 +140,7 @@ absl::Status RepositoryService::Rebuild(const v1::RebuildCatalogRequest& request
 grpc::ServerUnaryReactor* RepositoryService::ConfirmClock(grpc::CallbackServerContext* context,
                                                           const v1::ConfirmClockRequest* request,
                                                           v1::Repository* response) {
-  return RunUnary(context, executor_, [=, this]() -> absl::Status {
+  return door_.Unary(context, request, response, [=, this]() -> absl::Status {
     ASSIGN_OR_RETURN(const maintenance::OpenRepository* repository, Find(request->name()));
     RETURN_IF_ERROR(repository->repository->ConfirmClock(request->requester()));
     return Describe(*repository, response);

@@ -3,7 +3,7 @@
 #define UMBRA_SERVER_API_REPOSITORY_SERVICE_H_
 
 #include "absl/status/status.h"
-#include "server/api/agent/executor.h"
+#include "server/api/door.h"
 #include "server/maintenance/repository_set.h"
 #include "storage/base/clock.h"
 #include "storage/catalog/catalog.h"
@@ -14,9 +14,9 @@ namespace umbra::api {
 // Thread-safe. What it is given outlives it.
 class RepositoryService final : public v1::RepositoryService::CallbackService {
  public:
-  RepositoryService(Executor& executor, catalog::Catalog& catalog, base::Clock& clock,
+  RepositoryService(Door& door, catalog::Catalog& catalog, base::Clock& clock,
                     const maintenance::RepositorySet& repositories)
-      : executor_(executor), catalog_(catalog), clock_(clock), repositories_(repositories) {}
+      : door_(door), catalog_(catalog), clock_(clock), repositories_(repositories) {}
 
  private:
   grpc::ServerUnaryReactor* ListRepositories(grpc::CallbackServerContext* context,
@@ -36,7 +36,7 @@ class RepositoryService final : public v1::RepositoryService::CallbackService {
   absl::Status Rebuild(const v1::RebuildCatalogRequest& request, v1::RebuildCatalogResponse& response);
   absl::StatusOr<const maintenance::OpenRepository*> Find(const std::string& name) const;
 
-  Executor& executor_;
+  Door& door_;
   catalog::Catalog& catalog_;
   base::Clock& clock_;
   const maintenance::RepositorySet& repositories_;

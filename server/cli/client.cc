@@ -70,6 +70,11 @@ Client::Client(const std::string& socket_path) {
   catalog = v1::CatalogService::NewStub(channel);
   logging = v1::LoggingService::NewStub(channel);
   notifications = v1::NotificationService::NewStub(channel);
+  users = v1::UserService::NewStub(channel);
+  roles = v1::RoleService::NewStub(channel);
+  tokens = v1::TokenService::NewStub(channel);
+  sessions = v1::SessionService::NewStub(channel);
+  audit = v1::AuditService::NewStub(channel);
 }
 
 }  // namespace umbra::cli

@@ -11,6 +11,7 @@
 #include "umbra/v1/event.grpc.pb.h"
 #include "umbra/v1/file_set.grpc.pb.h"
 #include "umbra/v1/host.grpc.pb.h"
+#include "umbra/v1/identity.grpc.pb.h"
 #include "umbra/v1/job.grpc.pb.h"
 #include "umbra/v1/logging.grpc.pb.h"
 #include "umbra/v1/notification.grpc.pb.h"
@@ -61,6 +62,11 @@ class Client {
   std::unique_ptr<v1::CatalogService::Stub> catalog;
   std::unique_ptr<v1::LoggingService::Stub> logging;
   std::unique_ptr<v1::NotificationService::Stub> notifications;
+  std::unique_ptr<v1::UserService::Stub> users;
+  std::unique_ptr<v1::RoleService::Stub> roles;
+  std::unique_ptr<v1::TokenService::Stub> tokens;
+  std::unique_ptr<v1::SessionService::Stub> sessions;
+  std::unique_ptr<v1::AuditService::Stub> audit;
 };
 
 // Calls `method` of `stub` and returns the answer; throws ExitError. Waits at most a minute.

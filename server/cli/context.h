@@ -38,6 +38,7 @@ void AddPolicyCommands(CLI::App& app, Context& context);  // policy, coverage
 void AddCatalogCommands(CLI::App& app, Context& context);
 void AddLogCommands(CLI::App& app, Context& context);
 void AddNotificationCommands(CLI::App& app, Context& context);
+void AddIdentityCommands(CLI::App& app, Context& context);  // user, role, token, session, audit
 void AddCompletionCommand(CLI::App& app);
 
 // The named repository, or the only one, as a resource name.

@@ -60,6 +60,7 @@ int main(int argc, char** argv) {
   umbra::cli::AddRepositoryCommands(app, context);
   umbra::cli::AddHostCommands(app, context);
   umbra::cli::AddCatalogCommands(app, context);
+  umbra::cli::AddIdentityCommands(app, context);
   umbra::cli::AddLogCommands(app, context);
   umbra::cli::AddCompletionCommand(app);
   try {

@@ -5,6 +5,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <mutex>
 
 namespace umbra::base {
@@ -49,17 +50,21 @@ spdlog::sink_ptr& SharedSink() {
   return sink;
 }
 
+// spdlog keeps it with its default logger, which is gone once the log is set up.
+std::atomic<spdlog::level::level_enum> current_level{spdlog::level::info};
+
 }  // namespace
 
 bool SetLogLevel(const std::string& text) {
   const auto level = spdlog::level::from_str(text);
   if (level == spdlog::level::off && text != "off") return false;  // which is what an unknown word becomes
   spdlog::set_level(level);
+  current_level = level;
   return true;
 }
 
 std::string LogLevel() {
-  const auto level = spdlog::get_level();
+  const auto level = current_level.load();
   if (level == spdlog::level::warn) return "warn";  // spdlog says "warning"
   const auto name = spdlog::level::to_string_view(level);
   return {name.data(), name.size()};

@@ -26,10 +26,12 @@
 #include "absl/time/time.h"
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
+#include "storage/catalog/audit_store.h"
 #include "storage/catalog/event_store.h"
 #include "storage/catalog/figures_store.h"
 #include "storage/catalog/file_set_store.h"
 #include "storage/catalog/host_store.h"
+#include "storage/catalog/identity_store.h"
 #include "storage/catalog/job_store.h"
 #include "storage/catalog/label_store.h"
 #include "storage/catalog/notification_store.h"
@@ -49,7 +51,7 @@ namespace umbra::catalog {
 struct Stores {
   explicit Stores(sqlite::Database& db)
       : hosts(db), vms(db), file_sets(db), tokens(db), jobs(db), events(db), recovery_points(db), requests(db), verify(db), figures(db),
-        policies(db), notifications(db), labels(db) {}
+        policies(db), notifications(db), labels(db), identity(db), audit(db) {}
 
   HostStore hosts;
   VmStore vms;
@@ -64,6 +66,8 @@ struct Stores {
   PolicyStore policies;
   NotificationStore notifications;
   LabelStore labels;
+  IdentityStore identity;
+  AuditStore audit;
 };
 
 struct CatalogOptions {

@@ -11,6 +11,7 @@ import cbt
 import first_vm
 import fleet_bench
 import repository
+import rest
 import vss
 import vss_engine
 import wan
@@ -22,7 +23,7 @@ def run_vss(folder, build, cache):
     yield from vss.run(folder, build, cache)
 
 
-BENCHMARKS = {"first-vm": first_vm.run, "cbt": cbt.run, "fleet": fleet_bench.run, "repository": repository.run, "vss": run_vss, "wan": wan.run}
+BENCHMARKS = {"first-vm": first_vm.run, "cbt": cbt.run, "fleet": fleet_bench.run, "repository": repository.run, "rest": rest.run, "vss": run_vss, "wan": wan.run}
 COLUMNS = ("name", "value", "unit", "against", "ratio", "goal", "ok")
 
 

@@ -33,7 +33,8 @@ class ProcessTest : public ::testing::Test {
     for (std::string& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
     std::string crash = "UMBRA_CRASH_POINT=" + crash_point;
-    char* environment[] = {crash.data(), nullptr};
+    std::string secrets_key = "UMBRA_SECRETS_KEY=" + secrets_key_;
+    char* environment[] = {crash.data(), secrets_key.data(), nullptr};
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_addopen(&actions, 1, dir_.File("out").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -66,6 +67,7 @@ class ProcessTest : public ::testing::Test {
   testing::TempDir dir_;
   base::PosixFilesystem files_;
   base::SystemClock clock_;
+  std::string secrets_key_;
   pid_t pid_ = 0;
 };
 
@@ -93,6 +95,50 @@ TEST_F(ProcessTest, StopsGracefullyOnASignal) {
     EXPECT_LT(clock_.Monotonic() - start, absl::Seconds(10));
     EXPECT_FALSE(*files_.Exists(dir_.File("d/umbrad.addresses")));
   }
+}
+
+TEST_F(ProcessTest, SecretsAreSealedWithAKeyFromElsewhereAndWithoutItNothingStarts) {
+  const std::string secrets[] = {dir_.File("d/authority.pem"), dir_.File("d/keys/main.key")};
+  const auto run = [&] {
+    SpawnDaemon();
+    AwaitAddresses();
+    kill(pid_, SIGTERM);
+    EXPECT_EQ(Wait(), 0) << *files_.ReadFile(dir_.File("err"));
+  };
+  const auto fails_with = [&](const std::string& reason) {
+    SpawnDaemon();
+    EXPECT_EQ(Wait(), 1);
+    const std::string said = *files_.ReadFile(dir_.File("err"));
+    EXPECT_NE(said.find(reason), std::string::npos) << said;
+  };
+  run();  // an earlier version's, in the clear
+  const std::string plain[] = {*files_.ReadFile(secrets[0]), *files_.ReadFile(secrets[1])};
+  secrets_key_ = "a key of the test, 32 characters or more";
+  run();
+  for (const std::string& path : secrets) EXPECT_TRUE(files_.ReadFile(path)->starts_with("umbra-sealed-v1\n")) << path;
+  run();
+  secrets_key_ = "another key of the test, 32 characters or more";
+  fails_with("SECRETS_KEY_WRONG");
+  secrets_key_ = "";
+  fails_with("SECRETS_KEY_MISSING");
+  secrets_key_ = "a key of the test, 32 characters or more";
+  Spawn({"--data-dir", dir_.File("d"), "unseal-secrets"});
+  EXPECT_EQ(Wait(), 0) << *files_.ReadFile(dir_.File("err"));
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(*files_.ReadFile(secrets[i]), plain[i]) << secrets[i];
+  secrets_key_ = "";
+  run();
+}
+
+TEST_F(ProcessTest, TheFirstStartSaysWhereThePasswordIsAndNotWhatItIs) {
+  SpawnDaemon();
+  AwaitAddresses();
+  kill(pid_, SIGTERM);
+  EXPECT_EQ(Wait(), 0);
+  const std::string file = *files_.ReadFile(dir_.File("d/first-credential"));
+  const std::string password = file.substr(file.find("password: ") + 10, 39);
+  const std::string said = *files_.ReadFile(dir_.File("err"));
+  EXPECT_NE(said.find("d/first-credential"), std::string::npos) << said;
+  EXPECT_EQ(said.find(password), std::string::npos);
 }
 
 TEST_F(ProcessTest, ReadsItsFileAgainWhenAsked) {

@@ -15,10 +15,14 @@
 #include "google/rpc/status.pb.h"
 #include "server/api/agent/executor.h"
 #include "server/api/agent/stream_set.h"
+#include "server/api/disk_content_service.h"
+#include "server/api/door.h"
 #include "server/api/event_service.h"
 #include "server/api/host_service.h"
 #include "server/api/file_set_service.h"
+#include "server/api/identity_service.h"
 #include "server/api/inventory_services.h"
+#include "server/api/logging_service.h"
 #include "server/api/job_service.h"
 #include "server/api/notification_service.h"
 #include "server/api/policy_service.h"
@@ -32,6 +36,7 @@
 namespace umbra::api {
 
 inline constexpr size_t kTestStreamsMax = 8;
+inline constexpr char kTestEdgeSecret[] = "the secret of the edge";
 
 // "CODE REASON" of a status, "OK" when it went well.
 inline std::string Outcome(const grpc::Status& status) {
@@ -65,6 +70,9 @@ class ApiTest : public ::testing::Test {
     notifications_ = std::make_unique<notifications::Notifications>(
         *catalog_, *events_, files_, clock_, random_, std::vector<notifications::StateCheck>(),
         notifications::Options{"backup1", "umbrad/test", dir_.File("secrets")});
+    identity_ = std::make_unique<identity::Identity>(*catalog_, files_, clock_, random_, dir_.path());
+    audit_ = std::make_unique<identity::AuditLog>(*catalog_, clock_);
+    door_ = std::make_unique<Door>(executor_, *catalog_, clock_, *identity_, *audit_, kTestEdgeSecret);
     StartServer();
   }
 
@@ -175,6 +183,10 @@ class ApiTest : public ::testing::Test {
   std::unique_ptr<notifications::Notifications> notifications_;  // works when a test starts it
   dispatch::AgentRegistry agents_;
   Executor executor_{2};
+  std::unique_ptr<identity::Identity> identity_;
+  std::unique_ptr<identity::AuditLog> audit_;
+  std::unique_ptr<Door> door_;
+  SlowCalls slow_calls_;
   StreamSet streams_{kTestStreamsMax};
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<grpc::Server> server_;
@@ -193,19 +205,26 @@ class ApiTest : public ::testing::Test {
 
  private:
   void StartServer() {
-    services_.push_back(std::make_unique<HostService>(executor_, *catalog_, clock_, *engine_, *enrolment_, agents_,
+    services_.push_back(std::make_unique<HostService>(*door_, *catalog_, clock_, *engine_, *enrolment_, agents_,
                                                       "backup.example:7441"));
-    services_.push_back(std::make_unique<VirtualMachineService>(executor_, *catalog_, clock_, agents_));
-    services_.push_back(std::make_unique<WriterService>(executor_, *catalog_));
-    services_.push_back(std::make_unique<FileSetService>(executor_, *catalog_));
-    services_.push_back(std::make_unique<JobService>(executor_, *catalog_, *engine_, *repositories_, streams_));
-    services_.push_back(std::make_unique<RecoveryPointService>(executor_, *catalog_, clock_, *repositories_,
+    services_.push_back(std::make_unique<VirtualMachineService>(*door_, *catalog_, clock_, agents_));
+    services_.push_back(std::make_unique<WriterService>(*door_, *catalog_));
+    services_.push_back(std::make_unique<FileSetService>(*door_, *catalog_));
+    services_.push_back(std::make_unique<JobService>(*door_, *catalog_, *engine_, *repositories_, streams_));
+    services_.push_back(std::make_unique<RecoveryPointService>(*door_, *catalog_, clock_, *repositories_,
                                                                absl::Hours(48)));
-    services_.push_back(std::make_unique<PolicyService>(executor_, *catalog_, clock_, *repositories_, *scheduler_));
-    services_.push_back(std::make_unique<NotificationService>(executor_, *catalog_, clock_, *notifications_));
-    services_.push_back(std::make_unique<RepositoryService>(executor_, *catalog_, clock_, *repositories_));
-    services_.push_back(std::make_unique<RepositoryKeyService>(executor_, random_, *repositories_));
-    services_.push_back(std::make_unique<EventService>(executor_, *catalog_, *events_, streams_));
+    services_.push_back(std::make_unique<PolicyService>(*door_, *catalog_, clock_, *repositories_, *scheduler_));
+    services_.push_back(std::make_unique<NotificationService>(*door_, *catalog_, clock_, *notifications_));
+    services_.push_back(std::make_unique<RepositoryService>(*door_, *catalog_, clock_, *repositories_));
+    services_.push_back(std::make_unique<RepositoryKeyService>(*door_, random_, *repositories_));
+    services_.push_back(std::make_unique<UserService>(*door_, slow_calls_, *identity_));
+    services_.push_back(std::make_unique<RoleService>(*door_, *identity_));
+    services_.push_back(std::make_unique<TokenService>(*door_, *identity_));
+    services_.push_back(std::make_unique<SessionService>(*door_, slow_calls_, *identity_));
+    services_.push_back(std::make_unique<AuditService>(*door_, slow_calls_, *audit_));
+    services_.push_back(std::make_unique<LoggingService>(*door_));
+    services_.push_back(std::make_unique<DiskContentService>(*door_, *catalog_, *repositories_, streams_));
+    services_.push_back(std::make_unique<EventService>(*door_, *catalog_, *events_, streams_));
     grpc::ServerBuilder builder;
     const std::string address = "unix:" + dir_.File("s");
     builder.AddListeningPort(address, grpc::InsecureServerCredentials());

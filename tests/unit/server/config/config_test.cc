@@ -22,10 +22,11 @@ struct Fault {
 
 TEST(ParseConfig, NamesEveryFaultWithItsLine) {
   const std::string agents_known =
-      "known: data_dir, api.socket, agents.listen, agents.enrolment_listen, agents.advertise, agents.heartbeat, "
+      "known: data_dir, secrets_key_file, api.socket, agents.listen, agents.enrolment_listen, agents.advertise, agents.heartbeat, "
       "agents.lease, prune.every, prune.undelete_window, prune.young_pack_grace, prune.condemned_grace, "
       "prune.io_mib_per_second, prune.compact_below_percent, prune.reserve_mib, jobs.max, "
-      "jobs.per_host_max, jobs.per_repository_max, jobs.keep_days, jobs.keep_events_days, notifications.secrets_dir, notifications.repository_free_percent, metrics.listen, log.level, log.file, "
+      "jobs.per_host_max, jobs.per_repository_max, jobs.keep_days, jobs.keep_events_days, jobs.keep_audit_days, notifications.secrets_dir, notifications.repository_free_percent, metrics.listen, http.listen, http.certificate, http.key, http.cors_origins, "
+      "http.dashboard_dir, http.requests_per_second, http.body_kib_max, log.level, log.file, "
       "log.json, "
       "verify.interval, verify.within_days, verify.budget, catalog.backup_every, catalog.backup_after_change, "
       "catalog.backup_authority";
@@ -65,6 +66,14 @@ TEST(CompleteConfig, NamesWhatDoesNotHangTogether) {
        "agents.enrolment_listen: 'h:70000' is not \"address:port\" with a port from 0 to 65535"},
       {"[agents]\nheartbeat = \"0s\"", "agents.heartbeat: must be from 100ms to 5m"},
       {"[agents]\nheartbeat = \"30s\"", "agents.lease: must be at least 3 heartbeats"},
+      {"[http]\nlisten = \"nowhere\"", "http.listen: 'nowhere' is not \"address:port\" with a port from 0 to 65535"},
+      {"[http]\nkey = \"k.pem\"", "http.certificate, http.key: both are needed, or none"},
+      {"[http]\ncors_origins = [\"dash.example\"]",
+       "http.cors_origins: 'dash.example' is not \"https://HOST\", with a port when it isn't 443"},
+      {"[http]\ncors_origins = [\"https://a/b\"]",
+       "http.cors_origins: 'https://a/b' is not \"https://HOST\", with a port when it isn't 443"},
+      {"[http]\ncors_origins = [\"*\"]", "http.cors_origins: '*' is not \"https://HOST\", with a port when it isn't 443"},
+      {"[http]\nbody_kib_max = 0", "http.body_kib_max: must be from 1 to 4096"},
       {"[log]\nlevel = \"loud\"", "log.level: 'loud' is none of trace, debug, info, warn, error"},
       {"[[repository]]\nid = \"A b\"\npath = \"p\"", "repository: id 'A b' must be 1 to 63 of a-z, 0-9 and '-'"},
       {"[[repository]]\nid = \"a\"\npath = \"p\"\n[[repository]]\nid = \"a\"\npath = \"q\"",
@@ -91,6 +100,21 @@ TEST(CompleteConfig, EverythingDefaultsBelowTheDataFolder) {
   EXPECT_EQ(complete->repositories,
             (std::vector<RepositoryConfig>{{"main", "/d/repositories/main", "/d/keys/main.key"}}));
   EXPECT_EQ(complete->log.file, "");
+  EXPECT_EQ(complete->http, HttpConfig());
+}
+
+TEST(CompleteConfig, HttpListensHereAndFindsItsFiles) {
+  for (const char* listen : {"127.0.0.1:7443", "[::1]:0", "localhost:7443", "127.1.2.3:1"}) {
+    Config config;
+    config.http.listen = listen;
+    config.http.certificate = "tls/web.pem";
+    config.http.key = "/etc/umbra/web.key";
+    const auto complete = CompleteConfig(config);
+    ASSERT_TRUE(complete.ok()) << base::Describe(complete.status());
+    EXPECT_EQ(complete->http.certificate, "/var/lib/umbra/tls/web.pem");
+    EXPECT_EQ(complete->http.key, "/etc/umbra/web.key");
+    EXPECT_EQ(complete->http.dashboard_dir, "");
+  }
 }
 
 absl::StatusOr<CommandLine> CommandLineOf(std::vector<std::string> arguments) {
@@ -140,12 +164,13 @@ TEST(Verification, IsConfiguredByTheFile) {
 
 TEST(Jobs, AreLimitedAndKeptAsTheFileSays) {
   const auto config = ParseConfig(
-      "[jobs]\nmax = 9\nper_host_max = 3\nper_repository_max = 4\nkeep_days = 5\nkeep_events_days = 6\n", "u.toml");
+      "[jobs]\nmax = 9\nper_host_max = 3\nper_repository_max = 4\nkeep_days = 5\nkeep_events_days = 6\nkeep_audit_days = 7\n", "u.toml");
   ASSERT_TRUE(config.ok());
-  EXPECT_EQ(config->jobs, (JobsConfig{9, 3, 4, 5, 6}));
+  EXPECT_EQ(config->jobs, (JobsConfig{9, 3, 4, 5, 6, 7}));
   EXPECT_EQ(JobsConfig().per_host_max, 2u);
   EXPECT_FALSE(CompleteConfig(*ParseConfig("[jobs]\nkeep_days = 0\n", "u.toml")).ok());
   EXPECT_FALSE(CompleteConfig(*ParseConfig("[jobs]\nkeep_events_days = 0\n", "u.toml")).ok());
+  EXPECT_FALSE(CompleteConfig(*ParseConfig("[jobs]\nkeep_audit_days = 0\n", "u.toml")).ok());
 }
 
 TEST(Catalog, IsCopiedAsTheFileSays) {

@@ -163,6 +163,9 @@ TEST_F(CatalogTest, EveryEarlierSchemaIsMigratedWithWhatIsInIt) {
                         EXPECT_EQ(point.configuration, "<domain/>");
                         EXPECT_FALSE(point.protection.held);
                         EXPECT_EQ(*s.events.Newest(), 1);
+                        EXPECT_EQ(*s.identity.CountUsers(), 0);
+                        EXPECT_EQ(s.audit.Head()->number, 0);
+                        EXPECT_EQ(s.audit.Head()->hash, std::string(64, '0'));
                         return s.policies.All().status();
                       })
                       .ok());

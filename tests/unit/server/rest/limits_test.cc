@@ -1,0 +1,108 @@
+// Proves who gives way when there are too many connections, and how often somebody may ask; on a clock that the test
+// moves.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "server/rest/connection_book.h"
+#include "server/rest/rate_limit.h"
+#include "tests/support/manual_clock.h"
+
+namespace umbra::rest {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+class Book {
+ public:
+  explicit Book(const ConnectionLimits& limits) : book_(limits) {}
+  // Its number, or 0.
+  uint64_t Admit(const std::string& address, const std::string& name) {
+    return book_.Admit(address, [this, name] { dropped.push_back(name); }).value_or(0);
+  }
+  ConnectionBook& operator*() { return book_; }
+
+  std::vector<std::string> dropped;
+
+ private:
+  ConnectionBook book_;
+};
+
+TEST(ConnectionBook, OldestPendingOfAnAddressGivesWay) {
+  Book book({.all_max = 100, .per_address_max = 100, .pending_max = 100, .pending_per_address_max = 2});
+  book.Admit("a", "a1");
+  book.Admit("a", "a2");
+  book.Admit("b", "b1");
+  EXPECT_THAT(book.dropped, IsEmpty());
+  EXPECT_NE(book.Admit("a", "a3"), 0);
+  EXPECT_THAT(book.dropped, ElementsAre("a1"));
+  EXPECT_EQ((*book).pending_count(), 3);
+}
+
+TEST(ConnectionBook, OldestPendingOfAllGivesWay) {
+  Book book({.all_max = 100, .per_address_max = 100, .pending_max = 2, .pending_per_address_max = 100});
+  const uint64_t first = book.Admit("a", "a1");
+  book.Admit("b", "b1");
+  (*book).Served(first);  // has asked for something: nobody's victim any more
+  book.Admit("c", "c1");
+  EXPECT_THAT(book.dropped, IsEmpty());
+  book.Admit("d", "d1");
+  EXPECT_THAT(book.dropped, ElementsAre("b1"));
+}
+
+TEST(ConnectionBook, BothLimitsAtOnceDropTwo) {
+  Book book({.all_max = 100, .per_address_max = 100, .pending_max = 2, .pending_per_address_max = 1});
+  book.Admit("b", "b1");
+  book.Admit("a", "a1");
+  book.Admit("a", "a2");
+  EXPECT_THAT(book.dropped, ElementsAre("a1"));
+  EXPECT_EQ((*book).pending_count(), 2);
+}
+
+TEST(ConnectionBook, RefusesPastTheWhole) {
+  Book book({.all_max = 3, .per_address_max = 2, .pending_max = 100, .pending_per_address_max = 100});
+  const uint64_t first = book.Admit("a", "");
+  EXPECT_NE(book.Admit("a", ""), 0);
+  EXPECT_EQ(book.Admit("a", ""), 0);
+  EXPECT_NE(book.Admit("b", ""), 0);
+  EXPECT_EQ(book.Admit("c", ""), 0);
+  (*book).Left(first);
+  (*book).Left(first);  // once counts
+  EXPECT_EQ((*book).all_count(), 2);
+  EXPECT_NE(book.Admit("c", ""), 0);
+}
+
+TEST(RateLimiter, HoldsABurstAndRefills) {
+  testing::ManualClock clock;
+  RateLimiter limiter(clock, 10, 3);
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(limiter.Allow("a"));
+  EXPECT_FALSE(limiter.Allow("a"));
+  EXPECT_TRUE(limiter.Allow("b"));
+  clock.Advance(absl::Milliseconds(100));
+  EXPECT_TRUE(limiter.Allow("a"));
+  EXPECT_FALSE(limiter.Allow("a"));
+  clock.Advance(absl::Hours(1));
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(limiter.Allow("a"));
+  EXPECT_FALSE(limiter.Allow("a"));
+}
+
+TEST(RateLimiter, ZeroIsNoLimit) {
+  testing::ManualClock clock;
+  RateLimiter limiter(clock, 0, 0);
+  for (int i = 0; i < 1000; ++i) EXPECT_TRUE(limiter.Allow("a"));
+}
+
+TEST(RateLimiter, ManyKeysShareABucketAndAreForgotten) {
+  testing::ManualClock clock;
+  RateLimiter limiter(clock, 1, 2);
+  for (int i = 0; i < 20'000; ++i) EXPECT_TRUE(limiter.Allow(std::to_string(i)));
+  EXPECT_TRUE(limiter.Allow("x"));
+  EXPECT_TRUE(limiter.Allow("y"));
+  EXPECT_FALSE(limiter.Allow("z"));
+  clock.Advance(absl::Seconds(2));
+  for (const char* key : {"x", "y", "z"}) EXPECT_TRUE(limiter.Allow(key));
+  EXPECT_TRUE(limiter.Allow("z"));
+}
+
+}  // namespace
+}  // namespace umbra::rest
