@@ -19,6 +19,7 @@ RESTORED = "db-restored"
 FILL_MIB = 256  # of files on the guest's disk, so that there is something to read, to compress and to store once
 ROWS_MIN = 50  # rows that the guest has committed before the backup starts: enough to lose some if we lose any
 MIB = 1024 * 1024
+DASHBOARD = pathlib.Path(__file__).resolve().parents[2] / "web/dist"
 # The longest names below the folder are sockets of the lab (lab/sock/libvirt-admin-sock) and of a running backup, whose scratch
 # folder (agent/scratch) the agent limits to 52 bytes.
 DIR_BYTES_MAX = 38
@@ -60,6 +61,7 @@ class Quickstart:
         self.folder = pathlib.Path(folder)
         self.lab = Lab(self.folder / "lab", self.folder / "cache")
         self.stack = Stack(self.folder, build, self.lab.uri)
+        self.stack.dashboard = DASHBOARD
         self.facts = {}
 
     def stop(self):
@@ -169,7 +171,18 @@ class Quickstart:
             print(f"  {label:24s} {str(value):>14s}   {note}")
         print()
 
+    def show_dashboard(self):
+        """Where it is, and what one signs in with; nothing for what an earlier version of this flow set up without it."""
+        address = self.stack.addresses().get("http_address")
+        credential = self.stack.daemon_data / "first-credential"
+        if not address:
+            return
+        print(f"The dashboard (its certificate is of the daemon's own authority, so the browser asks):\n  https://{address}/")
+        if credential.exists():
+            print(f"  sign in as admin with what is in {credential}\n")
+
     def show_hints(self, script):
+        self.show_dashboard()
         print(f"Everything keeps running below {self.folder}. To look at it:\n"
               f"  export UMBRA_SOCKET={self.stack.socket}\n"
               f"  {self.stack.cli} vm list\n"

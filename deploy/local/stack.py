@@ -160,6 +160,7 @@ class Stack:
         self.restored = self.folder / "restored"  # disks of new virtual machines
         self.socket = self.daemon_data / "umbrad.sock"
         self.config = self.folder / "umbrad.toml"
+        self.dashboard = None  # folder of the built dashboard; then the API is there over HTTPS too
         self.heartbeat, self.lease, self.inventory_seconds = "5s", "60s", 5
         self.cli = build / "server/cli/umbra"
         self.daemon = Daemon(build / "server/umbrad", self.folder, "umbrad")
@@ -181,7 +182,8 @@ class Stack:
         """Ports are chosen once: agents come back to the address that they enrolled with."""
         return (f'data_dir = "{self.daemon_data}"\n[agents]\nlisten = "127.0.0.1:{free_port()}"\n'
                 f'enrolment_listen = "127.0.0.1:{free_port()}"\nadvertise = ["127.0.0.1"]\n'
-                f'heartbeat = "{self.heartbeat}"\nlease = "{self.lease}"\n')
+                f'heartbeat = "{self.heartbeat}"\nlease = "{self.lease}"\n'
+                + (f'[http]\nlisten = "127.0.0.1:{free_port()}"\ndashboard_dir = "{self.dashboard}"\n' if self.dashboard else ""))
 
     def _addresses_file(self):
         return self.daemon_data / "umbrad.addresses"
