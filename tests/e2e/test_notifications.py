@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import http.server
 import json
-import signal
 import socketserver
 import threading
 import time
@@ -107,7 +106,7 @@ class Notifications(EndToEndTest):
     def fail_a_backup(self):
         """One whose agent is killed while it copies."""
         job = self.world.hold_mid_copy()
-        self.stack.agent.signal(signal.SIGKILL)
+        self.stack.agent.kill()  # and gone, with its lock
         self.world.resume_daemon()
         self.stack.start_agent()
         self.assertEqual(self.world.ended(job)["state"], "STATE_FAILED")
@@ -142,8 +141,7 @@ class Notifications(EndToEndTest):
         self.receiver.refuse = True
         self.fail_a_backup()
         wait_for(lambda: self.receiver.attempts, 60, "the failure should be tried to be told")
-        self.stack.daemon.signal(signal.SIGKILL)
-        wait_for(lambda: self.stack.daemon.pid() is None, 10, "the daemon should be dead")
+        self.stack.daemon.kill()
         self.receiver.refuse = False
         self.stack.start_daemon()
         self.world.wait_ready()
