@@ -180,7 +180,7 @@ class SavedState(EndToEndTest):
         self.lab.virsh("shutdown", GUEST, "--mode", "agent")
         wait_for(lambda: self.lab.state(GUEST) == "shut off", 60, "the guest should shut down")
         self.stack.wait_vm(GUEST, lambda vm: vm.get("mechanism") == "BACKUP_MECHANISM_OFFLINE")
-        job = self.world.begin("backup", "run", GUEST)
+        job = self.world.begin("backup", "run", GUEST, "--full")  # long enough to be seen on a busy machine
         wait_for(lambda: self.reads(GUEST), 30, "the copy should begin", pause_s=0.002)
         self.stack.daemon.signal(signal.SIGSTOP)
         self.lab.virsh("start", GUEST)
