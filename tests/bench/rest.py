@@ -1,5 +1,6 @@
 """The REST edge: what 3,000 idle event streams cost, how soon an event is on all of them, and how many calls a second it answers beside gRPC."""
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def run(folder, build, _cache):
     program = pathlib.Path(build) / "tests/bench/rest/rest_bench"
     stack = RestStack(folder / "rest", build, "")
     stack.start_daemon()
+    os.environ["UMBRA_TOKEN"] = stack.umbra("token", "create", "admin").last["secret"]
     try:
         yield from streams(stack, program)
         yield from calls(stack, program)

@@ -4,6 +4,8 @@
 //
 // rest_bench rest ADDRESS NAME CONNECTIONS SECONDS, rest_bench grpc SOCKET NAME CALLS SECONDS: asks for the job NAME,
 // so many at a time, as fast as it goes; prints calls a second and how long the slowest hundredth took.
+//
+// UMBRA_TOKEN of the environment is the API token for what goes over HTTPS.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -16,6 +18,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <iostream>
 #include <mutex>
@@ -93,8 +96,14 @@ double Quantile(std::vector<double>& values, double share) {
   return values[std::min(values.size() - 1, static_cast<size_t>(static_cast<double>(values.size()) * share))];
 }
 
+// The header with the API token of the environment.
+std::string Credential() {
+  const char* const token = std::getenv("UMBRA_TOKEN");
+  return token == nullptr ? "" : fmt::format("Authorization: Bearer {}\r\n", token);
+}
+
 std::string Get(const std::string& target) {
-  return "GET " + target + " HTTP/1.1\r\nHost: bench\r\n\r\n";
+  return "GET " + target + " HTTP/1.1\r\nHost: bench\r\n" + Credential() + "\r\n";
 }
 
 int Streams(const std::string& address, size_t count, int rounds) {
@@ -105,6 +114,8 @@ int Streams(const std::string& address, size_t count, int rounds) {
   for (size_t i = 0; i < count; ++i) {
     streams.push_back(std::make_unique<Connection>(context, address));
     streams[i]->Send(Get("/v1/events:watch?afterSequence=-1"));
+  }
+  for (size_t i = 0; i < count; ++i) {
     while (streams[i]->Receive().find("here") == std::string::npos) continue;  // the first comment
     streams[i]->DontBlock();
     epoll_event event{.events = EPOLLIN, .data = {.u64 = i}};
@@ -120,8 +131,8 @@ int Streams(const std::string& address, size_t count, int rounds) {
     const std::string body = "{\"verify\":{}}";
     const auto start = Clock::now();
     maker.Send(fmt::format(
-        "POST /v1/jobs HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{}",
-        body.size(), body));
+        "POST /v1/jobs HTTP/1.1\r\nHost: bench\r\n{}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{}",
+        Credential(), body.size(), body));
     std::vector<bool> seen(count);
     size_t missing = count;
     while (missing > 0 && SecondsSince(start) < 10) {
