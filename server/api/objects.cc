@@ -1,6 +1,7 @@
 #include "server/api/objects.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "server/api/names.h"
 #include "storage/base/status.h"
@@ -46,11 +47,12 @@ absl::Status IgnoreMissing(const absl::Status& status) {
 
 // The host or a part of it, with the labels that it is selected by.
 absl::StatusOr<identity::Object> OfKey(const catalog::Stores& stores, const catalog::VmKey& key, const std::string& policy) {
-  identity::Object object{.name = key.uuid.empty() ? NameOf(key.host) : NameOf(key), .host = NameOf(key.host), .policy = policy, .labels = {}};
-  ASSIGN_OR_RETURN(object.labels, stores.labels.Get(key));
-  ASSIGN_OR_RETURN(const catalog::Labels of_host, stores.labels.Get({key.host, ""}));
-  object.labels.insert(of_host.begin(), of_host.end());
-  return object;
+  std::vector<catalog::Subject> subject = {{.key = key, .display_name = "", .host_name = ""}};
+  RETURN_IF_ERROR(stores.labels.Fill(subject));
+  return identity::Object{.name = key.uuid.empty() ? NameOf(key.host) : NameOf(key),
+                          .host = NameOf(key.host),
+                          .policy = policy,
+                          .labels = std::move(subject.front().labels)};
 }
 
 absl::StatusOr<std::vector<identity::Object>> OfJob(const catalog::Stores& stores, const catalog::JobId& id) {
@@ -62,7 +64,6 @@ absl::StatusOr<std::vector<identity::Object>> OfJob(const catalog::Stores& store
   }
   const std::string policy = job->terms.policy.value.empty() ? "" : NameOf(job->terms.policy);
   std::vector<catalog::VmKey> keys = catalog::VmsOf(job->spec);
-  if (const auto* backup = std::get_if<catalog::BackupSpec>(&job->spec)) keys = backup->vms;
   if (const auto* restore = std::get_if<catalog::RestoreSpec>(&job->spec)) {
     const absl::StatusOr<catalog::RecoveryPoint> point = stores.recovery_points.Get(restore->recovery_point);
     if (point.ok()) keys.push_back(point->vm);

@@ -8,6 +8,7 @@
 #include <regex>
 #include <set>
 
+#include "absl/strings/str_split.h"
 #include "absl/synchronization/notification.h"
 #include "google/api/annotations.pb.h"
 #include "server/api/names.h"
@@ -145,24 +146,15 @@ class DoorTest : public ApiTest {
         {"hosts", {"h1", "h2"}},          {"virtualMachines", {"u1", "u1"}},  {"recoveryPoints", {"p1", "p2"}},
         {"policies", {"own", "foreign"}}, {"repositories", {"main", "main"}}};
     std::string name, collection;
-    for (const std::string_view part : Split(pattern)) {
+    const std::vector<std::string> parts = absl::StrSplit(pattern, '/');
+    for (const std::string& part : parts) {
       const auto known = ids.find(collection);
-      std::string text(part);
+      std::string text = part;
       if (text == "*") text = known == ids.end() ? "x" : own ? known->second.first : known->second.second;
       name += (name.empty() ? "" : "/") + text;
       collection = part;
     }
     return name;
-  }
-
-  static std::vector<std::string_view> Split(std::string_view text) {
-    std::vector<std::string_view> parts;
-    while (true) {
-      const size_t slash = text.find('/');
-      parts.push_back(text.substr(0, slash));
-      if (slash == std::string_view::npos) return parts;
-      text.remove_prefix(slash + 1);
-    }
   }
 
   std::vector<identity::AuditEntry> Audit() { return audit_->List({}, {.page_size = 1000, .after_key = {}})->items; }
@@ -351,6 +343,24 @@ TEST_F(DoorTest, LabelsLimitAGrant) {
   EXPECT_EQ(Outcome(CallAs(token, MethodFor<v1::GetVirtualMachineRequest>(), request)), "OK");
   request.set_name("hosts/h1/virtualMachines/u1");
   EXPECT_EQ(Outcome(CallAs(token, MethodFor<v1::GetVirtualMachineRequest>(), request)), "PERMISSION_DENIED PERMISSION_DENIED");
+}
+
+// A machine has its host's labels, but for those that it has itself.
+TEST_F(DoorTest, LabelsOfAHostReachItsMachines) {
+  ASSERT_TRUE(catalog_->Write([&](catalog::Stores& s) -> absl::Status {
+    RETURN_IF_ERROR(s.labels.Set({catalog::HostId("h1"), ""}, {{"env", "test"}}));
+    RETURN_IF_ERROR(s.labels.Set({catalog::HostId("h2"), ""}, {{"env", "test"}}));
+    return s.labels.Set({catalog::HostId("h2"), "u1"}, {{"env", "prod"}});
+  }).ok());
+  const std::string token = TokenWith({{"operator", {.hosts = {}, .policies = {}, .labels = {"env=test"}}}});
+  v1::GetVirtualMachineRequest request;
+  request.set_name("hosts/h1/virtualMachines/u1");
+  EXPECT_EQ(Outcome(CallAs(token, MethodFor<v1::GetVirtualMachineRequest>(), request)), "OK");
+  request.set_name("hosts/h2/virtualMachines/u1");
+  EXPECT_EQ(Outcome(CallAs(token, MethodFor<v1::GetVirtualMachineRequest>(), request)), "PERMISSION_DENIED PERMISSION_DENIED");
+  v1::GetHostRequest host;
+  host.set_name("hosts/h2");
+  EXPECT_EQ(Outcome(CallAs(token, MethodFor<v1::GetHostRequest>(), host)), "OK");
 }
 
 TEST_F(DoorTest, AJobOfTwoHostsIsForWhoMayHaveBoth) {
