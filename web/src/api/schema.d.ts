@@ -292,6 +292,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/jobs:summarizeBackups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How the backups of a time went, in stretches
+         * @description How the backups of a time went, in stretches. Of what is kept of jobs.
+         */
+        get: operations["summarizeBackups"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/jobs/{job}:cancel": {
         parameters: {
             query?: never;
@@ -804,6 +824,46 @@ export interface paths {
          * @description Which recovery points retention would remove, and what keeps each other one. Changes nothing.
          */
         get: operations["previewRetention"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/policies:preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What a policy would do that isn't made yet
+         * @description What a policy would do that isn't made yet. INVALID_ARGUMENT naming the field, as CreatePolicy. Changes nothing.
+         */
+        post: operations["previewPolicy"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/coverage:summary": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How virtual machines are protected, in sums, a few seconds old at most
+         * @description How virtual machines are protected, in sums, a few seconds old at most.
+         */
+        get: operations["getCoverageSummary"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1520,6 +1580,49 @@ export interface components {
          * @enum {string}
          */
         "BackupSpec.MechanismPreference": "MECHANISM_PREFERENCE_UNSPECIFIED" | "MECHANISM_PREFERENCE_AUTO" | "MECHANISM_PREFERENCE_CHILD_SNAPSHOT_ONLY";
+        /** @description How the backups of a stretch of time went: of the jobs that ended in it. */
+        BackupSummary: {
+            /**
+             * Format: date-time
+             * @description When it begins. Set by the daemon.
+             */
+            startTime?: string;
+            /**
+             * Format: int64
+             * @description Jobs that went well, those with warnings included. Set by the daemon.
+             */
+            succeededCount?: string;
+            /**
+             * Format: int64
+             * @description Of these, jobs with warnings. Set by the daemon.
+             */
+            warnedCount?: string;
+            /**
+             * Format: int64
+             * @description Jobs that failed. Set by the daemon.
+             */
+            failedCount?: string;
+            /**
+             * Format: int64
+             * @description Jobs that were cancelled. Set by the daemon.
+             */
+            cancelledCount?: string;
+            /**
+             * Format: int64
+             * @description Recovery points that were made. Set by the daemon.
+             */
+            recoveryPointCount?: string;
+            /**
+             * Format: int64
+             * @description Bytes read from disks. Set by the daemon.
+             */
+            readBytes?: string;
+            /**
+             * Format: int64
+             * @description Bytes that the repositories grew by. Set by the daemon.
+             */
+            storedBytes?: string;
+        };
         /** @description Asks a job to stop. */
         CancelJobRequest: {
             /** @description "jobs/{job}". Set by the caller. */
@@ -1649,6 +1752,41 @@ export interface components {
             lastGoodTime?: string;
             /** @description That is older than promised, or missing. Set by the daemon. */
             rpoMissed?: boolean;
+        };
+        /** @description How the virtual machines are protected. Each counts once: as failing, else unprotected, else never backed up, else late, else protected. */
+        CoverageSummary: {
+            /**
+             * Format: int64
+             * @description All. Set by the daemon.
+             */
+            totalCount?: string;
+            /**
+             * Format: int64
+             * @description Selected by a policy, with a recovery point as promised. Set by the daemon.
+             */
+            protectedCount?: string;
+            /**
+             * Format: int64
+             * @description Those whose newest ended backup failed. Set by the daemon.
+             */
+            failingCount?: string;
+            /**
+             * Format: int64
+             * @description Those that no policy selects. Set by the daemon.
+             */
+            unprotectedCount?: string;
+            /**
+             * Format: int64
+             * @description Selected, without a good recovery point. Set by the daemon.
+             */
+            neverCount?: string;
+            /**
+             * Format: int64
+             * @description Those whose newest good recovery point is older than promised. Set by the daemon.
+             */
+            lateCount?: string;
+            /** @description Of the failing ones, the 20 that failed last, newest first. Set by the daemon. */
+            failing?: components["schemas"]["FailingVirtualMachine"][];
         };
         /** @description A new token. */
         CreateApiTokenResponse: {
@@ -1827,6 +1965,27 @@ export interface components {
             reason?: string;
             /** @description The same for people. Set by the agent. */
             message?: string;
+        };
+        /** @description A recovery point that there would be. */
+        ExpectedRecoveryPoint: {
+            /**
+             * Format: date-time
+             * @description The due time that would have made it. Set by the daemon.
+             */
+            pointTime?: string;
+            /** @description Why it would stay, such as "daily 3 of 7 (2026-11-24)". Set by the daemon. */
+            keptBy?: string[];
+        };
+        /** @description A virtual machine whose newest ended backup failed. */
+        FailingVirtualMachine: {
+            /** @description "hosts/{host}/virtualMachines/{uuid}". Set by the daemon. */
+            virtualMachine?: string;
+            /** @description Its name. Set by the daemon. */
+            displayName?: string;
+            /** @description "jobs/{job}" that failed. Set by the daemon. */
+            job?: string;
+            /** @description Why. Set by the daemon. */
+            error?: components["schemas"]["JobMessage"];
         };
         /** @description Folders of a host with the hooks that make their service stand still for a moment. The host's own configuration file has it; nothing of it, and above all no command, can be set from here. */
         FileSet: {
@@ -2062,6 +2221,8 @@ export interface components {
              * @description A job that waits after a failed attempt is not begun before this time. Output only, set by the daemon.
              */
             nextAttemptTime?: string;
+            /** @description The phases of the present attempt, or of the last one, in order of time; one that comes again (a second set of writers) stands here again. Only in GetJob and WatchJob. Output only, set by the daemon. */
+            phases?: components["schemas"]["JobPhase"][];
         };
         /**
          * @description Where in the flow a running job is.
@@ -2095,6 +2256,21 @@ export interface components {
             reason?: string;
             /** @description For people, with what to do next. Set by who raised it. */
             message?: string;
+        };
+        /** @description A stretch of an attempt's work. */
+        JobPhase: {
+            /** @description Which. Set by the daemon. */
+            phase?: components["schemas"]["Job.Phase"];
+            /**
+             * Format: date-time
+             * @description When the agent's word of it came. Set by the daemon.
+             */
+            startTime?: string;
+            /**
+             * Format: date-time
+             * @description When it ended; absent while it goes on. Set by the daemon.
+             */
+            endTime?: string;
         };
         /** @description How far a job is. */
         JobProgress: {
@@ -2634,6 +2810,25 @@ export interface components {
             everythingElse?: boolean;
             /** @description An expression; what it matches is left out. Set by the caller. */
             exclude?: string;
+        };
+        /** @description Asks what a policy that isn't made yet, or isn't changed yet, would do. */
+        PreviewPolicyRequest: {
+            /** @description What it would say; with the `name` of one that exists, instead of that one. Set by the caller. */
+            policy?: components["schemas"]["Policy"];
+            /**
+             * @description Runs from now on; absent or 0: 30 days, at most a year. Set by the caller.
+             * @example 3.5s
+             */
+            period?: string;
+        };
+        /** @description What such a policy would do. */
+        PreviewPolicyResponse: {
+            /** @description As PreviewSchedule says it. Set by the daemon. */
+            schedule?: components["schemas"]["PreviewScheduleResponse"];
+            /** @description Names of the first 100 of schedule.members, in their order. Set by the daemon. */
+            memberDisplayNames?: string[];
+            /** @description The points that a machine would have by now, had the policy always run on time: what its retention keeps. Newest first, at most 1000. Set by the daemon. */
+            expectedPoints?: components["schemas"]["ExpectedRecoveryPoint"][];
         };
         /** @description What retention would do. */
         PreviewRetentionResponse: {
@@ -3301,6 +3496,11 @@ export interface components {
          * @enum {string}
          */
         "SmtpSettings.Security": "SECURITY_UNSPECIFIED" | "SECURITY_STARTTLS" | "SECURITY_TLS" | "SECURITY_NONE";
+        /** @description How the backups of a time went. */
+        SummarizeBackupsResponse: {
+            /** @description Oldest first, each stretch once. Set by the daemon. */
+            summaries?: components["schemas"]["BackupSummary"][];
+        };
         /** @description Sends a message over a channel, at once and once, also when it is paused. */
         TestNotificationChannelRequest: {
             /** @description "notificationChannels/{channel}". Set by the caller. */
@@ -3997,6 +4197,34 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    summarizeBackups: {
+        parameters: {
+            query?: {
+                /** @description From when on. Set by the caller. */
+                startTime?: string;
+                /** @description Length of each stretch; absent or 0: a day, at least an hour. Set by the caller. */
+                period?: string;
+                /** @description How many stretches; 0 means 7, at most 100. Set by the caller. */
+                count?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SummarizeBackupsResponse"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     cancelJob: {
         parameters: {
             query?: never;
@@ -4561,6 +4789,8 @@ export interface operations {
             query?: {
                 /** @description The {policy} of its name. Set by the caller. */
                 policyId?: string;
+                /** @description Check everything, make nothing. Set by the caller. */
+                validateOnly?: boolean;
             };
             header?: {
                 /** @description The etag that the resource must still have; else 412. */
@@ -4644,6 +4874,8 @@ export interface operations {
             query?: {
                 /** @description Fields to take over, such as "schedules" or "retention"; none or "*": all that a caller sets. Set by the caller. */
                 updateMask?: string;
+                /** @description Check everything, change nothing; answers with what the policy would say. Set by the caller. */
+                validateOnly?: boolean;
             };
             header?: {
                 /** @description The etag that the resource must still have; else 412. */
@@ -4816,6 +5048,52 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PreviewRetentionResponse"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    previewPolicy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["PreviewPolicyRequest"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PreviewPolicyResponse"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getCoverageSummary: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CoverageSummary"];
                 };
             };
             default: components["responses"]["Problem"];
