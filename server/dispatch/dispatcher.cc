@@ -275,6 +275,7 @@ absl::Status Dispatcher::OnMessage(const HostId& host, HostLink& link, AgentMess
       OnResult(host, link, message.result());
       return absl::OkStatus();
     case AgentMessage::kHeartbeat:
+    case AgentMessage::kCertificateRequest:  // certificates are renewed by enrolling again
     case AgentMessage::MESSAGE_NOT_SET:  // a newer agent's message
       return absl::OkStatus();
   }
