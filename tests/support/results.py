@@ -4,6 +4,10 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 
+SAID_LINES_MAX = 12
+SAID_LINE_MAX = 300
+
+
 def write(path, suite, cases):
     """`cases`: (name, seconds, failure text or None)."""
     root = ElementTree.Element("testsuite", name=suite, tests=str(len(cases)),
@@ -28,7 +32,7 @@ def cases_in(path):
 
 
 def sum_folder(folder, only="*"):
-    """Passed and failed (stage, name) of a results folder with one sub-folder a stage; `only` names one stage.
+    """Passed (stage, name) and failed (stage, name, what it said) of a results folder with one sub-folder a stage; `only` names one stage.
 
     A stage run by ctest has ctest.xml, which counts test programs, and gtest/PROGRAM.xml for each that is a GoogleTest: that one
     counts its cases instead, unless all of them passed although ctest says that the program failed (it crashed at the end).
@@ -39,11 +43,13 @@ def sum_folder(folder, only="*"):
         for name, failure in cases_in(file):
             program = file.parent / "gtest" / f"{name}.xml"
             inner = list(cases_in(program)) if file.name == "ctest.xml" and program.exists() else []
-            bad = [case for case, text in inner if text is not None]
+            bad = [(stage, case, text) for case, text in inner if text is not None]
             passed += [(stage, case) for case, text in inner if text is None]
-            failed += [(stage, case) for case in bad]
-            if not inner or (failure is not None and not bad):
-                (passed if failure is None else failed).append((stage, name))
+            failed += bad
+            if not inner and failure is None:
+                passed.append((stage, name))
+            elif failure is not None and not bad:
+                failed.append((stage, name, failure))
     return passed, failed
 
 
@@ -55,8 +61,11 @@ def main():
         write(path, name, [(name, float(seconds), failure)])
         return 0
     passed, failed = sum_folder(*sys.argv[2:])
-    for stage, name in failed:
+    for stage, name, said in failed:
         print(f"FAILED {stage}: {name}")
+        # Where only this is kept of a run it has to tell what happened, a random test's seed for one.
+        for line in said.strip().splitlines()[:SAID_LINES_MAX]:
+            print(f"    {line[:SAID_LINE_MAX]}")
     print(f"{len(passed)} passed, {len(failed)} failed")
     return 1 if failed or not (passed or sys.argv[3:]) else 0
 
