@@ -12,5 +12,5 @@ export default defineConfig({
   build: { outDir: 'dist', assetsDir: 'assets', assetsInlineLimit: 0, modulePreload: { polyfill: false }, target: 'es2022' },
   // `npm run dev` beside a running daemon: UMBRA_HTTP=https://127.0.0.1:7443
   server: process.env.UMBRA_HTTP ? { proxy: { '/v1': { target: process.env.UMBRA_HTTP, secure: false } } } : {},
-  test: { include: ['src/**/*.test.{ts,tsx}'], environment: 'node' },
+  test: { include: ['src/**/*.test.{ts,tsx}'], environment: 'node', testTimeout: 30_000 },
 })

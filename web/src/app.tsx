@@ -21,6 +21,7 @@ const Jobs = lazy(() => import('./pages/jobs'))
 const JobPage = lazy(() => import('./pages/job'))
 const Hosts = lazy(() => import('./pages/hosts'))
 const Policies = lazy(() => import('./pages/policies'))
+const PolicyEdit = lazy(() => import('./pages/policy_edit'))
 
 export function App() {
   const identity = useQuery(identityQuery)
@@ -71,6 +72,8 @@ function Shell({ identity }: { identity: Identity }) {
             <Route path="/jobs/:job" element={<JobPage />} />
             <Route path="/hosts" element={<Hosts />} />
             <Route path="/policies" element={<Policies />} />
+            <Route path="/policies/new" element={<PolicyEdit />} />
+            <Route path="/policies/:policy/edit" element={<PolicyEdit />} />
             <Route path="*" element={<Nowhere />} />
           </Routes>
         </Suspense>

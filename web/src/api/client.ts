@@ -6,14 +6,18 @@ import type { components, paths } from './schema'
 type Schemas = components['schemas']
 export type Coverage = Schemas['Coverage']
 export type Event = Schemas['Event']
+export type ExpectedRecoveryPoint = Schemas['ExpectedRecoveryPoint']
 export type Host = Schemas['Host']
 export type Identity = Schemas['Identity']
 export type Job = Schemas['Job']
 export type JobMessage = Schemas['JobMessage']
+export type JobPhase = Schemas['JobPhase']
 export type Policy = Schemas['Policy']
 export type RecoveryPoint = Schemas['RecoveryPoint']
+export type RecoveryPointFile = Schemas['RecoveryPointFile']
 export type Repository = Schemas['Repository']
 export type RepositoryDay = Schemas['RepositoryDay']
+export type RetentionVerdict = Schemas['RetentionVerdict']
 export type VirtualMachine = Schemas['VirtualMachine']
 
 // The header is what the daemon wants of every call that changes something: a page of another origin can't send it.

@@ -1,7 +1,7 @@
 // What the pages ask for, under the keys that events invalidate (src/live/invalidation.ts).
 import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query'
 import { isFinal } from '../logic/jobs'
-import { api, body, type Coverage, type Job } from './client'
+import { api, body, type Coverage, type Job, type Policy } from './client'
 import type { operations } from './schema'
 
 type CoverageFilter = NonNullable<NonNullable<operations['listCoverage']['parameters']['query']>['filter']>
@@ -161,6 +161,63 @@ export const policiesQuery = queryOptions({
       const page = await body(api.GET('/v1/policies', { params: { query: { pageSize: 1000, pageToken } } }))
       return { items: page.policies ?? [], token: page.nextPageToken ?? '' }
     })).items,
+})
+
+export const policyQuery = (policy: string) =>
+  queryOptions({
+    queryKey: ['policies', policy],
+    queryFn: () => body(api.GET('/v1/policies/{policy}', { params: { path: { policy } } })),
+    enabled: policy !== '',
+  })
+
+/** What a policy would do that is only written yet: checked as if it were to be made. */
+export const previewQuery = (policy: Policy) =>
+  queryOptions({
+    queryKey: ['preview', policy],
+    queryFn: () => body(api.POST('/v1/policies:preview', { body: { policy } })),
+    retry: false, staleTime: 30_000, gcTime: 60_000,
+  })
+
+const RETENTION_PAGES_MAX = 5
+
+/** What other rules would do to the points that there are. `whole`: every machine was looked at. */
+export const retentionQuery = (policy: string, retention: NonNullable<Policy['retention']>) =>
+  queryOptions({
+    queryKey: ['preview', 'retention', policy, retention],
+    queryFn: () => {
+      const rules = Object.fromEntries(Object.entries(retention).map(([rule, value]) => [`retention.${rule}`, value]))
+      return allPages(RETENTION_PAGES_MAX, async (pageToken) => {
+        const page = await body(api.GET('/v1/policies/{policy}:previewRetention', { params: { path: { policy }, query: { ...rules, pageSize: 200, pageToken } } }))
+        return { items: page.verdicts ?? [], token: page.nextPageToken ?? '' }
+      })
+    },
+    retry: false, staleTime: 30_000,
+  })
+
+/** The first machines that an expression matches: a page may be empty and not the last, so a few are asked for. */
+export const machineHitsQuery = (filter: string, host = '-') =>
+  queryOptions({
+    queryKey: ['machines', 'hits', host, filter],
+    queryFn: async () => {
+      let pageToken = ''
+      for (let page = 0; page < 5; ++page) {
+        const answer = await body(api.GET('/v1/hosts/{host}/virtualMachines', { params: { path: { host }, query: { filter, pageSize: 20, pageToken } } }))
+        pageToken = answer.nextPageToken ?? ''
+        if ((answer.virtualMachines ?? []).length > 0 || pageToken === '') return answer.virtualMachines ?? []
+      }
+      return []
+    },
+    enabled: filter !== '', retry: false,
+  })
+
+export const fileSetsQuery = queryOptions({
+  queryKey: ['fileSets'],
+  queryFn: async () =>
+    (await allPages(PAGES_MAX, async (pageToken) => {
+      const page = await body(api.GET('/v1/hosts/{host}/fileSets', { params: { path: { host: '-' }, query: { pageSize: 1000, pageToken } } }))
+      return { items: page.fileSets ?? [], token: page.nextPageToken ?? '' }
+    })).items,
+  staleTime: 60_000,
 })
 
 export const scheduleQuery = (policy: string) =>

@@ -1,46 +1,10 @@
 // @vitest-environment jsdom
-import { MantineProvider } from '@mantine/core'
-import { QueryClient, QueryClientProvider } from '@tanstack/react-query'
-import { cleanup, render, screen, waitFor } from '@testing-library/react'
+import { screen, waitFor } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
-import type { ReactNode } from 'react'
-import { MemoryRouter, Route, Routes } from 'react-router'
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
+import { answers, asked, show, useFakeDaemon } from '../test/fake_daemon'
 
-const asked: { method: string; path: string; body: unknown; header: string | null }[] = []
-let answers: Record<string, (path: string) => { status?: number; body: unknown }> = {}
-
-async function answer(input: Request): Promise<Response> {
-  const url = new URL(input.url)
-  const text = input.method === 'GET' ? '' : await input.clone().text()
-  asked.push({ method: input.method, path: url.pathname + url.search, body: text ? JSON.parse(text) : undefined, header: input.headers.get('X-Umbra-Request') })
-  const key = Object.keys(answers).find((known) => `${input.method} ${url.pathname}${url.search}`.startsWith(known))
-  const { status = 200, body } = key ? answers[key]!(url.search) : { status: 404, body: { detail: 'no such thing', status: 404 } }
-  return new Response(JSON.stringify(body), { status, headers: { 'Content-Type': status < 400 ? 'application/json' : 'application/problem+json' } })
-}
-
-beforeEach(() => {
-  asked.length = 0
-  answers = {}
-  vi.stubGlobal('fetch', answer)
-  vi.stubGlobal('matchMedia', () => ({ matches: false, addEventListener: () => undefined, removeEventListener: () => undefined, addListener: () => undefined, removeListener: () => undefined }))
-  vi.stubGlobal('ResizeObserver', class { observe() {} unobserve() {} disconnect() {} })
-})
-afterEach(() => {
-  cleanup()
-  vi.unstubAllGlobals()
-})
-
-function show(page: ReactNode, path = '/', route = '*') {
-  const queries = new QueryClient({ defaultOptions: { queries: { retry: false } } })
-  render(
-    <MantineProvider withCssVariables={false} withGlobalClasses={false} env="test">
-      <QueryClientProvider client={queries}>
-        <MemoryRouter initialEntries={[path]}><Routes><Route path={route} element={page} /></Routes></MemoryRouter>
-      </QueryClientProvider>
-    </MantineProvider>,
-  )
-}
+useFakeDaemon()
 
 describe('signing in', () => {
   it('sends user and password with the header, and tells a refusal in words that help', async () => {

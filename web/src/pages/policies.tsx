@@ -1,24 +1,26 @@
 import { Anchor, Button, Group, Stack, Table, Text } from '@mantine/core'
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
-import { Link, useSearchParams } from 'react-router'
+import { Link, useNavigate, useSearchParams } from 'react-router'
 import { api, body, type Policy } from '../api/client'
 import { identityQuery, policiesQuery, scheduleQuery } from '../api/queries'
 import { count, duration, idOf, num, seconds, time } from '../logic/format'
 import { can } from '../logic/permissions'
 import { retentionWords, selectionWords } from '../logic/policies'
+import { scheduleWords } from '../logic/schedule'
 import { Confirm, Empty, Field, Loaded, MachineLink, Notice, Page, Panel, Problem, Tag, When } from '../ui/parts'
 import { useZone } from '../ui/preferences'
 
 export default function Policies() {
   const [params] = useSearchParams()
   const query = useQuery(policiesQuery)
+  const identity = useQuery(identityQuery)
   const chosen = params.get('policy') ?? ''
   return (
-    <Page title="Policies">
+    <Page title="Policies" actions={can(identity.data, 'policies.manage') && <Button component={Link} to="/policies/new">New policy</Button>}>
       <Loaded query={query} rows={5}>
         {(policies) => {
-          if (policies.length === 0) return <Empty>No policy yet: nothing is backed up by itself. Make one: umbra policy create nightly --select all --schedule "daily at 22:00" --keep-daily 14</Empty>
+          if (policies.length === 0) return <Empty>No policy yet: nothing is backed up by itself. Make one with “New policy”: it says what is backed up when, and how long that is kept.</Empty>
           const policy = policies.find((known) => idOf(known.name) === chosen)
           return (
             <>
@@ -29,7 +31,7 @@ export default function Policies() {
                     {policies.map((known) => (
                       <Table.Tr key={known.name} aria-current={known === policy || undefined}>
                         <Table.Td><Anchor component={Link} to={`/policies?policy=${idOf(known.name)}`}>{idOf(known.name)}</Anchor></Table.Td>
-                        <Table.Td>{(known.schedules ?? []).join('; ') || 'only when asked'}<Text size="xs" className="dim">{known.timeZone || 'UTC'}</Text></Table.Td>
+                        <Table.Td>{(known.schedules ?? []).map(scheduleWords).join('; ') || 'only when asked'}<Text size="xs" className="dim">{known.timeZone || 'UTC'}</Text></Table.Td>
                         <Table.Td>{known.nextRunTime ? <When value={known.nextRunTime} exact /> : '–'}</Table.Td>
                         <Table.Td><When value={known.lastRunTime} /></Table.Td>
                         <Table.Td>{selectionWords(known.selection)}</Table.Td>
@@ -99,12 +101,20 @@ function Until({ value }: { value: string }) {
 function PolicyActions({ policy }: { policy: Policy }) {
   const identity = useQuery(identityQuery)
   const queries = useQueryClient()
+  const navigate = useNavigate()
   const [asks, setAsks] = useState(false)
+  const [deletes, setDeletes] = useState(false)
+  const schedule = useQuery({ ...scheduleQuery(idOf(policy.name)), enabled: deletes, retry: false })
   const path = { params: { path: { policy: idOf(policy.name) } } }
   const done = () => { setAsks(false); void queries.invalidateQueries({ queryKey: ['policies'] }) }
   const run = useMutation({ mutationFn: () => body(api.POST('/v1/policies/{policy}:run', { ...path, body: { requestId: crypto.randomUUID() } })), onSuccess: done })
   const pause = useMutation({ mutationFn: () => body(api.POST('/v1/policies/{policy}:pause', { ...path, body: {} })), onSuccess: done })
   const resume = useMutation({ mutationFn: () => body(api.POST('/v1/policies/{policy}:resume', { ...path, body: {} })), onSuccess: done })
+  // What is asked about is what is deleted: one that was changed meanwhile is refused.
+  const remove = useMutation({
+    mutationFn: () => body(api.DELETE('/v1/policies/{policy}', { params: { ...path.params, query: { etag: policy.etag } } })),
+    onSuccess: () => { void queries.invalidateQueries({ queryKey: ['policies'] }); navigate('/policies') },
+  })
   const error = run.error ?? resume.error
   return (
     <Group gap="xs">
@@ -113,7 +123,20 @@ function PolicyActions({ policy }: { policy: Policy }) {
       {can(identity.data, 'policies.manage') && (policy.paused
         ? <Button size="compact-sm" variant="default" loading={resume.isPending} onClick={() => resume.mutate()}>Resume</Button>
         : <Button size="compact-sm" variant="default" onClick={() => setAsks(true)}>Pause</Button>)}
+      {can(identity.data, 'policies.manage') && (
+        <>
+          <Button size="compact-sm" variant="default" component={Link} to={`/policies/${idOf(policy.name)}/edit`}>Change</Button>
+          <Button size="compact-sm" variant="default" onClick={() => setDeletes(true)}>Delete</Button>
+        </>
+      )}
       {error ? <Problem error={error} /> : null}
+      <Confirm opened={deletes} onClose={() => { setDeletes(false); remove.reset() }} title={`Delete ${idOf(policy.name)}?`} action="Delete it" busy={remove.isPending} error={remove.error} onConfirm={() => remove.mutate()}>
+        <Text>
+          {schedule.data ? `It selects ${count(num(schedule.data.memberCount), 'machine or file set', 'machines and file sets')} now` : 'What it selects'}: those that no other policy selects get no new recovery points by themselves,
+          and nothing promises them any.
+        </Text>
+        <Text>All recovery points stay, and its rules thin them no longer: they take their space until somebody removes them. Jobs that it started go on. Its settings are gone for good.</Text>
+      </Confirm>
       <Confirm opened={asks} danger={false} onClose={() => setAsks(false)} title={`Pause ${idOf(policy.name)}?`} action="Pause it" busy={pause.isPending} error={pause.error} onConfirm={() => pause.mutate()}>
         <Text>Its machines get no new recovery points until it is resumed, and what is due meanwhile is not made up for. Recovery points stay, and its retention goes on.</Text>
       </Confirm>
