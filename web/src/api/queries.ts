@@ -87,6 +87,26 @@ export const pointsQuery = (virtualMachine: string) =>
     getNextPageParam: next,
   })
 
+export const fileSetPointsQuery = (fileSet: string) =>
+  infiniteQueryOptions({
+    queryKey: ['points', fileSet],
+    queryFn: ({ pageParam }) =>
+      body(api.GET('/v1/recoveryPoints', { params: { query: { fileSet, pageSize: 100, pageToken: pageParam, showDeleted: true } } })),
+    initialPageParam: '',
+    getNextPageParam: next,
+  })
+
+/** The files of a file set's point never change. */
+export const pointFilesQuery = (recoveryPoint: string) =>
+  infiniteQueryOptions({
+    queryKey: ['files', recoveryPoint],
+    queryFn: ({ pageParam }) =>
+      body(api.GET('/v1/recoveryPoints/{recoveryPoint}/files', { params: { path: { recoveryPoint }, query: { pageSize: 1000, pageToken: pageParam } } })),
+    initialPageParam: '',
+    getNextPageParam: next,
+    staleTime: Infinity,
+  })
+
 export const pointQuery = (recoveryPoint: string) =>
   queryOptions({
     queryKey: ['point', recoveryPoint],

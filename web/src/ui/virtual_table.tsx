@@ -13,6 +13,8 @@ const ROW_PX = 44
 
 export function VirtualTable<T>(props: {
   label: string; columns: Column<T>[]; rows: T[]; keyOf: (row: T) => string; hasMore: boolean; loading: boolean; more: () => void; footer: string
+  /** Not as high as the window lets it be: something comes after it. */
+  short?: boolean
 }) {
   const scroller = useRef<HTMLDivElement>(null)
   const { rows, hasMore, loading, more } = props
@@ -33,7 +35,7 @@ export function VirtualTable<T>(props: {
         <div className="vtable-head" role="row" aria-rowindex={1} style={template}>
           {props.columns.map((column) => <div key={column.head} role="columnheader">{column.head}</div>)}
         </div>
-        <div className="vtable-body" ref={scroller} role="rowgroup" tabIndex={0} aria-label={`Rows of ${props.label}`}>
+        <div className={props.short ? 'vtable-body vtable-short' : 'vtable-body'} ref={scroller} role="rowgroup" tabIndex={0} aria-label={`Rows of ${props.label}`}>
           <div className="vtable-inner" role="presentation" style={{ height: virtual.getTotalSize() }}>
             {items.map((item) => {
               const row = rows[item.index]
