@@ -60,6 +60,15 @@ export function time(value: string | undefined, zone: Zone): string {
   }).format(date)
 }
 
+/** "12:19:55.042": the time of day, to the millisecond. */
+export function clock(value: string, zone: Zone): string {
+  const date = new Date(value)
+  if (Number.isNaN(date.getTime())) return '–'
+  return new Intl.DateTimeFormat('en-GB', {
+    hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3, hourCycle: 'h23', ...(zone === 'utc' ? { timeZone: 'UTC' } : {}),
+  }).format(date)
+}
+
 /** "in 5 min", "3 h ago", "now": one unit, rounded down, so that nothing looks younger or nearer than a whole unit. */
 export function relative(value: string | undefined, now: number): string {
   if (!value) return 'never'

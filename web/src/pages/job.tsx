@@ -1,17 +1,19 @@
 // A job, live: where it is, how far each disk is, what went wrong and what to do about it.
 import { Anchor, Button, Progress, Stack, Table, Text } from '@mantine/core'
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
-import { useEffect, useRef, useState } from 'react'
+import { Fragment, useEffect, useRef, useState, type ReactNode } from 'react'
 import { Link, useNavigate, useParams } from 'react-router'
 import { api, body, type Job } from '../api/client'
-import { eventsQuery, identityQuery, jobQuery, pointQuery } from '../api/queries'
+import { identityQuery, jobQuery, pointQuery } from '../api/queries'
 import { useJobWatch } from '../live/use_live'
-import { bytes, duration, enumWords, idOf, num, percent, rate, seconds, time } from '../logic/format'
+import { bytes, clock, count, duration, enumWords, idOf, num, percent, rate, seconds, time } from '../logic/format'
 import { cancelLoss, diskRates, elapsedSeconds, isFinal, KIND_WORDS, kindOf, phaseSteps } from '../logic/jobs'
 import { can } from '../logic/permissions'
+import { againLoses, freezeWindow, machineProgress, phaseBars, precise, specOf, type MachineProgress, type PhaseBar } from '../logic/phases'
+import { EventLog } from '../ui/event_log'
 import { Advice, JobProgressBar, JobSubject, JobTag, waitAdvice } from '../ui/job_parts'
 import { useNow } from '../ui/now'
-import { Confirm, Empty, Field, Loaded, MachineLink, Notice, Page, Panel, Problem, Tag, When } from '../ui/parts'
+import { Confirm, Field, Loaded, MachineLink, Notice, Page, Panel, Problem, When } from '../ui/parts'
 import { useZone } from '../ui/preferences'
 
 export default function JobPage() {
@@ -30,32 +32,39 @@ function Actions({ job }: { job: Job }) {
   const identity = useQuery(identityQuery)
   const queries = useQueryClient()
   const navigate = useNavigate()
-  const [asks, setAsks] = useState(false)
+  const [asks, setAsks] = useState<'' | 'cancel' | 'again'>('')
+  // Pressed twice, or answered too late: still one job.
+  const [requestId] = useState(() => crypto.randomUUID())
   const cancel = useMutation({
     mutationFn: () => body(api.POST('/v1/jobs/{job}:cancel', { params: { path: { job: idOf(job.name) } }, body: {} })),
-    onSuccess: (now) => { queries.setQueryData(['job', idOf(job.name)], now); setAsks(false) },
+    onSuccess: (now) => { queries.setQueryData(['job', idOf(job.name)], now); setAsks('') },
   })
   const again = useMutation({
-    mutationFn: () => body<Job>(api.POST('/v1/jobs', { body: specOf(job) })),
-    onSuccess: (now) => navigate(`/jobs/${idOf(now.name)}`),
+    mutationFn: () => body<Job>(api.POST('/v1/jobs', { params: { query: { requestId } }, body: specOf(job) })),
+    onSuccess: (now) => { setAsks(''); navigate(`/jobs/${idOf(now.name)}`) },
   })
+  const kind = kindOf(job)
+  const mayRepeat = can(identity.data, kind === 'backup' ? 'backups.run' : kind === 'restore' ? 'restores.run' : 'maintenance.run')
+  const loses = againLoses(job)
   return (
     <>
-      {!isFinal(job) && job.state !== 'STATE_CANCELLING' && can(identity.data, 'jobs.cancel') && <Button color="red" onClick={() => setAsks(true)}>Cancel</Button>}
-      {(job.state === 'STATE_FAILED' || job.state === 'STATE_CANCELLED') && kindOf(job) === 'backup' && can(identity.data, 'backups.run') && (
-        <Button loading={again.isPending} onClick={() => again.mutate()}>Try again</Button>
+      {!isFinal(job) && job.state !== 'STATE_CANCELLING' && can(identity.data, 'jobs.cancel') && <Button color="red" onClick={() => setAsks('cancel')}>Cancel</Button>}
+      {(job.state === 'STATE_FAILED' || job.state === 'STATE_CANCELLED') && mayRepeat && (
+        <Button loading={again.isPending} onClick={() => (loses ? setAsks('again') : again.mutate())}>Try again</Button>
       )}
-      {again.error ? <Problem error={again.error} /> : null}
-      <Confirm opened={asks} onClose={() => setAsks(false)} title="Cancel this job?" action="Cancel the job" busy={cancel.isPending} error={cancel.error} onConfirm={() => cancel.mutate()}>
+      {again.error && asks === '' ? <Problem error={again.error} /> : null}
+      <Confirm opened={asks === 'cancel'} onClose={() => setAsks('')} title="Cancel this job?" action="Cancel the job" busy={cancel.isPending} error={cancel.error} onConfirm={() => cancel.mutate()}>
         <Text>{cancelLoss(job)}</Text>
+      </Confirm>
+      <Confirm opened={asks === 'again'} onClose={() => setAsks('')} title="Restore once more?" action="Restore again" busy={again.isPending} error={again.error} onConfirm={() => again.mutate()}>
+        <Text>
+          {job.restore?.overwrite ? `What is in ${job.restore.targetFolder} now is lost when everything is restored.`
+            : 'The original machine is turned off, as far as it is there, and replaced by its state of the recovery point: what was written to its disks since then is lost.'}
+        </Text>
+        <Text>To see it in full, or to choose another way, <Anchor component={Link} to={`/restore/${idOf(job.restore?.recoveryPoint)}`}>go through the restore again</Anchor>.</Text>
       </Confirm>
     </>
   )
-}
-
-/** The same once more: what the caller of the first one said. */
-function specOf(job: Job): Job {
-  return { backup: job.backup, priority: job.priority, retry: job.retry, uploadBytesPerSecond: job.uploadBytesPerSecond }
 }
 
 function JobBody({ job }: { job: Job }) {
@@ -77,7 +86,7 @@ function JobBody({ job }: { job: Job }) {
       ))}
       <Panel title="Progress" aside={<JobTag job={job} />}>
         <Stack gap="md">
-          <Phases job={job} />
+          <Phases job={job} now={now} />
           <JobProgressBar job={job} label="the job" />
           <Facts job={job} now={now} />
         </Stack>
@@ -88,14 +97,60 @@ function JobBody({ job }: { job: Job }) {
   )
 }
 
-function Phases({ job }: { job: Job }) {
+const STANDING_WORDS = { done: 'done', now: 'now', ahead: 'to come', stopped: 'ended here' }
+
+function Phases({ job, now }: { job: Job; now: number }) {
   const steps = phaseSteps(job)
+  const bars = phaseBars(job, now)
   if (steps.length === 0 || (isFinal(job) && !job.startTime)) return null
-  const words = { done: 'done', now: 'now', ahead: 'to come', stopped: 'ended here' }
   return (
-    <ol className="phases" aria-label="Phases">
-      {steps.map((step) => <li key={step.label} className={step.standing} aria-current={step.standing === 'now' ? 'step' : undefined}>{step.label}<br /><small>{words[step.standing]}</small></li>)}
-    </ol>
+    <>
+      <ol className="phases" aria-label="Phases">
+        {steps.map((step) => <li key={step.label} className={step.standing} aria-current={step.standing === 'now' ? 'step' : undefined}>{step.label}<br /><small>{STANDING_WORDS[step.standing]}</small></li>)}
+      </ol>
+      {bars.length > 0 && <Timeline bars={bars} />}
+      <Freeze job={job} />
+    </>
+  )
+}
+
+/** Each phase from its beginning to its end, on one line of time. */
+function Timeline({ bars }: { bars: PhaseBar[] }) {
+  const zone = useZone()
+  return (
+    <div className="scroll">
+      <table className="timeline" aria-label="Phases in time">
+        <thead><tr><th>Phase</th><th>Begun</th><th>Took</th><th className="timeline-line">In time</th></tr></thead>
+        <tbody>
+          {bars.map((bar, index) => (
+            <tr key={`${bar.start}-${index}`}>
+              <th scope="row">{bar.label}</th>
+              <td>{clock(bar.start, zone)}</td>
+              <td>{bar.seconds === undefined ? 'goes on' : precise(bar.seconds)}</td>
+              <td className="timeline-line" aria-hidden="true"><span className={bar.still ? 'timeline-bar timeline-still' : 'timeline-bar'} style={{ marginLeft: `${bar.left * 100}%`, width: `${bar.width * 100}%` }} /></td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  )
+}
+
+/** The freeze window, to the millisecond, beside what was allowed. */
+function Freeze({ job }: { job: Job }) {
+  const freeze = freezeWindow(job)
+  const stood = seconds(job.downtime)
+  if (!freeze && !stood) return null
+  return (
+    <div className="freeze">
+      {freeze && (
+        <>
+          <Text size="sm">Guests were frozen for at most <b>{precise(freeze.seconds)}</b> of {precise(freeze.limitSeconds)} allowed.</Text>
+          <div className="freeze-line" role="img" aria-label={`${Math.round(freeze.share * 100)} % of the time that a freeze may take`}><span style={{ width: `${freeze.share * 100}%` }} /></div>
+        </>
+      )}
+      {stood ? <Text size="sm">Machines stood still for at most <b>{precise(stood)}</b>, while their memory was saved.</Text> : null}
+    </div>
   )
 }
 
@@ -108,8 +163,6 @@ function Facts({ job, now }: { job: Job; now: number }) {
       <Field label="Begun">{job.startTime ? <When value={job.startTime} exact /> : 'not yet'}</Field>
       {job.endTime && <Field label="Ended"><When value={job.endTime} exact /></Field>}
       <Field label={isFinal(job) ? 'Took' : 'Takes so far'}>{duration(elapsedSeconds(job, now))}</Field>
-      {job.freezeDuration && <Field label="Guests were frozen for at most">{duration(seconds(job.freezeDuration))}</Field>}
-      {job.downtime && <Field label="Machines stood still for at most">{duration(seconds(job.downtime))}</Field>}
       <Field label="Read">{bytes(job.progress?.readBytes)}</Field>
       {job.backup && <Field label="New to the repository">{bytes(job.progress?.newBytes)}, {bytes(job.progress?.storedBytes)} compressed</Field>}
       {num(job.attempt) > 1 && <Field label="Attempt">{job.attempt}</Field>}
@@ -131,40 +184,55 @@ function useDiskRates(job: Job): Map<string, number> {
 }
 
 function Disks({ job }: { job: Job }) {
-  const disks = job.progress?.disks ?? []
   const rates = useDiskRates(job)
-  if (disks.length === 0) return null
+  const machines = machineProgress(job, rates)
+  const several = machines.length > 1
+  if (machines.length === 0) return null
   return (
-    <Panel title="Disks">
+    <Panel title={several ? 'Machines and disks' : 'Disks'}>
       <div className="scroll">
         <Table>
           <Table.Thead><Table.Tr><Table.Th>Machine</Table.Th><Table.Th>Disk</Table.Th><Table.Th w="35%">Done</Table.Th><Table.Th>Rate</Table.Th><Table.Th>To go</Table.Th><Table.Th>How it is read</Table.Th></Table.Tr></Table.Thead>
           <Table.Tbody>
-            {disks.map((disk) => {
-              const key = `${disk.virtualMachine} ${disk.disk}`
-              const done = num(disk.doneBytes)
-              const total = num(disk.totalBytes)
-              const perSecond = isFinal(job) ? 0 : (rates.get(key) ?? 0)
-              return (
-                <Table.Tr key={key}>
-                  <Table.Td><MachineLink name={disk.virtualMachine ?? ''} /></Table.Td>
-                  <Table.Td>{disk.disk}</Table.Td>
-                  <Table.Td>
-                    <Progress value={percent(done, total)} aria-label={`Progress of ${disk.disk}`} transitionDuration={0} />
-                    <Text size="xs" className="dim">{bytes(done)} of {bytes(total)} ({percent(done, total)} %)</Text>
-                  </Table.Td>
-                  <Table.Td>{perSecond > 0 ? rate(perSecond) : '–'}</Table.Td>
-                  <Table.Td>{perSecond > 0 && done < total ? duration((total - done) / perSecond) : '–'}</Table.Td>
-                  <Table.Td title={disk.fullReadMessage}>
-                    {disk.readMode === 'READ_MODE_INCREMENTAL' ? `only what changed: ${bytes(disk.changedBytes)}` : disk.readMode === 'READ_MODE_FULL' ? <>whole {disk.fullReadReason && <span className="dim">({disk.fullReadReason})</span>}</> : '–'}
-                  </Table.Td>
-                </Table.Tr>
-              )
-            })}
+            {machines.map((machine) => (
+              <Fragment key={machine.machine}>
+                {several && (
+                  <ProgressRow first={<MachineLink name={machine.machine} />} name={`all disks of ${idOf(machine.machine)}`} disk={count(machine.disks.length, 'disk')} done={machine.done} total={machine.total}
+                    perSecond={isFinal(job) ? 0 : machine.rate} />
+                )}
+                {machine.disks.map((disk) => (
+                  <ProgressRow key={disk.disk} first={several ? null : <MachineLink name={machine.machine} />} name={disk.disk ?? ''} disk={disk.disk} done={num(disk.doneBytes)} total={num(disk.totalBytes)}
+                    perSecond={isFinal(job) ? 0 : (rates.get(`${machine.machine} ${disk.disk}`) ?? 0)} title={disk.fullReadMessage} how={<HowRead disk={disk} />} />
+                ))}
+              </Fragment>
+            ))}
           </Table.Tbody>
         </Table>
       </div>
     </Panel>
+  )
+}
+
+function HowRead({ disk }: { disk: MachineProgress['disks'][number] }) {
+  if (disk.readMode === 'READ_MODE_INCREMENTAL') return <>only what changed: {bytes(disk.changedBytes)}</>
+  if (disk.readMode === 'READ_MODE_FULL') return <>whole {disk.fullReadReason && <span className="dim">({disk.fullReadReason})</span>}</>
+  return <>–</>
+}
+
+function ProgressRow(props: { first: ReactNode; name: string; disk: ReactNode; done: number; total: number; perSecond: number; how?: ReactNode; title?: string }) {
+  const { done, total, perSecond } = props
+  return (
+    <Table.Tr>
+      <Table.Td>{props.first}</Table.Td>
+      <Table.Td>{props.disk}</Table.Td>
+      <Table.Td>
+        <Progress value={percent(done, total)} aria-label={`Progress of ${props.name}`} transitionDuration={0} />
+        <Text size="xs" className="dim">{bytes(done)} of {bytes(total)} ({percent(done, total)} %)</Text>
+      </Table.Td>
+      <Table.Td>{perSecond > 0 ? rate(perSecond) : '–'}</Table.Td>
+      <Table.Td>{perSecond > 0 && done < total ? duration((total - done) / perSecond) : '–'}</Table.Td>
+      <Table.Td title={props.title}>{props.how}</Table.Td>
+    </Table.Tr>
   )
 }
 
@@ -211,34 +279,7 @@ function PointLine({ point }: { point: string }) {
     <Text size="sm">
       {query.data.virtualMachine ? <MachineLink name={query.data.virtualMachine} known={query.data.virtualMachineDisplayName} /> : query.data.virtualMachineDisplayName}, {time(query.data.pointTime, zone)},
       {' '}{enumWords(query.data.mechanism, 'BACKUP_MECHANISM_')}, {bytes(query.data.storedBytes)} stored.{' '}
-      {query.data.virtualMachine && <Anchor component={Link} to={`/restore/${idOf(point)}`}>Restore</Anchor>}
+      <Anchor component={Link} to={`/restore/${idOf(point)}`}>Restore</Anchor>
     </Text>
-  )
-}
-
-function EventLog({ resource }: { resource: string }) {
-  const query = useQuery({ ...eventsQuery(resource), retry: false })
-  const zone = useZone()
-  const tones = { SEVERITY_ERROR: 'bad', SEVERITY_WARNING: 'warn', SEVERITY_INFO: 'idle', SEVERITY_UNSPECIFIED: 'idle' } as const
-  return (
-    <Panel title="What happened">
-      <Loaded query={query}>
-        {(events) => events.length === 0 ? <Empty>No event of it is kept any more.</Empty> : (
-          <div className="scroll" role="log">
-            <Table verticalSpacing={4}>
-              <Table.Tbody>
-                {events.map((event) => (
-                  <Table.Tr key={event.sequence}>
-                    <Table.Td className="clip" w="13rem">{time(event.time, zone)}</Table.Td>
-                    <Table.Td w="6rem"><Tag tone={tones[event.severity ?? 'SEVERITY_UNSPECIFIED']}>{enumWords(event.severity, 'SEVERITY_') || 'info'}</Tag></Table.Td>
-                    <Table.Td className="wrap">{event.message}</Table.Td>
-                  </Table.Tr>
-                ))}
-              </Table.Tbody>
-            </Table>
-          </div>
-        )}
-      </Loaded>
-    </Panel>
   )
 }

@@ -1,0 +1,103 @@
+// A job's phases with their times, as bars on one line; and its disks, machine by machine.
+import type { Job } from '../api/client'
+import { num, seconds } from './format'
+import { isFinal, kindOf, PHASES } from './jobs'
+
+export interface PhaseBar {
+  label: string
+  /** As in the API. */
+  phase: string
+  start: string
+  /** Undefined while it goes on. */
+  seconds: number | undefined
+  /** Shares of the whole, 0 to 1. */
+  left: number
+  width: number
+  /** Guests stand still in it. */
+  still: boolean
+}
+
+/** In order of time; none when the daemon kept no times, as of jobs of before. */
+export function phaseBars(job: Job, now: number): PhaseBar[] {
+  const kind = kindOf(job) === 'restore' ? 'restore' : 'backup'
+  const phases = (job.phases ?? []).filter((phase) => phase.startTime)
+  if (phases.length === 0) return []
+  const at = (text: string | undefined, otherwise: number) => (text ? new Date(text).getTime() : otherwise)
+  const first = at(phases[0]?.startTime, now)
+  const ended = isFinal(job) ? at(job.endTime, now) : now
+  const last = Math.max(first + 1, ...phases.map((phase) => at(phase.endTime, ended)))
+  return phases.map((phase) => {
+    const start = at(phase.startTime, first)
+    const end = Math.max(start, at(phase.endTime, ended))
+    const known = PHASES.find((other) => other.phase === phase.phase)
+    return {
+      label: known?.[kind] || known?.backup || 'Other', phase: phase.phase ?? '', start: phase.startTime ?? '',
+      seconds: phase.endTime || isFinal(job) ? (end - start) / 1000 : undefined, left: (start - first) / (last - first), width: (end - start) / (last - first),
+      still: phase.phase === 'PHASE_FREEZING' || phase.phase === 'PHASE_SNAPSHOT',
+    }
+  })
+}
+
+/** "143 ms", "1,204 ms", "12.345 s", "4 min 5.2 s": to the millisecond where that is what counts. */
+export function precise(inSeconds: number): string {
+  const ms = Math.round(inSeconds * 1000)
+  if (ms < 10_000) return `${ms.toLocaleString('en-GB')} ms`
+  if (ms < 60_000) return `${(ms / 1000).toFixed(3)} s`
+  const minutes = Math.floor(ms / 60_000)
+  const rest = `${((ms % 60_000) / 1000).toFixed(1)} s`
+  return minutes < 60 ? `${minutes} min ${rest}` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+}
+
+export interface FreezeWindow {
+  seconds: number
+  limitSeconds: number
+  /** Share of what is allowed, 0 to 1. */
+  share: number
+}
+
+const FREEZE_LIMIT_SECONDS = 10 // of the API, when the caller says none
+
+/** How long guests were frozen, beside what the backup allowed; undefined when none was. */
+export function freezeWindow(job: Job): FreezeWindow | undefined {
+  const frozen = seconds(job.freezeDuration)
+  if (!frozen || !job.backup) return undefined
+  const limitSeconds = seconds(job.backup.freezeTimeout) || FREEZE_LIMIT_SECONDS
+  return { seconds: frozen, limitSeconds, share: Math.min(1, frozen / limitSeconds) }
+}
+
+type Disk = NonNullable<NonNullable<Job['progress']>['disks']>[number]
+
+export interface MachineProgress {
+  machine: string
+  disks: Disk[]
+  done: number
+  total: number
+  /** Sum of the disks' rates, bytes a second. */
+  rate: number
+}
+
+/** In the order in which the job names its disks. `rates` by "machine disk", see diskRates(). */
+export function machineProgress(job: Job, rates: Map<string, number>): MachineProgress[] {
+  const machines = new Map<string, MachineProgress>()
+  for (const disk of job.progress?.disks ?? []) {
+    const name = disk.virtualMachine ?? ''
+    const machine = machines.get(name) ?? { machine: name, disks: [], done: 0, total: 0, rate: 0 }
+    machine.disks.push(disk)
+    machine.done += num(disk.doneBytes)
+    machine.total += num(disk.totalBytes)
+    machine.rate += rates.get(`${name} ${disk.disk}`) ?? 0
+    machines.set(name, machine)
+  }
+  return [...machines.values()]
+}
+
+/** The same once more: what the caller of the first one said. */
+export function specOf(job: Job): Job {
+  const { backup, restore, verify, prune, priority, retry, uploadBytesPerSecond } = job
+  return { ...(backup ? { backup } : restore ? { restore } : verify ? { verify } : { prune }), priority, retry, ...(backup ? { uploadBytesPerSecond } : {}) }
+}
+
+/** Doing it again takes something away. */
+export function againLoses(job: Job): boolean {
+  return job.restore?.mode === 'MODE_IN_PLACE' || Boolean(job.restore?.overwrite)
+}
