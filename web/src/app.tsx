@@ -16,6 +16,7 @@ import { setZone, useZone } from './ui/preferences'
 const Overview = lazy(() => import('./pages/overview'))
 const Machines = lazy(() => import('./pages/machines'))
 const Machine = lazy(() => import('./pages/machine'))
+const FileSet = lazy(() => import('./pages/file_set'))
 const Restore = lazy(() => import('./pages/restore'))
 const Jobs = lazy(() => import('./pages/jobs'))
 const JobPage = lazy(() => import('./pages/job'))
@@ -67,6 +68,7 @@ function Shell({ identity }: { identity: Identity }) {
             <Route path="/" element={<Overview />} />
             <Route path="/machines" element={<Machines />} />
             <Route path="/machines/:host/:machine" element={<Machine />} />
+            <Route path="/file-sets/:host/:set" element={<FileSet />} />
             <Route path="/restore/:point" element={<Restore />} />
             <Route path="/jobs" element={<Jobs />} />
             <Route path="/jobs/:job" element={<JobPage />} />

@@ -7,6 +7,8 @@ import type { operations } from './schema'
 type CoverageFilter = NonNullable<NonNullable<operations['listCoverage']['parameters']['query']>['filter']>
 
 const PAGE = 200
+// Some years of one machine: its calendar and its charts show them as a whole.
+const POINTS_PAGE = 500
 // A sum over the whole fleet stops here and says so: a page that never ends is worse than a sum that is marked.
 const PAGES_MAX = 30
 const FLEET_PAGES_MAX = 120
@@ -82,7 +84,7 @@ export const pointsQuery = (virtualMachine: string) =>
   infiniteQueryOptions({
     queryKey: ['points', virtualMachine],
     queryFn: ({ pageParam }) =>
-      body(api.GET('/v1/recoveryPoints', { params: { query: { virtualMachine, pageSize: 100, pageToken: pageParam, showDeleted: true } } })),
+      body(api.GET('/v1/recoveryPoints', { params: { query: { virtualMachine, pageSize: POINTS_PAGE, pageToken: pageParam, showDeleted: true } } })),
     initialPageParam: '',
     getNextPageParam: next,
   })
@@ -91,7 +93,7 @@ export const fileSetPointsQuery = (fileSet: string) =>
   infiniteQueryOptions({
     queryKey: ['points', fileSet],
     queryFn: ({ pageParam }) =>
-      body(api.GET('/v1/recoveryPoints', { params: { query: { fileSet, pageSize: 100, pageToken: pageParam, showDeleted: true } } })),
+      body(api.GET('/v1/recoveryPoints', { params: { query: { fileSet, pageSize: POINTS_PAGE, pageToken: pageParam, showDeleted: true } } })),
     initialPageParam: '',
     getNextPageParam: next,
   })

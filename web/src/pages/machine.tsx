@@ -1,15 +1,18 @@
 // A machine: what it is, how it is backed up and why so, what it can be restored from, and what can be done with it.
 import { Anchor, Button, Checkbox, Group, NativeSelect, Stack, Table, Text, Textarea } from '@mantine/core'
-import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
+import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
 import { Link, useNavigate, useParams } from 'react-router'
-import { api, body, type Job, type RecoveryPoint, type VirtualMachine } from '../api/client'
-import { hostsQuery, identityQuery, machineQuery, pointsQuery, repositoriesQuery } from '../api/queries'
-import { bytes, count, duration, enumWords, idOf, num, seconds, time } from '../logic/format'
+import { api, body, type Job, type VirtualMachine } from '../api/client'
+import { hostsQuery, identityQuery, machineQuery, pointQuery, repositoriesQuery } from '../api/queries'
+import { bytes, enumWords, idOf, num } from '../logic/format'
+import { labelChange, labelsOf, labelText, type Labels } from '../logic/labels'
 import { can } from '../logic/permissions'
+import { EventLog } from '../ui/event_log'
 import { waitAdvice } from '../ui/job_parts'
-import { Confirm, Dialog, Empty, Field, Loaded, Notice, Page, Panel, Problem, Tag, When } from '../ui/parts'
-import { useZone } from '../ui/preferences'
+import { Dialog, Field, Loaded, Notice, Page, Panel, Problem, Tag, When } from '../ui/parts'
+import { HealthTag } from '../ui/point_details'
+import { Points } from '../ui/points'
 import { MachineState } from './machines'
 
 export default function Machine() {
@@ -22,7 +25,8 @@ export default function Machine() {
     <Page title={query.data?.displayName || idOf(name)}
       actions={can(identity.data, 'backups.run') && <Button onClick={() => setBackup(true)}>Back up now</Button>}>
       <Loaded query={query} rows={6}>{(data) => <About machine={data} host={host} />}</Loaded>
-      <Points machine={name} />
+      <Points machine={name} empty="There is none: this machine can’t be restored. Back it up now, or let a policy select it." />
+      <EventLog resource={name} empty="Nothing of the machine itself is kept; what its backups said is with their jobs." />
       <BackupDialog machine={name} title={query.data?.displayName ?? ''} opened={backup} close={() => setBackup(false)} />
     </Page>
   )
@@ -30,6 +34,8 @@ export default function Machine() {
 
 function About({ machine, host }: { machine: VirtualMachine; host: string }) {
   const obstacles = machine.mechanismObstacles ?? []
+  const identity = useQuery(identityQuery)
+  const [labels, setLabels] = useState(false)
   const hosts = useQuery({ ...hostsQuery, staleTime: 60_000, retry: false })
   const hostName = hosts.data?.find((known) => known.name === `hosts/${host}`)?.displayName
   return (
@@ -41,10 +47,16 @@ function About({ machine, host }: { machine: VirtualMachine; host: string }) {
           <Field label="UUID">{machine.uuid}</Field>
           <Field label="Guest agent">{enumWords(machine.guestAgent?.state, 'STATE_') || 'unknown'} {machine.guestAgent?.version}</Field>
           <Field label="Last reported"><When value={machine.updateTime} /></Field>
-          <Field label="Labels">{Object.entries(machine.labels ?? {}).map(([key, value]) => `${key}=${value}`).join(', ') || 'none'}</Field>
+          <Field label="Labels">
+            {Object.entries(machine.labels ?? {}).map(([key, value]) => `${key}=${value}`).join(', ') || 'none'}{' '}
+            {can(identity.data, 'vms.manage') && <Button size="compact-xs" variant="default" onClick={() => setLabels(true)}>Change the labels</Button>}
+          </Field>
+          {(machine.checkpoints ?? []).length > 0 && <Field label="Own checkpoints">{(machine.checkpoints ?? []).map((checkpoint) => checkpoint.name).join(', ')}</Field>}
           {machine.clusterResource && <Field label="Failover cluster">{machine.clusterResource.resource}: {machine.clusterResource.state} on {machine.clusterResource.node}</Field>}
         </dl>
+        {labels && <LabelsDialog machine={machine} host={host} opened close={() => setLabels(false)} />}
       </Panel>
+      <Panel title="Can it be restored?"><NewestHealth machine={machine} /></Panel>
       <Panel title="How it is backed up" aside={<Tag tone={obstacles.length > 0 ? 'warn' : 'good'}>{enumWords(machine.mechanism, 'BACKUP_MECHANISM_') || 'not decided'}</Tag>}>
         <Text size="sm">{machine.mechanismMessage}</Text>
         {obstacles.map((obstacle) => (
@@ -84,145 +96,41 @@ function About({ machine, host }: { machine: VirtualMachine; host: string }) {
   )
 }
 
-function Points({ machine }: { machine: string }) {
-  const query = useInfiniteQuery(pointsQuery(machine))
+/** Whether the newest point is good, and when somebody last made sure of it. */
+function NewestHealth({ machine }: { machine: VirtualMachine }) {
+  const newest = useQuery({ ...pointQuery(idOf(machine.lastRecoveryPoint)), retry: false })
+  if (!machine.lastRecoveryPoint) return <Text size="sm">There is no recovery point: it can’t be restored.</Text>
+  if (!newest.data) return <Text size="sm" className="dim">The newest point is looked at…</Text>
   return (
-    <Panel title="Recovery points">
-      <Loaded query={query}>
-        {(data) => {
-          const points = data.pages.flatMap((page) => page.recoveryPoints ?? [])
-          if (points.length === 0 && !query.hasNextPage) {
-            return <Empty>There is none: this machine can’t be restored. Back it up now, or let a policy select it (umbra policy create --vm NAME).</Empty>
-          }
-          return (
-            <>
-              <SizeBars points={points.filter((point) => !point.deleteTime)} />
-              <div className="scroll">
-                <Table>
-                  <Table.Thead>
-                    <Table.Tr>
-                      <Table.Th>Point in time</Table.Th><Table.Th>How</Table.Th><Table.Th>Stood still</Table.Th><Table.Th>Read</Table.Th><Table.Th>Stored</Table.Th><Table.Th>State</Table.Th><Table.Th>Actions</Table.Th>
-                    </Table.Tr>
-                  </Table.Thead>
-                  <Table.Tbody>{points.map((point) => <PointRow key={point.name} point={point} />)}</Table.Tbody>
-                </Table>
-              </div>
-              {query.hasNextPage && <Button mt="sm" variant="default" loading={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>Show older ones</Button>}
-            </>
-          )
-        }}
-      </Loaded>
-    </Panel>
+    <dl className="fields">
+      <Field label="Newest recovery point"><When value={newest.data.pointTime} exact /></Field>
+      <Field label="Its health"><HealthTag point={newest.data} /></Field>
+      <Field label="Read back as a whole"><When value={newest.data.verifyTime} /></Field>
+    </dl>
   )
 }
 
-/** What each point added to the repository, oldest first: a machine that suddenly changes a lot stands out. */
-function SizeBars({ points }: { points: RecoveryPoint[] }) {
-  const zone = useZone()
-  const shown = points.slice(0, 60).reverse()
-  const most = Math.max(1, ...shown.map((point) => num(point.storedBytes)))
-  if (shown.length < 2) return null
-  return (
-    <div className="bars" role="img" aria-label={`Stored bytes of the last ${shown.length} points, at most ${bytes(most)}; the table has each`}>
-      {shown.map((point) => (
-        <span key={point.name} style={{ height: `${(num(point.storedBytes) / most) * 100}%` }} title={`${time(point.pointTime, zone)}: ${bytes(point.storedBytes)}`} />
-      ))}
-    </div>
-  )
-}
-
-function PointRow({ point }: { point: RecoveryPoint }) {
-  const identity = useQuery(identityQuery)
-  const [asks, setAsks] = useState<'' | 'remove' | 'hold'>('')
-  const stood = seconds(point.downtime) ?? seconds(point.freezeDuration)
-  const removed = point.deleteTime !== undefined
-  return (
-    <Table.Tr>
-      <Table.Td><When value={point.pointTime} exact /></Table.Td>
-      <Table.Td title={point.mechanismReason}>{enumWords(point.mechanism, 'BACKUP_MECHANISM_')}</Table.Td>
-      <Table.Td>{duration(stood)}</Table.Td>
-      <Table.Td>{bytes(point.readBytes)}</Table.Td>
-      <Table.Td>{bytes(point.storedBytes)}</Table.Td>
-      <Table.Td><PointState point={point} /></Table.Td>
-      <Table.Td>
-        <Group gap={4} wrap="nowrap">
-          {!removed && can(identity.data, 'restores.run') && <Button size="compact-sm" component={Link} to={`/restore/${idOf(point.name)}`}>Restore</Button>}
-          {!removed && can(identity.data, 'points.hold') && <HoldButton point={point} ask={() => setAsks('hold')} />}
-          {!removed && !point.held && can(identity.data, 'points.remove') && <Button size="compact-sm" variant="default" onClick={() => setAsks('remove')}>Remove</Button>}
-          {removed && can(identity.data, 'points.remove') && <UndeleteButton point={point} />}
-        </Group>
-        <RemoveDialog point={point} opened={asks === 'remove'} close={() => setAsks('')} />
-        <HoldDialog point={point} opened={asks === 'hold'} close={() => setAsks('')} />
-      </Table.Td>
-    </Table.Tr>
-  )
-}
-
-function PointState({ point }: { point: RecoveryPoint }) {
-  const zone = useZone()
-  if (point.deleteTime) return <span title={`by ${point.deletedBy || 'somebody'}`}><Tag tone="bad">Removed</Tag> until {time(point.purgeTime, zone)} it can come back</span>
-  if (point.held) return <span title={point.holdNote}><Tag tone="busy">On hold</Tag> {point.holdNote}</span>
-  if (point.lockUntilTime) return <><Tag tone="busy">Locked</Tag> until {time(point.lockUntilTime, zone)}</>
-  return <Tag tone="good">Ready</Tag>
-}
-
-const WHO = 'dashboard'
-
-function usePointChange(point: RecoveryPoint, change: (recoveryPoint: string) => Promise<unknown>, done?: () => void) {
+function LabelsDialog({ machine, host, opened, close }: { machine: VirtualMachine; host: string; opened: boolean; close: () => void }) {
   const queries = useQueryClient()
-  return useMutation({
-    mutationFn: () => change(idOf(point.name)),
-    onSuccess: () => {
-      void queries.invalidateQueries({ queryKey: ['points'] })
-      done?.()
+  const [text, setText] = useState(() => labelText(machine.labels))
+  const written = labelsOf(text)
+  const save = useMutation({
+    mutationFn: (labels: Labels) => body(api.POST('/v1/hosts/{host}/virtualMachines/{virtualMachine}:setLabels', {
+      params: { path: { host, virtualMachine: idOf(machine.name) } }, body: labelChange(machine.labels, labels),
+    })),
+    onSuccess: (now) => {
+      queries.setQueryData(['machine', host, idOf(machine.name)], (before: VirtualMachine | undefined) => ({ ...before, ...now }))
+      void queries.invalidateQueries({ queryKey: ['machine'] })
+      close()
     },
   })
-}
-
-function HoldButton({ point, ask }: { point: RecoveryPoint; ask: () => void }) {
-  const release = usePointChange(point, (recoveryPoint) =>
-    body(api.POST('/v1/recoveryPoints/{recoveryPoint}:release', { params: { path: { recoveryPoint } }, body: { requester: WHO } })))
-  if (!point.held) return <Button size="compact-sm" variant="default" onClick={ask}>Hold</Button>
-  return <Button size="compact-sm" variant="default" loading={release.isPending} onClick={() => release.mutate()} title={release.error?.message}>{release.error ? 'Release failed: try again' : 'Release'}</Button>
-}
-
-function UndeleteButton({ point }: { point: RecoveryPoint }) {
-  const undelete = usePointChange(point, (recoveryPoint) =>
-    body(api.POST('/v1/recoveryPoints/{recoveryPoint}:undelete', { params: { path: { recoveryPoint } }, body: { requester: WHO } })))
   return (
-    <>
-      <Button size="compact-sm" variant="default" loading={undelete.isPending} onClick={() => undelete.mutate()}>Bring back</Button>
-      {undelete.error ? <Problem error={undelete.error} /> : null}
-    </>
-  )
-}
-
-function RemoveDialog({ point, opened, close }: { point: RecoveryPoint; opened: boolean; close: () => void }) {
-  const zone = useZone()
-  const remove = usePointChange(point, (recoveryPoint) =>
-    body(api.DELETE('/v1/recoveryPoints/{recoveryPoint}', { params: { path: { recoveryPoint }, query: { requester: WHO } } })), close)
-  return (
-    <Confirm opened={opened} onClose={close} title="Remove this recovery point?" action="Remove it" busy={remove.isPending} error={remove.error} onConfirm={() => remove.mutate()}>
-      <Text>
-        {point.virtualMachineDisplayName} can then no longer be brought back to <b>{time(point.pointTime, zone)}</b>
-        {' '}({count((point.disks ?? []).length, 'disk')}, {bytes(point.figures?.logicalBytes)} of data). Other recovery points of the machine stay whole.
-      </Text>
-      <Text>It is hidden at once and can be brought back until the repository’s undelete window is over; after that a prune deletes it for good.</Text>
-    </Confirm>
-  )
-}
-
-function HoldDialog({ point, opened, close }: { point: RecoveryPoint; opened: boolean; close: () => void }) {
-  const [note, setNote] = useState('')
-  const hold = usePointChange(point, (recoveryPoint) =>
-    body(api.POST('/v1/recoveryPoints/{recoveryPoint}:hold', { params: { path: { recoveryPoint } }, body: { requester: WHO, note } })), close)
-  return (
-    <Dialog opened={opened} onClose={close} title="Hold this recovery point">
+    <Dialog opened={opened} onClose={close} title={`Labels of ${machine.displayName}`}>
       <Stack>
-        <Text>Neither people nor policies remove it until it is released.</Text>
-        <Textarea label="Why, for others" value={note} onChange={(event) => setNote(event.currentTarget.value)} data-autofocus />
-        {hold.error ? <Problem error={hold.error} /> : null}
-        <Group justify="flex-end"><Button loading={hold.isPending} onClick={() => hold.mutate()}>Hold it</Button></Group>
+        <Text size="sm">Policies and searches can select by them: label.env=prod. A policy that selects by a label takes the machine in, or leaves it out, from its next run on.</Text>
+        <Textarea label="One key=value a line" autosize={false} rows={6} value={text} error={written.problem} onChange={(event) => setText(event.currentTarget.value)} data-autofocus />
+        {save.error ? <Problem error={save.error} /> : null}
+        <Group justify="flex-end"><Button disabled={!written.labels} loading={save.isPending} onClick={() => written.labels && save.mutate(written.labels)}>Save the labels</Button></Group>
       </Stack>
     </Dialog>
   )

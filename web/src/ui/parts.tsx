@@ -135,7 +135,7 @@ export function Copyable({ text, label }: { text: string; label: string }) {
 
 /** Asks before something that can't simply be taken back: `children` say what exactly is lost. */
 export function Confirm(props: {
-  opened: boolean; title: string; action: string; busy: boolean; error: unknown; danger?: boolean
+  opened: boolean; title: string; action: string; busy: boolean; error: unknown; danger?: boolean; disabled?: boolean
   onClose: () => void; onConfirm: () => void; children: ReactNode
 }) {
   return (
@@ -145,7 +145,7 @@ export function Confirm(props: {
         {props.error ? <Problem error={props.error} /> : null}
         <Group justify="flex-end">
           <Button variant="default" onClick={props.onClose} data-autofocus>Keep as it is</Button>
-          <Button color={props.danger === false ? undefined : 'red'} loading={props.busy} onClick={props.onConfirm}>{props.action}</Button>
+          <Button color={props.danger === false ? undefined : 'red'} loading={props.busy} disabled={props.disabled} onClick={props.onConfirm}>{props.action}</Button>
         </Group>
       </Stack>
     </Dialog>
