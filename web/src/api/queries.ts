@@ -54,24 +54,17 @@ export const allCoverageQuery = queryOptions({
     }),
 })
 
-export const coverageQuery = (filter: CoverageFilter) =>
-  infiniteQueryOptions({
-    queryKey: ['coverage', 'list', filter],
-    queryFn: ({ pageParam }) => body(api.GET('/v1/coverage', { params: { query: { filter, pageSize: PAGE, pageToken: pageParam } } })),
-    initialPageParam: '',
-    getNextPageParam: next,
-  })
+/** A page of coverage, for usePages. */
+export async function readCoverage(filter: CoverageFilter, neverOnly: boolean, pageToken: string) {
+  const page = await body(api.GET('/v1/coverage', { params: { query: { filter, pageSize: PAGE, pageToken } } }))
+  return { rows: (page.coverage ?? []).filter((row) => !neverOnly || !row.lastGoodTime), next: page.nextPageToken ?? '' }
+}
 
-export const machinesQuery = (host: string, filter: string) =>
-  infiniteQueryOptions({
-    queryKey: ['machines', host, filter],
-    queryFn: ({ pageParam }) =>
-      body(api.GET('/v1/hosts/{host}/virtualMachines', {
-        params: { path: { host }, query: { filter, pageSize: PAGE, pageToken: pageParam } },
-      })),
-    initialPageParam: '',
-    getNextPageParam: next,
-  })
+/** A page of machines, for usePages. */
+export async function readMachines(host: string, filter: string, pageToken: string) {
+  const page = await body(api.GET('/v1/hosts/{host}/virtualMachines', { params: { path: { host }, query: { filter, pageSize: PAGE, pageToken } } }))
+  return { rows: page.virtualMachines ?? [], next: page.nextPageToken ?? '' }
+}
 
 export const machineQuery = (host: string, virtualMachine: string) =>
   queryOptions({

@@ -1,14 +1,15 @@
 // All machines, or those that coverage calls at risk: as many as there are, page by page from the daemon.
-import { Anchor, Button, Group, SegmentedControl, TextInput } from '@mantine/core'
+import { Anchor, Button, Group, SegmentedControl, Table, TextInput } from '@mantine/core'
 import { useDebouncedValue } from '@mantine/hooks'
-import { useInfiniteQuery } from '@tanstack/react-query'
-import { useEffect, useState } from 'react'
+import { useQuery } from '@tanstack/react-query'
+import { useEffect, useReducer, useState, type ReactNode } from 'react'
 import { Link, useSearchParams } from 'react-router'
 import type { Coverage, VirtualMachine } from '../api/client'
-import { coverageQuery, machinesQuery } from '../api/queries'
+import { fileSetsQuery, hostsQuery, readCoverage, readMachines } from '../api/queries'
 import { duration, enumWords, idOf, machineIds, seconds } from '../logic/format'
 import { filterOf } from '../logic/filter'
 import { Empty, Loaded, Page, Tag, When } from '../ui/parts'
+import { usePages, type Page as PageOf } from '../ui/use_pages'
 import { VirtualTable, type Column } from '../ui/virtual_table'
 
 const SHOWS = [
@@ -17,6 +18,7 @@ const SHOWS = [
   { value: 'never', label: 'Never backed up' },
   { value: 'late', label: 'Too old' },
   { value: 'unprotected', label: 'No policy' },
+  { value: 'files', label: 'File sets' },
 ]
 
 export default function Machines() {
@@ -34,7 +36,7 @@ export default function Machines() {
         <SegmentedControl aria-label="Which machines" value={show} onChange={(value) => set('show', value === 'all' ? '' : value)} data={SHOWS} transitionDuration={0} />
         {show === 'all' && <Search text={params.get('q') ?? ''} change={(text) => set('q', text)} />}
       </Group>
-      {show === 'all' ? <AllMachines text={params.get('q') ?? ''} host={params.get('host') ?? '-'} /> : <Covered show={show} />}
+      {show === 'all' ? <AllMachines text={params.get('q') ?? ''} host={params.get('host') ?? '-'} /> : show === 'files' ? <FileSets /> : <Covered key={show} show={show} />}
     </Page>
   )
 }
@@ -74,26 +76,30 @@ const MACHINE_COLUMNS: Column<VirtualMachine>[] = [
 ]
 
 function AllMachines({ text, host }: { text: string; host: string }) {
-  const query = useInfiniteQuery(machinesQuery(host, filterOf(text)))
+  const filter = filterOf(text)
   return (
-    <Loaded query={query} rows={8}>
-      {(data) => {
-        const rows = data.pages.flatMap((page) => page.virtualMachines ?? [])
-        if (rows.length === 0 && !query.hasNextPage) {
-          return text ? <Empty>No machine matches “{text}”. Labels are searched as label.KEY=VALUE, hosts as host=NAME.</Empty>
-            : <Empty>No virtual machine is known yet. <Anchor component={Link} to="/hosts?enrol=1">Enrol a host</Anchor>: its machines appear by themselves.</Empty>
-        }
-        return (
-          <VirtualTable label="Virtual machines" columns={MACHINE_COLUMNS} rows={rows} keyOf={(row) => row.name ?? ''} hasMore={query.hasNextPage}
-            loading={query.isFetchingNextPage} more={() => void query.fetchNextPage()} footer={footer(rows.length, query.hasNextPage)} />
-        )
-      }}
+    <Listed name="Virtual machines" listKey={['machines', 'list', host, filter]} read={(token) => readMachines(host, filter, token)} columns={MACHINE_COLUMNS} keyOf={(row) => row.name ?? ''}
+      empty={text ? <>No machine matches “{text}”. Labels are searched as label.KEY=VALUE, hosts as host=NAME.</>
+        : <>No virtual machine is known yet. <Anchor component={Link} to="/hosts?enrol=1">Enrol a host</Anchor>: its machines appear by themselves.</>} />
+  )
+}
+
+/** A list as long as the fleet. */
+function Listed<T>(props: { name: string; listKey: string[]; read: (token: string) => Promise<PageOf<T>>; columns: Column<T>[]; keyOf: (row: T) => string; empty: ReactNode }) {
+  const pages = usePages(props.listKey, props.read)
+  const [, lookAgain] = useReducer((count: number) => count + 1, 0)
+  useEffect(() => { if (pages.again) lookAgain() })
+  return (
+    <Loaded query={pages} rows={8}>
+      {(rows) => rows.length === 0 && pages.whole ? <Empty>{props.empty}</Empty> : (
+        <VirtualTable label={props.name} columns={props.columns} rows={rows} keyOf={props.keyOf} look={pages.look} hasMore={false} loading={false} more={() => undefined} footer={footer(rows.length, !pages.whole)} />
+      )}
     </Loaded>
   )
 }
 
 function footer(known: number, more: boolean): string {
-  return more ? `${known.toLocaleString('en-GB')} shown so far; scroll for more` : `${known.toLocaleString('en-GB')} in all`
+  return more ? `${known.toLocaleString('en-GB')} so far; scroll for more` : `${known.toLocaleString('en-GB')} in all`
 }
 
 const COVERAGE_COLUMNS: Column<Coverage>[] = [
@@ -108,22 +114,45 @@ const COVERAGE_COLUMNS: Column<Coverage>[] = [
   { head: 'Policies', width: '1.6fr', cell: (row) => (row.policies ?? []).map(idOf).join(', ') },
 ]
 
+const COVERED_EMPTY: Record<string, string> = {
+  late: 'Every promise is kept.', unprotected: 'A policy selects every machine.', never: 'Every machine has been backed up.', coverage: 'No virtual machine is known yet.',
+}
+
 function Covered({ show }: { show: string }) {
   const filter = show === 'late' ? 'FILTER_RPO_MISSED' : show === 'unprotected' ? 'FILTER_UNPROTECTED' : 'FILTER_UNSPECIFIED'
-  const query = useInfiniteQuery(coverageQuery(filter))
   return (
-    <Loaded query={query} rows={8}>
-      {(data) => {
-        const all = data.pages.flatMap((page) => page.coverage ?? [])
-        const rows = show === 'never' ? all.filter((row) => !row.lastGoodTime) : all
-        if (rows.length === 0 && !query.hasNextPage) {
-          return <Empty>{show === 'late' ? 'Every promise is kept.' : show === 'unprotected' ? 'A policy selects every machine.' : show === 'never' ? 'Every machine has been backed up.' : 'No virtual machine is known yet.'}</Empty>
-        }
-        return (
-          <VirtualTable label="Protection of virtual machines" columns={COVERAGE_COLUMNS} rows={rows} keyOf={(row) => row.virtualMachine ?? ''}
-            hasMore={query.hasNextPage} loading={query.isFetchingNextPage} more={() => void query.fetchNextPage()} footer={footer(rows.length, query.hasNextPage)} />
-        )
-      }}
+    <Listed name="Protection of virtual machines" listKey={['coverage', 'list', show]} read={(token) => readCoverage(filter, show === 'never', token)} columns={COVERAGE_COLUMNS} keyOf={(row) => row.virtualMachine ?? ''}
+      empty={COVERED_EMPTY[show]} />
+  )
+}
+
+/** The folders of hosts that are backed up beside machines. */
+function FileSets() {
+  const sets = useQuery(fileSetsQuery)
+  const hosts = useQuery(hostsQuery)
+  const hostName = (name: string) => hosts.data?.find((host) => host.name === `hosts/${name}`)?.displayName ?? name
+  return (
+    <Loaded query={sets} rows={4}>
+      {(all) => all.length === 0 ? <Empty>No host names folders to back up. They are set up in umbra-agent.toml on the host ([[file_set]]), and appear here by themselves.</Empty> : (
+        <div className="scroll">
+          <Table>
+            <Table.Thead><Table.Tr><Table.Th>File set</Table.Th><Table.Th>Host</Table.Th><Table.Th>Folders</Table.Th><Table.Th>Last reported</Table.Th></Table.Tr></Table.Thead>
+            <Table.Tbody>
+              {all.map((set) => {
+                const [, host = '', , id = ''] = (set.name ?? '').split('/')
+                return (
+                  <Table.Tr key={set.name}>
+                    <Table.Td><Anchor component={Link} to={`/file-sets/${host}/${id}`}>{set.displayName || id}</Anchor></Table.Td>
+                    <Table.Td>{hostName(host)}</Table.Td>
+                    <Table.Td className="wrap">{(set.folders ?? []).map((folder) => folder.path).join(', ')}</Table.Td>
+                    <Table.Td><When value={set.updateTime} /></Table.Td>
+                  </Table.Tr>
+                )
+              })}
+            </Table.Tbody>
+          </Table>
+        </div>
+      )}
     </Loaded>
   )
 }
