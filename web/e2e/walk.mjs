@@ -96,6 +96,8 @@ const steps = {
     await button('Hold it').click()
     await page.getByText('On hold').waitFor()
     await button('Release').click()
+    await button('Release it').click()
+    await page.getByText('Ready').waitFor()
     await button('Remove').click()
     await page.getByText('can then no longer be brought back to').waitFor()
     await look('remove')
