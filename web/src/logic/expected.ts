@@ -1,5 +1,6 @@
 // The picture of what a policy keeps: which rule keeps which point, on an axis that gives the last day as much room as the years before.
 import type { ExpectedRecoveryPoint } from '../api/client'
+import type { components } from '../api/schema'
 
 export const RULE_ROWS = ['last', 'within', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const
 export type RuleRow = (typeof RULE_ROWS)[number]
@@ -43,4 +44,11 @@ export function expectedWords(points: ExpectedRecoveryPoint[]): string {
   if (points.length === 0) return 'No point'
   const parts = expectedRows(points).map((row) => `${row.times.length} ${row.rule === 'last' ? 'newest' : row.rule === 'within' ? 'of the last time' : row.rule}`)
   return `${points.length.toLocaleString('en-GB')} ${points.length === 1 ? 'point' : 'points'}${parts.length > 0 ? `: ${parts.join(', ')}` : ''}`
+}
+
+/** Seconds of the longest time between two runs that begin one after the other; undefined for less than two. */
+export function longestGap(runs: components['schemas']['PlannedRun'][]): number | undefined {
+  const times = runs.map((run) => new Date(run.lastStartTime ?? run.startTime ?? run.dueTime ?? '').getTime())
+  const gaps = times.slice(1).map((time, index) => (time - (times[index] ?? time)) / 1000)
+  return gaps.length === 0 ? undefined : Math.max(...gaps)
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Policy } from '../api/client'
 import { ApiError } from '../api/problem'
-import { expectedRows, expectedWords, place, rulesOf } from './expected'
+import { expectedRows, expectedWords, longestGap, place, rulesOf } from './expected'
 import { differences, draftOf, draftProblems, fieldOf, newDraft, policyOf } from './policy_draft'
 import { lossOf } from './retention_loss'
 import { choiceOf, expressionOf, scheduleWords } from './schedule'
@@ -111,6 +111,14 @@ describe('the picture of what is kept', () => {
     const year = 365 * 24 * 3_600_000
     expect(place(year - 24 * 3_600_000, 0, year)).toBeLessThan(0.7)
     expect(place(5, 5, 5)).toBe(1)
+  })
+})
+
+describe('the time between runs', () => {
+  it('is the longest that comes, as over a weekend', () => {
+    const run = (day: number) => ({ dueTime: `2026-11-${day}T22:00:00Z` })
+    expect(longestGap([run(19), run(20), run(23), run(24)])).toBe(3 * 86_400)
+    expect(longestGap([run(19)])).toBeUndefined()
   })
 })
 

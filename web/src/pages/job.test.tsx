@@ -2,6 +2,7 @@
 import { screen, waitFor } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
 import { describe, expect, it } from 'vitest'
+import { violations } from '../test/axe'
 import { answers, asked, show, useFakeDaemon } from '../test/fake_daemon'
 import JobPage from './job'
 
@@ -28,6 +29,7 @@ describe('the page of a job', () => {
     expect(screen.getByText(/Start umbra-agent there/)).toBeTruthy()
     expect(screen.getByRole('progressbar', { name: 'Progress of all disks of a' }).getAttribute('aria-valuenow')).toBe('50')
     await screen.findByText('begun')
+    expect(await violations()).toEqual([])
   })
   it('does the same once more', async () => {
     answers['GET /v1/jobs/j1'] = () => ({ body: backup })

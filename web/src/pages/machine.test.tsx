@@ -2,6 +2,7 @@
 import { screen, waitFor, within } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
+import { violations } from '../test/axe'
 import { answers, asked, show, useFakeDaemon } from '../test/fake_daemon'
 import FileSetPage from './file_set'
 import Machine from './machine'
@@ -45,6 +46,7 @@ describe('the page of a machine', () => {
     await userEvent.click(await screen.findByText('Standing still'))
     const chart = await screen.findByRole('img', { name: 'Of 3 recovery points: frozen usually 143 ms, at most 200 ms' })
     expect(chart).toBeTruthy()
+    expect(await violations()).toEqual([])
     await waitFor(() => expect(drawn.at(-1)?.series.map((one) => one.label)).toEqual(['Time', 'Frozen']))
   })
   it('shows all of a point, VSS documents too, and reads it back', async () => {
@@ -55,6 +57,7 @@ describe('the page of a machine', () => {
     await within(dialog).findByText('VSS: writer metadata of Disk Writer')
     expect(within(dialog).getByText('VSS: backup components document')).toBeTruthy()
     expect(within(dialog).getByText('Verified')).toBeTruthy()
+    expect(await violations()).toEqual([])
     await userEvent.click(within(dialog).getByRole('button', { name: 'Read it back and compare now' }))
     await waitFor(() => expect(asked.find((call) => call.method === 'POST')?.body).toMatchObject({ verify: { recoveryPoint: 'recoveryPoints/p3', level: 'LEVEL_DISKS' } }))
   })
@@ -95,6 +98,7 @@ describe('the page of a file set', () => {
     answers['GET /v1/recoveryPoints?fileSet='] = () => ({ body: { recoveryPoints: [{ name: 'recoveryPoints/f', fileSet: 'hosts/h/fileSets/shop', pointTime: day(25) }] } })
     show(<FileSetPage />, '/file-sets/h/shop', '/file-sets/:host/:set')
     await screen.findByText('/srv/shop')
+    expect(await violations()).toEqual([])
     expect((await screen.findByRole('link', { name: 'Restore' })).getAttribute('href')).toBe('/restore/f')
   })
 })

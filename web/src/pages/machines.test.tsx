@@ -2,6 +2,7 @@
 import { fireEvent, screen, waitFor } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { violations } from '../test/axe'
 import { answers, asked, show, useFakeDaemon } from '../test/fake_daemon'
 import Machines from './machines'
 
@@ -32,6 +33,7 @@ describe('the list of machines', () => {
     show(<Machines />, '/machines', '/machines')
     await screen.findByText('vm0')
     expect(reads()).toEqual([''])
+    expect(await violations()).toEqual([])
     const body = screen.getByRole('rowgroup')
     for (let page = 1; page < 6; ++page) {
       body.scrollTop = page * PAGE * 44 - 600

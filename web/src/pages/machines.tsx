@@ -33,7 +33,7 @@ export default function Machines() {
   return (
     <Page title="Virtual machines" actions={params.get('host') && <Button variant="default" size="xs" onClick={() => set('host', '')}>One host only: show all</Button>}>
       <Group>
-        <SegmentedControl aria-label="Which machines" value={show} onChange={(value) => set('show', value === 'all' ? '' : value)} data={SHOWS} transitionDuration={0} />
+        <div className="scroll"><SegmentedControl aria-label="Which machines" value={show} onChange={(value) => set('show', value === 'all' ? '' : value)} data={SHOWS} transitionDuration={0} /></div>
         {show === 'all' && <Search text={params.get('q') ?? ''} change={(text) => set('q', text)} />}
       </Group>
       {show === 'all' ? <AllMachines text={params.get('q') ?? ''} host={params.get('host') ?? '-'} /> : show === 'files' ? <FileSets /> : <Covered key={show} show={show} />}

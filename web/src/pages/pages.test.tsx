@@ -2,6 +2,7 @@
 import { screen, waitFor } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
 import { describe, expect, it } from 'vitest'
+import { violations } from '../test/axe'
 import { answers, asked, show, useFakeDaemon } from '../test/fake_daemon'
 
 useFakeDaemon()
@@ -91,6 +92,7 @@ describe('restoring', () => {
     await screen.findByText('The daemon accepts it')
     expect((await screen.findByText('What is lost of mail01')).parentElement?.textContent).toMatch(/no newer recovery point holds it.*running now.*vdb.*vm-mail is offline/)
     expect(screen.getByRole('button', { name: 'Restore' })).toHaveProperty('disabled', true)
+    expect(await violations()).toEqual([])
     await userEvent.click(screen.getByLabelText(/Replace mail01/))
     await userEvent.click(screen.getByRole('button', { name: 'Restore' }))
     await waitFor(() => expect(asked.at(-1)?.path).toMatch(/^\/v1\/jobs\?requestId=/))
@@ -105,6 +107,7 @@ describe('restoring', () => {
     const { default: Restore } = await import('./restore')
     show(<Restore />, '/restore/p', '/restore/:point')
     await screen.findByText(/1 entry here, of 2 files read/)
+    expect(await violations()).toEqual([])
     await userEvent.type(await screen.findByLabelText('Only this file or folder'), '/srv/shop/a.db')
     await userEvent.click(screen.getByRole('button', { name: /Next: where/ }))
     const next = await screen.findByRole('button', { name: /Next: check/ })

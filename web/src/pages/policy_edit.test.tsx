@@ -2,6 +2,7 @@
 import { screen, waitFor } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
 import { describe, expect, it } from 'vitest'
+import { violations } from '../test/axe'
 import { answers, asked, show, useFakeDaemon } from '../test/fake_daemon'
 import PolicyEdit from './policy_edit'
 
@@ -24,6 +25,7 @@ describe('the editor of policies', () => {
     await screen.findByText('1 machine or file set now, 1 job each run')
     expect(screen.getByText('mail01')).toBeTruthy()
     expect(screen.getByRole('figure', { name: /What is kept: 1 point: 1 daily/ })).toBeTruthy()
+    expect(await violations()).toEqual([])
     const save = screen.getByRole('button', { name: 'Make the policy' })
     expect(save).toHaveProperty('disabled', true)
     await userEvent.type(screen.getByRole('textbox', { name: /^Name/ }), 'all')
@@ -57,6 +59,7 @@ describe('the editor of policies', () => {
     expect(asked.some((call) => call.method === 'PATCH')).toBe(false)
     const dialog = await screen.findByRole('dialog')
     expect(dialog.textContent).toContain('mail01: 1 of 2')
+    expect(await violations()).toEqual([])
     await userEvent.click(screen.getAllByRole('button', { name: 'Save the changes' }).at(-1)!)
     await waitFor(() => expect(asked.find((call) => call.method === 'PATCH')?.body).toMatchObject({ etag: '1', retention: { daily: 1 } }))
   })

@@ -8,11 +8,13 @@ import { Link, useNavigate, useParams } from 'react-router'
 import { api, body, type Policy } from '../api/client'
 import { ApiError } from '../api/problem'
 import { fileSetsQuery, hostsQuery, machineHitsQuery, policyQuery, previewQuery, repositoriesQuery } from '../api/queries'
-import { bytes, count, idOf, num, time } from '../logic/format'
+import { longestGap } from '../logic/expected'
+import { bytes, count, duration, idOf, num, time } from '../logic/format'
 import { filterOf } from '../logic/filter'
 import {
   differences, draftOf, draftProblems, FIELD_WORDS, fieldOf, newDraft, policyOf, retentionOf, RULES, type DraftField, type DraftProblems, type PolicyDraft, type Rule,
 } from '../logic/policy_draft'
+import { spanOf } from '../logic/span'
 import { useNow } from '../ui/now'
 import { Confirm, Loaded, MachineLink, Notice, Page, Panel, Problem } from '../ui/parts'
 import { Picker } from '../ui/picker'
@@ -261,6 +263,8 @@ function HowLongPanel(props: FormParts & { preview: Preview; base?: Policy; rete
   const { draft, problems, set, preview } = props
   const now = useNow(60_000)
   const [settled] = useDebouncedValue(JSON.stringify(retentionOf(draft)), 600)
+  const gap = longestGap(preview.data?.schedule?.runs ?? [])
+  const promised = spanOf(draft.rpo) ?? 0
   return (
     <Panel title="How long points are kept">
       <Stack gap="sm">
@@ -273,6 +277,9 @@ function HowLongPanel(props: FormParts & { preview: Preview; base?: Policy; rete
         </div>
         {problems.rules && <Text size="sm" className="field-error" role="alert">{problems.rules}</Text>}
         <TextInput label="The newest good point is never older than" description="A promise that the overview measures; empty: none" placeholder="26 h" value={draft.rpo} error={problems.rpo} onChange={(event) => set({ rpo: event.currentTarget.value })} />
+        {gap !== undefined && promised > 0 && promised < gap && (
+          <Notice tone="warn" title="This promise can’t be kept">Between two of its runs are up to {duration(gap)}, and each takes some time: the overview would call its machines late again and again.</Notice>
+        )}
         <Tried preview={preview} problem={problems.rules ?? problems.within}>
           <Text fw={600}>What a machine would have by now, had it always run</Text>
           <RetentionPicture points={preview.data?.expectedPoints ?? []} now={now} />
