@@ -109,19 +109,14 @@ export const pointQuery = (recoveryPoint: string) =>
     enabled: recoveryPoint !== '',
   })
 
-export const jobsQuery = (kind: string, activeOnly: boolean, policy: string) =>
-  infiniteQueryOptions({
-    queryKey: ['jobs', 'list', kind, activeOnly, policy],
-    queryFn: ({ pageParam }) =>
-      body(api.GET('/v1/jobs', { params: { query: { kind, activeOnly, policy, pageSize: PAGE, pageToken: pageParam } } })),
-    initialPageParam: '',
-    getNextPageParam: next,
-    // Progress is no event: while something works, its rows are asked for again.
-    refetchInterval: (query) => {
-      const first = query.state.data?.pages[0]?.jobs ?? []
-      return first.some((job) => !isFinal(job)) && (query.state.data?.pages.length ?? 0) === 1 ? LIVE_MS : false
-    },
-  })
+/** A page of jobs, newest first, for usePages. */
+export async function readJobs(kind: string, activeOnly: boolean, policy: string, pageToken: string) {
+  const page = await body(api.GET('/v1/jobs', { params: { query: { kind, activeOnly, policy, pageSize: PAGE, pageToken } } }))
+  return { rows: page.jobs ?? [], next: page.nextPageToken ?? '' }
+}
+
+/** Progress is no event: jobs that work are asked for again. */
+export const liveJobs = (jobs: Job[]) => (jobs.some((job) => !isFinal(job)) ? LIVE_MS : false)
 
 export const activeJobsQuery = queryOptions({
   queryKey: ['jobs', 'active'],

@@ -1,13 +1,13 @@
-import { Checkbox, Group, NativeSelect } from '@mantine/core'
-import { useInfiniteQuery } from '@tanstack/react-query'
+import { Button, Checkbox, Group, NativeSelect } from '@mantine/core'
 import { useSearchParams } from 'react-router'
 import type { Job } from '../api/client'
-import { jobsQuery } from '../api/queries'
+import { liveJobs, readJobs } from '../api/queries'
 import { bytes, duration, idOf, num, percent, rate } from '../logic/format'
 import { elapsedSeconds, isFinal } from '../logic/jobs'
 import { JobLink, JobSubject, JobTag, waitAdvice } from '../ui/job_parts'
-import { Empty, Loaded, Page, When } from '../ui/parts'
-import { VirtualTable, type Column } from '../ui/virtual_table'
+import { Listed } from '../ui/listed'
+import { Page, When } from '../ui/parts'
+import { type Column } from '../ui/virtual_table'
 
 function Doing({ job }: { job: Job }) {
   if (job.state === 'STATE_QUEUED') return job.waitReason ? <span title={waitAdvice(job.waitReason)}>{job.waitReason}</span> : <span className="dim">is next</span>
@@ -31,7 +31,7 @@ export default function Jobs() {
   const [params, setParams] = useSearchParams()
   const kind = params.get('kind') ?? ''
   const active = params.get('active') === '1'
-  const query = useInfiniteQuery(jobsQuery(kind, active, params.get('policy') ?? ''))
+  const policy = params.get('policy') ?? ''
   const set = (key: string, value: string) =>
     setParams((before) => {
       if (value) before.set(key, value)
@@ -44,19 +44,10 @@ export default function Jobs() {
         <NativeSelect aria-label="Kind" value={kind} onChange={(event) => set('kind', event.currentTarget.value)}
           data={[{ value: '', label: 'All kinds' }, { value: 'backup', label: 'Backups' }, { value: 'restore', label: 'Restores' }, { value: 'verify', label: 'Verifications' }, { value: 'prune', label: 'Prunes' }]} />
         <Checkbox label="Only those that have not ended" checked={active} onChange={(event) => set('active', event.currentTarget.checked ? '1' : '')} />
+        {policy && <Button variant="default" size="xs" onClick={() => set('policy', '')}>Of {idOf(policy)} only: show all</Button>}
       </Group>
-      <Loaded query={query} rows={8}>
-        {(data) => {
-          const rows = data.pages.flatMap((page) => page.jobs ?? [])
-          if (rows.length === 0 && !query.hasNextPage) {
-            return <Empty>{active ? 'Nothing runs and nothing waits.' : 'No job yet. Policies start them; on a machine’s page “Back up now” does.'}</Empty>
-          }
-          return (
-            <VirtualTable label="Jobs" columns={COLUMNS} rows={rows} keyOf={(job) => job.name ?? ''} hasMore={query.hasNextPage} loading={query.isFetchingNextPage}
-              more={() => void query.fetchNextPage()} footer={query.hasNextPage ? `the newest ${rows.length.toLocaleString('en-GB')}; scroll for older ones` : `${rows.length.toLocaleString('en-GB')} in all`} />
-          )
-        }}
-      </Loaded>
+      <Listed name="Jobs" listKey={['jobs', 'list', kind, String(active), policy]} read={(token) => readJobs(kind, active, policy, token)} live={liveJobs} columns={COLUMNS} keyOf={(job) => job.name ?? ''}
+        empty={active ? 'Nothing runs and nothing waits.' : 'No job yet. Policies start them; on a machine’s page “Back up now” does.'} />
     </Page>
   )
 }

@@ -2,15 +2,15 @@
 import { Anchor, Button, Group, SegmentedControl, Table, TextInput } from '@mantine/core'
 import { useDebouncedValue } from '@mantine/hooks'
 import { useQuery } from '@tanstack/react-query'
-import { useEffect, useReducer, useState, type ReactNode } from 'react'
+import { useEffect, useState } from 'react'
 import { Link, useSearchParams } from 'react-router'
 import type { Coverage, VirtualMachine } from '../api/client'
 import { fileSetsQuery, hostsQuery, readCoverage, readMachines } from '../api/queries'
 import { duration, enumWords, idOf, machineIds, seconds } from '../logic/format'
 import { filterOf } from '../logic/filter'
+import { Listed } from '../ui/listed'
 import { Empty, Loaded, Page, Tag, When } from '../ui/parts'
-import { usePages, type Page as PageOf } from '../ui/use_pages'
-import { VirtualTable, type Column } from '../ui/virtual_table'
+import { type Column } from '../ui/virtual_table'
 
 const SHOWS = [
   { value: 'all', label: 'All' },
@@ -82,24 +82,6 @@ function AllMachines({ text, host }: { text: string; host: string }) {
       empty={text ? <>No machine matches “{text}”. Labels are searched as label.KEY=VALUE, hosts as host=NAME.</>
         : <>No virtual machine is known yet. <Anchor component={Link} to="/hosts?enrol=1">Enrol a host</Anchor>: its machines appear by themselves.</>} />
   )
-}
-
-/** A list as long as the fleet. */
-function Listed<T>(props: { name: string; listKey: string[]; read: (token: string) => Promise<PageOf<T>>; columns: Column<T>[]; keyOf: (row: T) => string; empty: ReactNode }) {
-  const pages = usePages(props.listKey, props.read)
-  const [, lookAgain] = useReducer((count: number) => count + 1, 0)
-  useEffect(() => { if (pages.again) lookAgain() })
-  return (
-    <Loaded query={pages} rows={8}>
-      {(rows) => rows.length === 0 && pages.whole ? <Empty>{props.empty}</Empty> : (
-        <VirtualTable label={props.name} columns={props.columns} rows={rows} keyOf={props.keyOf} look={pages.look} hasMore={false} loading={false} more={() => undefined} footer={footer(rows.length, !pages.whole)} />
-      )}
-    </Loaded>
-  )
-}
-
-function footer(known: number, more: boolean): string {
-  return more ? `${known.toLocaleString('en-GB')} so far; scroll for more` : `${known.toLocaleString('en-GB')} in all`
 }
 
 const COVERAGE_COLUMNS: Column<Coverage>[] = [

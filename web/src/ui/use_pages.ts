@@ -18,7 +18,7 @@ export interface Rows<T> {
 }
 
 /** `key` names the list: another key begins anew. `read` must always do the same for a key. */
-export function usePages<T>(key: readonly string[], read: (token: string) => Promise<Page<T>>) {
+export function usePages<T>(key: readonly string[], read: (token: string) => Promise<Page<T>>, live?: (rows: T[]) => number | false) {
   const queries = useQueryClient()
   const name = JSON.stringify(key)
   const book = useMemo(() => new PageBook(), [name])
@@ -27,7 +27,10 @@ export function usePages<T>(key: readonly string[], read: (token: string) => Pro
   const look = useCallback((from: number, to: number) => setSeen((before) => (before.name === name && before.first === from && before.last === to ? before : { name, first: from, last: to })), [name])
   const tokens = book.needed(first - AHEAD, last + AHEAD)
   const answers = useQueries({
-    queries: tokens.map((token) => ({ queryKey: [...key, token], queryFn: () => read(token), gcTime: KEPT_MS })),
+    queries: tokens.map((token) => ({
+      queryKey: [...key, token], queryFn: () => read(token), gcTime: KEPT_MS,
+      refetchInterval: (query: { state: { data: Page<T> | undefined } }) => (query.state.data && live ? live(query.state.data.rows) : false),
+    })),
   })
   answers.forEach((answer, index) => {
     const token = tokens[index]
