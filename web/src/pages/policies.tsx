@@ -3,13 +3,15 @@ import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
 import { Link, useNavigate, useSearchParams } from 'react-router'
 import { api, body, type Policy } from '../api/client'
-import { identityQuery, policiesQuery, scheduleQuery } from '../api/queries'
+import { identityQuery, policiesQuery, previewQuery, scheduleQuery } from '../api/queries'
 import { count, duration, idOf, num, seconds, time } from '../logic/format'
 import { can } from '../logic/permissions'
 import { retentionWords, selectionWords } from '../logic/policies'
 import { scheduleWords } from '../logic/schedule'
 import { Confirm, Empty, Field, Loaded, MachineLink, Notice, Page, Panel, Problem, Tag, When } from '../ui/parts'
+import { useNow } from '../ui/now'
 import { useZone } from '../ui/preferences'
+import { RetentionPicture } from '../ui/retention_picture'
 
 export default function Policies() {
   const [params] = useSearchParams()
@@ -54,6 +56,7 @@ export default function Policies() {
 function PolicyPanel({ policy }: { policy: Policy }) {
   const id = idOf(policy.name)
   const schedule = useQuery(scheduleQuery(id))
+  const identity = useQuery(identityQuery)
   return (
     <Panel title={id} aside={<PolicyActions policy={policy} />}>
       <Stack>
@@ -89,8 +92,22 @@ function PolicyPanel({ policy }: { policy: Policy }) {
             </div>
           )}
         </Loaded>
+        {can(identity.data, 'policies.manage') && <Kept policy={policy} />}
       </Stack>
     </Panel>
+  )
+}
+
+/** What its retention keeps, as a picture. */
+function Kept({ policy }: { policy: Policy }) {
+  const now = useNow(60_000)
+  const preview = useQuery(previewQuery(policy))
+  if (!preview.data) return null
+  return (
+    <div>
+      <Text fw={600}>What a machine would have by now, had it always run</Text>
+      <RetentionPicture points={preview.data.expectedPoints ?? []} now={now} />
+    </div>
   )
 }
 

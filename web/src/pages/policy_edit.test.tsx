@@ -4,6 +4,7 @@ import userEvent from '@testing-library/user-event'
 import { describe, expect, it } from 'vitest'
 import { violations } from '../test/axe'
 import { answers, asked, show, useFakeDaemon } from '../test/fake_daemon'
+import Policies from './policies'
 import PolicyEdit from './policy_edit'
 
 useFakeDaemon()
@@ -46,9 +47,9 @@ describe('the editor of policies', () => {
       { recoveryPoint: 'recoveryPoints/1', member: 'hosts/h/virtualMachines/a', displayName: 'mail01', pointTime: '2026-11-25T21:00:00Z', keptBy: ['nightly: daily 1 of 1'] },
       { recoveryPoint: 'recoveryPoints/2', member: 'hosts/h/virtualMachines/a', displayName: 'mail01', pointTime: '2026-11-24T21:00:00Z' },
     ] } })
-    answers['GET /v1/policies/nightly'] = () => ({ body: nightly })
+    answers['GET /v1/policies/nightly'] = () => ({ body: { ...nightly, etag: asked.some((call) => call.method === 'PATCH') ? '2' : '1' } })
     answers['POST /v1/policies:preview'] = () => ({ body: preview })
-    answers['PATCH /v1/policies/nightly'] = () => ({ body: nightly })
+    answers['PATCH /v1/policies/nightly'] = () => ({ body: { ...nightly, etag: '2' } })
     show(<PolicyEdit />, '/policies/nightly/edit', '/policies/:policy/edit')
     const days = await screen.findByLabelText('Days')
     await userEvent.clear(days)
@@ -62,6 +63,8 @@ describe('the editor of policies', () => {
     expect(await violations()).toEqual([])
     await userEvent.click(screen.getAllByRole('button', { name: 'Save the changes' }).at(-1)!)
     await waitFor(() => expect(asked.find((call) => call.method === 'PATCH')?.body).toMatchObject({ etag: '1', retention: { daily: 1 } }))
+    // One's own change is nobody else's.
+    await screen.findByText('another page')
   })
   it('tells plainly that somebody else changed it, and saves over that only when told to', async () => {
     let etag = '1'
@@ -76,5 +79,22 @@ describe('the editor of policies', () => {
     await screen.findByText('Somebody else changed this policy meanwhile')
     await userEvent.click(screen.getByRole('button', { name: 'Save mine, and undo theirs (description)' }))
     await waitFor(() => expect(asked.filter((call) => call.method === 'PATCH').at(-1)?.body).toMatchObject({ etag: '2', selection: { exclude: 'name=x' } }))
+  })
+})
+
+describe('the list of policies', () => {
+  it('says what is lost before it deletes one, and deletes only what was seen', async () => {
+    answers['GET /v1/policies'] = () => ({ body: { policies: [nightly] } })
+    answers['GET /v1/policies/nightly:previewSchedule'] = () => ({ body: { runs: [], memberCount: '3', jobCount: '3' } })
+    answers['POST /v1/policies:preview'] = () => ({ body: preview })
+    answers['DELETE /v1/policies/nightly'] = () => ({ body: {} })
+    show(<Policies />, '/policies?policy=nightly', '/policies')
+    await screen.findByRole('figure', { name: /What is kept/ })
+    expect(screen.getByText('every day at 22:00')).toBeTruthy()
+    expect(await violations()).toEqual([])
+    await userEvent.click(screen.getByRole('button', { name: 'Delete' }))
+    await screen.findByText(/It selects 3 machines and file sets now: those that no other policy selects get no new recovery points/)
+    await userEvent.click(screen.getByRole('button', { name: 'Delete it' }))
+    await waitFor(() => expect(asked.find((call) => call.method === 'DELETE')?.path).toBe('/v1/policies/nightly?etag=1'))
   })
 })

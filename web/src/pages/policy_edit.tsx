@@ -53,6 +53,7 @@ function Form({ start, base, present, takePresent }: { start: PolicyDraft; base?
   const navigate = useNavigate()
   const queries = useQueryClient()
   const [asks, setAsks] = useState(false)
+  const [saved, setSaved] = useState(false)
   const changed = differences(start, draft)
   const save = useMutation({
     // Over what others wrote meanwhile only when a person says so: with the etag of what they saw.
@@ -64,6 +65,7 @@ function Form({ start, base, present, takePresent }: { start: PolicyDraft; base?
     },
     onSuccess: async () => {
       setAsks(false)
+      setSaved(true)
       await queries.invalidateQueries({ queryKey: ['policies'] })
       navigate(`/policies?policy=${draft.id}`)
     },
@@ -72,11 +74,13 @@ function Form({ start, base, present, takePresent }: { start: PolicyDraft; base?
       if (error instanceof ApiError && error.reason === 'POLICY_CHANGED') void queries.invalidateQueries({ queryKey: ['policies', draft.id] })
     },
   })
-  useUnsavedWarning(changed.length > 0 && !save.isSuccess)
+  useUnsavedWarning(changed.length > 0 && !saved)
   const local = draftProblems(draft, base === undefined)
   const problems = { ...refusal(preview.error, draft), ...refusal(save.error, draft), ...(draft.id === '' && !save.isError ? withoutId(local) : local) }
   const unplaced = [preview.error, save.error].find((error) => error && !fieldOf(error, draft) && !(error instanceof ApiError && error.reason === 'POLICY_CHANGED'))
-  const theirs = base && present && present.etag !== base.etag ? present : undefined
+  // While mine is being saved a new etag may be that of my own change.
+  const mineIsSaved = saved || (save.isPending && save.variables === base?.etag)
+  const theirs = base && present && present.etag !== base.etag && !mineIsSaved ? present : undefined
   const retentionChanged = base !== undefined && (changed.includes('rules') || changed.includes('within'))
   const begin = () => (retentionChanged ? setAsks(true) : save.mutate(base?.etag))
   return (
