@@ -1,13 +1,16 @@
 // @vitest-environment jsdom
 import { screen, waitFor } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
-import { describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { violations } from '../test/axe'
 import { answers, asked, show, useFakeDaemon } from '../test/fake_daemon'
 import Policies from './policies'
 import PolicyEdit from './policy_edit'
 
 useFakeDaemon()
+// Some hundred names are slow to look through without a browser.
+beforeEach(() => { vi.spyOn(Intl, 'supportedValuesOf').mockReturnValue(['Europe/Berlin']) })
+afterEach(() => { vi.restoreAllMocks() })
 
 const nightly = {
   name: 'policies/nightly', etag: '1', selection: { expression: 'all' }, schedules: ['daily at 22:00'], retention: { daily: 14 }, freezeTimeout: '10s', weight: 1, retry: { backoff: '600s' },
@@ -32,6 +35,34 @@ describe('the editor of policies', () => {
     await userEvent.type(screen.getByRole('textbox', { name: /^Name/ }), 'all')
     await userEvent.click(save)
     await waitFor(() => expect(asked.find((call) => call.path === '/v1/policies?policyId=all')?.body).toMatchObject({ selection: { expression: 'all' }, schedules: ['daily at 22:00'] }))
+  })
+  it('takes machines, file sets and hosts by name, and schedules as people choose them', async () => {
+    answers['POST /v1/policies:preview'] = () => ({ body: preview })
+    answers['GET /v1/hosts/-/virtualMachines'] = () => ({ body: { virtualMachines: [{ name: 'hosts/h/virtualMachines/a', displayName: 'shop01' }] } })
+    answers['GET /v1/hosts/h/virtualMachines/a'] = () => ({ body: { displayName: 'shop01' } })
+    answers['GET /v1/hosts/-/fileSets'] = () => ({ body: { fileSets: [{ name: 'hosts/h/fileSets/shop' }] } })
+    answers['GET /v1/hosts?'] = () => ({ body: { hosts: [{ name: 'hosts/h', displayName: 'hv-1' }] } })
+    show(<PolicyEdit />, '/policies/new', '/policies/new')
+    await userEvent.click(screen.getByText('Single machines, file sets and whole hosts'))
+    await userEvent.type(screen.getByLabelText('Machines and file sets by name'), 'shop')
+    await userEvent.click(await screen.findByRole('button', { name: 'Add shop01' }))
+    await userEvent.type(screen.getByLabelText('Machines and file sets by name'), 'shop')
+    await userEvent.click(await screen.findByRole('button', { name: /Add shop.*file set/ }))
+    await userEvent.type(screen.getByLabelText('All machines of these hosts'), 'hv')
+    await userEvent.click(await screen.findByRole('button', { name: 'Add hv-1' }))
+    await userEvent.selectOptions(screen.getByLabelText('How often, schedule 1'), 'weekly')
+    await userEvent.click(screen.getByRole('checkbox', { name: 'Wednesday' }))
+    expect(screen.getByText('Runs every Wednesday and Sunday at 22:00.')).toBeTruthy()
+    await userEvent.click(screen.getByRole('button', { name: 'Add another schedule' }))
+    await userEvent.selectOptions(screen.getByLabelText('How often, schedule 2'), 'every')
+    await waitFor(() => expect(asked.filter((call) => call.path === '/v1/policies:preview').at(-1)?.body).toMatchObject({ policy: {
+      selection: { members: ['hosts/h/virtualMachines/a', 'hosts/h/fileSets/shop'], hosts: ['hosts/h'] }, schedules: ['weekly on wed,sun at 22:00', 'every 4 hours'],
+    } }))
+    await userEvent.click(screen.getByRole('button', { name: 'Remove schedule 1' }))
+    await userEvent.click(screen.getAllByRole('button', { name: 'Take it out' })[0]!)
+    await waitFor(() => expect(asked.filter((call) => call.path === '/v1/policies:preview').at(-1)?.body).toMatchObject({ policy: {
+      selection: { members: ['hosts/h/fileSets/shop'] }, schedules: ['every 4 hours'],
+    } }))
   })
   it('shows a refusal at its field', async () => {
     answers['POST /v1/policies:preview'] = () => ({ status: 400, body: { status: 400, reason: 'INVALID_SELECTION', detail: 'expression "name", character 5: "=" is expected' } })
