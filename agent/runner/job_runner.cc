@@ -11,6 +11,7 @@
 #include "storage/base/crash_point.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
+#include "storage/base/tuning.h"
 
 namespace umbra::runner {
 
@@ -111,6 +112,7 @@ void JobRunner::Execute(Task& task) {
 }
 
 absl::Status JobRunner::Work(Task& task, agent::v1::AssignmentResult* result) {
+  const base::GivesBackMemory gives_back;
   JobReporter reporter(context_.outbox, context_.clock, task.assignment.id(), context_.threads);
   absl::Status status;
   switch (task.assignment.work_case()) {

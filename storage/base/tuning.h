@@ -14,6 +14,17 @@ namespace umbra::base {
 // backup's processor time). It stays on in the tests, which are there to find such cycles.
 void TuneForBulkData();
 
+// When it ends, what the heap holds of free memory goes back to the kernel (some ms): the first member of what needs much
+// of it for a while, so that one after another don't add up what each left torn. Only in programs that called
+// TuneForBulkData.
+class GivesBackMemory {
+ public:
+  GivesBackMemory() = default;
+  ~GivesBackMemory();
+  GivesBackMemory(const GivesBackMemory&) = delete;
+  GivesBackMemory& operator=(const GivesBackMemory&) = delete;
+};
+
 }  // namespace umbra::base
 
 #endif  // UMBRA_STORAGE_BASE_TUNING_H_

@@ -17,8 +17,9 @@ constexpr uint64_t kBucketSize = 16;
 // How many ids ahead memory is asked for: the place of a bucket first, its prints when that has come.
 constexpr size_t kStartsAhead = 32;
 constexpr size_t kPrintsAhead = 16;
-// Prints that are compared at a time: those of a usual bucket.
-constexpr uint32_t kBlock = 16;
+// Prints that are compared at a time: those of nearly every bucket, so that how many it has is nothing to guess (a bucket
+// of more than 16 is as likely as not, one of more than 32 is one in 10,000).
+constexpr uint32_t kBlock = 32;
 
 // Big-endian, so that it rises with the id.
 uint64_t PrefixOf(const ChunkId& id) {
@@ -38,9 +39,12 @@ uint16_t PrintOf(const ChunkId& id) {
 uint32_t Matches(const uint16_t* prints, uint16_t print) {
 #ifdef __SSE2__
   const __m128i wanted = _mm_set1_epi16(static_cast<int16_t>(print));
-  const __m128i low = _mm_cmpeq_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(prints)), wanted);
-  const __m128i high = _mm_cmpeq_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(prints + 8)), wanted);
-  return static_cast<uint32_t>(_mm_movemask_epi8(_mm_packs_epi16(low, high)));
+  const auto equal = [&](int at) {
+    return _mm_cmpeq_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(prints + at)), wanted);
+  };
+  const int low = _mm_movemask_epi8(_mm_packs_epi16(equal(0), equal(8)));
+  const int high = _mm_movemask_epi8(_mm_packs_epi16(equal(16), equal(24)));
+  return static_cast<uint32_t>(low) | static_cast<uint32_t>(high) << 16;
 #else
   uint32_t matches = 0;
   for (uint32_t i = 0; i < kBlock; ++i) matches |= static_cast<uint32_t>(prints[i] == print) << i;
@@ -94,7 +98,7 @@ uint32_t ChunkOrdinals::FindIn(size_t bucket, const ChunkId& id) const {
   uint32_t found = kNone;
   for (uint32_t first = starts_[bucket], end = starts_[bucket + 1]; first < end; first += kBlock) {
     uint32_t matches = Matches(prints_.data() + first, print);
-    if (end - first < kBlock) matches &= (1u << (end - first)) - 1;
+    matches &= static_cast<uint32_t>((uint64_t{1} << std::min(end - first, kBlock)) - 1);
     if (matches == 0) continue;
     if (found == kNone && std::has_single_bit(matches)) {
       found = first + static_cast<uint32_t>(std::countr_zero(matches));
@@ -120,7 +124,10 @@ void ChunkOrdinals::FindAll(std::span<const ChunkId> ids, std::span<uint32_t> or
       __builtin_prefetch(&starts_[buckets[i % kStartsAhead]]);
     }
     if (const size_t at = i - (kStartsAhead - kPrintsAhead); i >= kStartsAhead - kPrintsAhead && at < count) {
-      __builtin_prefetch(prints_.data() + starts_[buckets[at % kStartsAhead]]);
+      // Most buckets lie across the end of a cache line.
+      const uint16_t* const prints = prints_.data() + starts_[buckets[at % kStartsAhead]];
+      __builtin_prefetch(prints);
+      __builtin_prefetch(prints + kBlock - 1);
     }
   }
 }

@@ -11,6 +11,7 @@
 #include "server/api/agent/outbound_stream.h"
 #include "server/dispatch/assignment_table.h"
 #include "server/maintenance/repository_set.h"
+#include "storage/base/tuning.h"
 #include "storage/catalog/ids.h"
 #include "storage/repo/repository.h"
 #include "umbra/store/v1/store.pb.h"
@@ -39,6 +40,7 @@ class DiskSource final : public StreamSource {
  private:
   absl::Status Open();
 
+  const base::GivesBackMemory gives_back_;
   const IdentifyHost identify_;
   const dispatch::AssignmentTable& assignments_;
   const maintenance::RepositorySet& repositories_;

@@ -13,8 +13,8 @@ constexpr size_t kSessionIdBytes = 16;  // 128 random bits: not to be guessed
 
 UploadSessions::Handle UploadSessions::Open(const dispatch::Assignment& assignment, repo::Repository& repository,
                                             std::vector<store::v1::BasePoint> bases, Handle& replaced) {
-  Handle session(new OpenUpload{random_.Hex(kSessionIdBytes), assignment, repository, repository.BeginSession(),
-                                std::move(bases)});
+  auto session = std::make_shared<OpenUpload>(random_.Hex(kSessionIdBytes), assignment, repository,
+                                              repository.BeginSession(), std::move(bases));
   absl::MutexLock lock(&mu_);
   replaced = TakeOfLocked(assignment.key);
   by_id_[session->id] = session;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -13,6 +14,7 @@
 #include "absl/synchronization/mutex.h"
 #include "server/dispatch/assignment_table.h"
 #include "storage/base/random.h"
+#include "storage/base/tuning.h"
 #include "storage/repo/repository.h"
 #include "umbra/store/v1/store.pb.h"
 
@@ -20,6 +22,15 @@ namespace umbra::api {
 
 // One session. Its streams and calls share it with UploadSessions; it is aborted by whoever closes it.
 struct OpenUpload {
+  OpenUpload(std::string the_id, dispatch::Assignment the_assignment, repo::Repository& the_repository,
+             std::unique_ptr<repo::UploadSession> the_upload, std::vector<store::v1::BasePoint> the_bases = {})
+      : id(std::move(the_id)),
+        assignment(std::move(the_assignment)),
+        repository(the_repository),
+        upload(std::move(the_upload)),
+        bases(std::move(the_bases)) {}
+
+  const base::GivesBackMemory gives_back;
   std::string id;
   dispatch::Assignment assignment;
   repo::Repository& repository;
