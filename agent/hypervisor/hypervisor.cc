@@ -108,6 +108,7 @@ absl::StatusOr<std::unique_ptr<BlockReader>> OpenFile(base::Filesystem& files, c
                                                       FileReading reading) {
   ASSIGN_OR_RETURN(std::unique_ptr<base::File> file, files.Open(path, base::OpenMode::kRead));
   ASSIGN_OR_RETURN(const uint64_t size, file->Size());
+  if (reading.skip_cache) file->SkipCache();
   return std::make_unique<FileReader>(std::move(file), size, std::move(reading));
 }
 

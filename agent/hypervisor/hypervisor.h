@@ -155,6 +155,10 @@ class BlockWriter {
   // What was never written reads as zero and takes no space where the format can do that.
   // Errors: RESOURCE_EXHAUSTED / TARGET_FULL.
   virtual absl::Status WriteAt(uint64_t offset_bytes, base::Bytes data) = 0;
+  // What the disk held before the first write and holds wherever nothing is written, so that only what differs need be
+  // written; zeros too then. Null: nothing, as a disk does that was made without a seed. Lives as long as the writer; what
+  // was written since is there too.
+  virtual BlockReader* seed() = 0;
   // Everything written is durable when OK returns; no write may follow.
   virtual absl::Status Finish() = 0;
 };
@@ -260,6 +264,10 @@ struct NewDisk {
   std::string path;    // must not exist: ALREADY_EXISTS / TARGET_EXISTS; its folder must
   std::string format;  // "qcow2" or "raw", or kStateFileFormat for a saved state
   uint64_t capacity_bytes = 0;  // a multiple of 512, but for a saved state
+  // A raw image may begin with what this file holds, when it lies beside it on a file system that lets them share it;
+  // BlockWriter::seed tells whether it does. Empty: with nothing. The file is only read, and may be missing, of another
+  // size or anything else.
+  std::string seed_path = {};
 };
 
 // How a saved configuration becomes a VM again.
@@ -413,6 +421,7 @@ struct FileReading {
   absl::Status no_changes = absl::FailedPreconditionError("");
   // Asked when a read fails: why that may be. Its answer is returned unless it is OK.
   std::function<absl::Status()> why = [] { return absl::OkStatus(); };
+  bool skip_cache = false;  // as File::SkipCache: for a file that is also written past the page cache
 };
 
 // Reads a file as a disk's reader does; `piece_bytes` as there. For saved states, and raw images that nobody writes to.

@@ -218,12 +218,19 @@ absl::Status RestoreRunner::WriteDisks() {
 absl::Status RestoreRunner::WriteDisk(const DiskTarget& target, size_t meter_disk) {
   const auto capacity = static_cast<uint64_t>(target.disk.capacity_bytes());
   const absl::Duration start = context_.clock.Monotonic();
+  // In place, the old disk may have most of it already. Nobody writes to it: its virtual machine is gone, and the new file
+  // has its content for itself.
+  const std::string old = target.path == target.written_path ? "" : target.path;
   ASSIGN_OR_RETURN(const std::unique_ptr<hypervisor::BlockWriter> writer,
-                   context_.hypervisor.CreateDisk(
-                       {.path = target.written_path, .format = target.disk.format(), .capacity_bytes = capacity}));
+                   context_.hypervisor.CreateDisk({.path = target.written_path,
+                                                   .format = target.disk.format(),
+                                                   .capacity_bytes = capacity,
+                                                   .seed_path = old}));
+  hypervisor::BlockReader* const seed = writer->seed();
   {
     transfer::DiskRestorer restorer(*store_, *writer, reporter_.meter(), meter_disk, cancellation_, context_.clock,
                                     context_.random, context_.settings.restore);
+    if (seed != nullptr) restorer.UseSeed(*seed);
     RETURN_IF_ERROR(restorer.Run({.job_id = id_.job_id(),
                                   .attempt = id_.attempt(),
                                   .recovery_point_id = work_.recovery_point_id(),
@@ -232,8 +239,8 @@ absl::Status RestoreRunner::WriteDisk(const DiskTarget& target, size_t meter_dis
   }
   RETURN_IF_ERROR(writer->Finish());
   ++disks_written_;
-  base::Log("runner")->info("disk restored job={} path={} capacity_bytes={} seconds={:.1f}", id_.job_id(), target.written_path,
-                            capacity, absl::ToDoubleSeconds(context_.clock.Monotonic() - start));
+  base::Log("runner")->info("disk restored job={} path={} capacity_bytes={} from_old_disk={} seconds={:.1f}", id_.job_id(),
+                            target.written_path, capacity, seed != nullptr, absl::ToDoubleSeconds(context_.clock.Monotonic() - start));
   return absl::OkStatus();
 }
 

@@ -1,7 +1,9 @@
 // One restore assignment: PreRestore, verified files, PostRestore, start.
 //
 // A failed restore never destroys the only copy: in place, the old disk files stay until every byte of the new ones,
-// which are written beside them as "<path>.umbra-restore", is verified and durable; then the new ones take the names.
+// which are written beside them as "<path>.umbra-restore", is verified and durable; then the new ones take the names. On a
+// file system where files can share their content, a new raw file begins as a clone of the old one, and only what differs
+// is written: every chunk that stays is verified in its place.
 #ifndef UMBRA_AGENT_RUNNER_RESTORE_RUNNER_H_
 #define UMBRA_AGENT_RUNNER_RESTORE_RUNNER_H_
 

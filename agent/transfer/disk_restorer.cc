@@ -192,8 +192,7 @@ absl::Status DiskRestorer::WriteStretch(const Stretch& stretch, WriteRun& run) {
     const size_t length = item.chunk().plain_length();
     RETURN_IF_ERROR(ClearGap(next, offset, run));
     next = offset + length;
-    ASSIGN_OR_RETURN(const bool there, SeedHas(item, run));
-    if (there) continue;
+    if (SeedHas(item, run)) continue;
     if (offset != run.offset_bytes + run.length || run.length + length > run.memory.size()) {
       RETURN_IF_ERROR(Flush(run));
       run.offset_bytes = offset;
@@ -221,16 +220,21 @@ absl::Status DiskRestorer::FindSeedData() {
   return absl::OkStatus();
 }
 
-absl::Status DiskRestorer::ReadSeed(uint64_t offset_bytes, base::MutableBytes out) {
+bool DiskRestorer::ReadSeed(uint64_t offset_bytes, base::MutableBytes out) {
   absl::MutexLock lock(&seed_mu_);
-  return base::Annotate(seed_->ReadAt(offset_bytes, out), "read what the disk holds");
+  const absl::Status read = seed_->ReadAt(offset_bytes, out);
+  if (!read.ok() && !std::exchange(seed_damaged_, true)) {
+    base::Log("transfer")->warn("what the disk holds can't be read everywhere, it is written there disk={} offset={} error=\"{}\"",
+                                source_.disk, offset_bytes, base::Describe(read));
+  }
+  return read.ok();
 }
 
-absl::StatusOr<bool> DiskRestorer::SeedHas(const store::v1::ReadDiskResponse::Item& item, WriteRun& run) {
+bool DiskRestorer::SeedHas(const store::v1::ReadDiskResponse::Item& item, WriteRun& run) {
   if (seed_ == nullptr) return false;
   if (run.seen.size() == 0) run.seen = base::AlignedBuffer(repo::kMaxChunkSizeBytes);
   const base::MutableBytes seen(run.seen.data(), item.chunk().plain_length());
-  RETURN_IF_ERROR(ReadSeed(static_cast<uint64_t>(item.offset_bytes()), seen));
+  if (!ReadSeed(static_cast<uint64_t>(item.offset_bytes()), seen)) return false;
   return layout_->hasher.Id(seen) == repo::ChunkId::FromBytes(base::AsBytes(item.chunk().id()));
 }
 
@@ -248,8 +252,7 @@ absl::Status DiskRestorer::ClearGap(uint64_t begin_bytes, uint64_t end_bytes, Wr
       // Not across the end of a chunk: a neighbour that is zero already stays as it is.
       const uint64_t chunk_size = layout_->chunk_size_bytes;
       const base::MutableBytes seen(run.seen.data(), std::min<uint64_t>(end - at, chunk_size - at % chunk_size));
-      RETURN_IF_ERROR(ReadSeed(at, seen));
-      if (!base::IsZero(seen)) {
+      if (!ReadSeed(at, seen) || !base::IsZero(seen)) {
         std::memset(seen.data(), 0, seen.size());
         RETURN_IF_ERROR(writer_.WriteAt(at, seen));
         meter_.AddRead(seen.size());

@@ -58,6 +58,7 @@ class DiskRestorer {
   ~DiskRestorer();
 
   // The writer's disk isn't empty: it holds what `seed` reads, and keeps what isn't written. Call before Run; must outlive the restorer.
+  // Where it can't be read it counts as something else, and is written.
   // A chunk that is at its place already, by its id, is neither decoded nor written, and zeros are written where the disk
   // holds something else: a restore over an older state of the disk writes what differs, and one that was cut goes on from what
   // it had written. The seed is read by one thread at a time, each place before it is written.
@@ -65,7 +66,8 @@ class DiskRestorer {
 
   // Blocks until every chunk is written. What isn't written are zero chunks, and with a seed what was there.
   // Errors: DATA_LOSS / CHUNK_DAMAGED names chunk, disk and offset: the chunk was not written; UNAVAILABLE / AGENT_LOST
-  // the link stayed down; those of the store, of the writer, of the seed, and of the cancellation.
+  // the link stayed down; those of the store, of the writer, of the seed's extents, and of the
+  // cancellation.
   absl::Status Run(const DiskSource& source);
   // After Run.
   uint64_t chunk_size_bytes() const { return layout_->chunk_size_bytes; }
@@ -101,8 +103,9 @@ class DiskRestorer {
   void RunWorker();
   absl::Status WriteStretch(const Stretch& stretch, WriteRun& run);
   absl::Status FindSeedData();
-  absl::Status ReadSeed(uint64_t offset_bytes, base::MutableBytes out);
-  absl::StatusOr<bool> SeedHas(const store::v1::ReadDiskResponse::Item& item, WriteRun& run);
+  // False when it can't be read.
+  bool ReadSeed(uint64_t offset_bytes, base::MutableBytes out);
+  bool SeedHas(const store::v1::ReadDiskResponse::Item& item, WriteRun& run);
   // Zeros in [begin, end), of which the store has no chunks, wherever the seed has something else.
   absl::Status ClearGap(uint64_t begin_bytes, uint64_t end_bytes, WriteRun& run);
   absl::Status OpenItem(const store::v1::ReadDiskResponse::Item& item, base::MutableBytes plain) const;
@@ -123,6 +126,7 @@ class DiskRestorer {
   hypervisor::BlockReader* seed_ = nullptr;
   std::vector<hypervisor::Extent> seed_data_;  // of the seed, what may be something else than zero; constant while threads work
   absl::Mutex seed_mu_;                        // a reader is used by one thread at a time
+  bool seed_damaged_ ABSL_GUARDED_BY(seed_mu_) = false;  // told once
 
   DiskSource source_;
   std::optional<Layout> layout_;  // set before the first message is queued, constant from then on

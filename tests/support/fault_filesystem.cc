@@ -85,6 +85,18 @@ absl::StatusOr<std::unique_ptr<base::File>> FaultFilesystem::Open(const std::str
   return std::make_unique<FaultFile>(*this, std::move(file), path);
 }
 
+absl::StatusOr<bool> FaultFilesystem::Clone(const std::string& from, const std::string& to) {
+  base::Cloning* const cloning = base::CloningOf(real_);
+  if (cloning == nullptr) return false;
+  RETURN_IF_ERROR(Meet(Needs::kSpace, "clone " + from));
+  return cloning->Clone(from, to);
+}
+
+absl::Status FaultFilesystem::MakeHole(const std::string& path, uint64_t offset, uint64_t length) {
+  RETURN_IF_ERROR(Meet(Needs::kSpace, "make a hole in " + path));
+  return base::CloningOf(real_)->MakeHole(path, offset, length);
+}
+
 absl::Status FaultFilesystem::Rename(const std::string& from, const std::string& to) {
   RETURN_IF_ERROR(Meet(Needs::kSpace, "rename " + from));
   return real_.Rename(from, to);

@@ -12,6 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "storage/base/cloning.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/random.h"
 
@@ -22,7 +23,7 @@ enum class Fault {
   kIoError,  // UNAVAILABLE / IO_ERROR, on every call
 };
 
-class FaultFilesystem final : public base::Filesystem {
+class FaultFilesystem final : public base::Filesystem, public base::Cloning {
  public:
   // `real` outlives this and its files.
   explicit FaultFilesystem(base::Filesystem& real) : real_(real) {}
@@ -35,6 +36,8 @@ class FaultFilesystem final : public base::Filesystem {
   bool struck() const;
 
   absl::StatusOr<std::unique_ptr<base::File>> Open(const std::string& path, base::OpenMode mode) override;
+  absl::StatusOr<bool> Clone(const std::string& from, const std::string& to) override;
+  absl::Status MakeHole(const std::string& path, uint64_t offset, uint64_t length) override;
   absl::Status Rename(const std::string& from, const std::string& to) override;
   absl::Status Remove(const std::string& path) override;
   absl::Status MakeDirectories(const std::string& path) override;

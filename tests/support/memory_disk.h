@@ -68,6 +68,7 @@ class MemoryReader final : public hypervisor::BlockReader {
   }
 
   absl::Status ReadAt(uint64_t offset_bytes, base::MutableBytes out) override {
+    if (fault_) RETURN_IF_ERROR(fault_(offset_bytes));
     std::memcpy(out.data(), content_.data() + offset_bytes, out.size());
     return absl::OkStatus();
   }
@@ -98,6 +99,7 @@ class MemoryWriter final : public hypervisor::BlockWriter {
     ++writes_;
     return absl::OkStatus();
   }
+  hypervisor::BlockReader* seed() override { return nullptr; }
   absl::Status Finish() override { return absl::OkStatus(); }
 
   std::string content() {

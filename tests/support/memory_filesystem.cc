@@ -280,6 +280,28 @@ absl::StatusOr<std::unique_ptr<base::File>> MemoryFilesystem::Open(const std::st
   return std::make_unique<MemoryFile>(mu_, std::move(node), false);
 }
 
+// What is durable of the original isn't of the clone: until its Sync it may be empty after a power cut, or torn.
+absl::StatusOr<bool> MemoryFilesystem::Clone(const std::string& from, const std::string& to) {
+  absl::MutexLock lock(&mu_);
+  const auto original = FindLocked(from);
+  if (original == nullptr) return base::ErrnoError(ENOENT, from);
+  if (original->folder) return false;
+  ASSIGN_OR_RETURN(const auto folder, FolderLocked(base::DirectoryOf(to)));
+  if (FindLocked(to) != nullptr) return base::ErrnoError(EEXIST, to);
+  auto node = std::make_shared<Node>();
+  node->Write(0, base::AsBytes(original->bytes));
+  SetNameLocked(*folder, NameOf(to), std::move(node));
+  return true;
+}
+
+absl::Status MemoryFilesystem::MakeHole(const std::string& path, uint64_t offset, uint64_t length) {
+  absl::MutexLock lock(&mu_);
+  const auto node = FindLocked(path);
+  if (node == nullptr) return base::ErrnoError(ENOENT, path);
+  node->Write(offset, base::AsBytes(std::string(length, '\0')));
+  return absl::OkStatus();
+}
+
 absl::Status MemoryFilesystem::Rename(const std::string& from, const std::string& to) {
   absl::MutexLock lock(&mu_);
   const auto node = FindLocked(from);

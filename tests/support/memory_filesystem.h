@@ -14,12 +14,13 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "storage/base/cloning.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/random.h"
 
 namespace umbra::testing {
 
-class MemoryFilesystem final : public base::Filesystem {
+class MemoryFilesystem final : public base::Filesystem, public base::Cloning {
  public:
   // What a disk writes whole or not at all.
   static constexpr uint64_t kSectorBytes = 512;
@@ -47,6 +48,8 @@ class MemoryFilesystem final : public base::Filesystem {
   std::vector<std::string> AllFiles(const std::string& folder);
 
   absl::StatusOr<std::unique_ptr<base::File>> Open(const std::string& path, base::OpenMode mode) override;
+  absl::StatusOr<bool> Clone(const std::string& from, const std::string& to) override;
+  absl::Status MakeHole(const std::string& path, uint64_t offset, uint64_t length) override;
   absl::Status Rename(const std::string& from, const std::string& to) override;
   absl::Status Remove(const std::string& path) override;
   absl::Status MakeDirectories(const std::string& path) override;

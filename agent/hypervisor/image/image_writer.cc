@@ -7,6 +7,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "storage/base/cloning.h"
+#include "storage/base/log.h"
 #include "storage/base/status.h"
 
 namespace umbra::hypervisor {
@@ -83,18 +85,28 @@ class ImageWriter : public BlockWriter {
 
   std::unique_ptr<base::File> file_;
   const uint64_t capacity_bytes_;
-
- private:
   base::Filesystem& files_;
   const std::string path_;
+
+ private:
   bool finished_ = false;
 };
 
 class RawWriter final : public ImageWriter {
  public:
-  using ImageWriter::ImageWriter;
+  // `cloning`: what made the file, which holds the seed; null: it is empty.
+  RawWriter(base::Filesystem& files, const NewDisk& disk, std::unique_ptr<base::File> file, base::Cloning* cloning)
+      : ImageWriter(files, disk, std::move(file)), cloning_(cloning) {}
 
-  absl::Status Begin() override { return file_->Truncate(capacity_bytes_); }
+  absl::Status Begin() override {
+    RETURN_IF_ERROR(file_->Truncate(capacity_bytes_));
+    if (cloning_ != nullptr) {
+      ASSIGN_OR_RETURN(seed_, OpenFile(files_, path_, {.skip_cache = true}));
+    }
+    return absl::OkStatus();
+  }
+
+  BlockReader* seed() override { return seed_.get(); }
 
  private:
   absl::Status Write(uint64_t offset, base::Bytes data) override {
@@ -105,6 +117,10 @@ class RawWriter final : public ImageWriter {
       const std::byte* end = begin;
       while (index <= last && !base::IsZero(PartIn(index, offset, data))) end += PartIn(index++, offset, data).size();
       if (end == begin) {
+        if (cloning_ != nullptr) {
+          const uint64_t at = offset + static_cast<uint64_t>(begin - data.data());
+          RETURN_IF_ERROR(cloning_->MakeHole(path_, at, first_part.size()));
+        }
         ++index;
         continue;
       }
@@ -116,6 +132,9 @@ class RawWriter final : public ImageWriter {
   }
 
   absl::Status Complete() override { return absl::OkStatus(); }
+
+  base::Cloning* const cloning_;
+  std::unique_ptr<BlockReader> seed_;  // null unless the file was cloned
 };
 
 // The file, in clusters: header | refcount table | refcount blocks | L1 | all L2 tables | data. Tables are laid out for a
@@ -140,6 +159,7 @@ class Qcow2Writer final : public ImageWriter {
   }
 
   // A file that grows takes one write at a time; inside its size, several.
+  BlockReader* seed() override { return nullptr; }
   absl::Status Begin() override { return file_->Truncate((DataStart() + DivideUp(capacity_bytes_, kCluster)) * kCluster); }
 
  private:
@@ -272,6 +292,20 @@ class Qcow2Writer final : public ImageWriter {
   std::vector<bool> l2_used_ ABSL_GUARDED_BY(mu_);
 };
 
+// Makes the file of the image with the bytes of its seed; gives what did it, or null. When those can't be had the image
+// begins empty, and if something is wrong with its place, shows it then.
+base::Cloning* CloneSeed(base::Filesystem& files, const NewDisk& disk) {
+  if (disk.seed_path.empty() || disk.format != "raw") return nullptr;
+  base::Cloning* const cloning = base::CloningOf(files);
+  if (cloning == nullptr) return nullptr;
+  const absl::StatusOr<bool> cloned = cloning->Clone(disk.seed_path, disk.path);
+  if (!cloned.ok()) {
+    base::Log("hypervisor")
+        ->info("no seed, all is written path={} error=\"{}\"", disk.path, base::Describe(cloned.status()));
+  }
+  return cloned.ok() && *cloned ? cloning : nullptr;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<BlockWriter>> CreateImage(base::Filesystem& files, const NewDisk& disk) {
@@ -285,12 +319,14 @@ absl::StatusOr<std::unique_ptr<BlockWriter>> CreateImage(base::Filesystem& files
                        "{} bytes is no possible size of a disk: a multiple of 512, up to {}", disk.capacity_bytes,
                        base::FormatSize(kCapacityMax));
   }
-  auto file = files.Open(disk.path, base::OpenMode::kCreate);
+  base::Cloning* const cloning = CloneSeed(files, disk);
+  auto file = files.Open(disk.path, cloning != nullptr ? base::OpenMode::kReadWrite : base::OpenMode::kCreate);
+  if (!file.ok() && cloning != nullptr) files.Remove(disk.path).IgnoreError();
   if (!file.ok()) return ForTarget(file.status());
   (*file)->SkipCache();
   std::unique_ptr<ImageWriter> writer;
   if (disk.format == "raw" || plain_bytes) {
-    writer = std::make_unique<RawWriter>(files, disk, *std::move(file));
+    writer = std::make_unique<RawWriter>(files, disk, *std::move(file), cloning);
   } else {
     writer = std::make_unique<Qcow2Writer>(files, disk, *std::move(file));
   }

@@ -13,6 +13,10 @@
 
 namespace umbra::hypervisor {
 
+// A raw image that is made with a seed begins as its clone where the file system can do that (XFS, btrfs: FICLONE), else
+// empty, whatever the reason. Zeros that are written over a seed become holes, so the image never takes more space of its
+// own than what was written.
+//
 // Creates the image; it is complete and durable after Finish, and removed when the writer ends without it.
 // `files` must outlive the writer.
 // Errors: INVALID_ARGUMENT / INVALID_REQUEST unknown format, or a capacity that is zero or, of a disk, no multiple of 512;

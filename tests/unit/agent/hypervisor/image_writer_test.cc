@@ -11,6 +11,7 @@
 #include "storage/base/random.h"
 #include "storage/base/status.h"
 #include "tests/support/fault_filesystem.h"
+#include "tests/support/memory_filesystem.h"
 #include "tests/support/temp_dir.h"
 
 namespace umbra::hypervisor {
@@ -145,6 +146,117 @@ TEST_P(ImageWriterTest, FullTargetHasItsOwnReasonAndLeavesNothing) {
     EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << call;
     EXPECT_EQ(base::ReasonOf(status), "TARGET_FULL") << call;
     EXPECT_FALSE(files_.Exists(path()).value()) << call;
+  }
+}
+
+// On a file system where files share their content.
+class SeededImageTest : public ::testing::Test {
+ protected:
+  static constexpr uint64_t kCapacity = base::kMiB + 512;
+
+  void SetUp() override {
+    random_.Fill(std::as_writable_bytes(std::span(old_.data(), old_.size())));
+    ASSERT_TRUE(files_.WriteFileAtomic("/old", old_).ok());
+  }
+
+  // Some of it, and zeros over a part.
+  static absl::Status WriteOver(BlockWriter& writer) {
+    RETURN_IF_ERROR(writer.WriteAt(1000, base::AsBytes(std::string(70'000, 'n'))));
+    RETURN_IF_ERROR(writer.WriteAt(500'000, base::AsBytes(std::string(200'000, '\0'))));
+    return writer.Finish();
+  }
+  std::string Expected() const {
+    return std::string(old_).replace(1000, 70'000, 70'000, 'n').replace(500'000, 200'000, 200'000, '\0');
+  }
+
+  umbra::testing::MemoryFilesystem files_;
+  base::SeededRandom random_{9};
+  std::string old_ = std::string(kCapacity, '\0');
+};
+
+TEST_F(SeededImageTest, BeginsWithTheOldContentAndKeepsWhatIsNotWritten) {
+  auto writer = CreateImage(files_, {.path = "/new", .format = "raw", .capacity_bytes = kCapacity, .seed_path = "/old"});
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  BlockReader* const seed = (*writer)->seed();
+  ASSERT_NE(seed, nullptr);
+  EXPECT_EQ(seed->capacity_bytes(), kCapacity);
+  std::string seen(kCapacity, '\0');
+  ASSERT_TRUE(seed->ReadAt(0, std::as_writable_bytes(std::span(seen.data(), seen.size()))).ok());
+  EXPECT_TRUE(seen == old_);
+  ASSERT_TRUE(WriteOver(**writer).ok());
+  EXPECT_TRUE(*files_.ReadFile("/new") == Expected());
+  EXPECT_TRUE(*files_.ReadFile("/old") == old_) << "the old file is only read";
+  files_.CutPower();
+  EXPECT_TRUE(*files_.ReadFile("/new") == Expected()) << "durable after Finish";
+}
+
+TEST_F(SeededImageTest, HasTheSizeOfTheDiskAndNotOfTheSeed) {
+  for (const uint64_t capacity : {kCapacity - 512 * 100, kCapacity + 512 * 100}) {
+    auto writer = CreateImage(files_, {.path = "/new", .format = "raw", .capacity_bytes = capacity, .seed_path = "/old"});
+    ASSERT_TRUE(writer.ok());
+    ASSERT_NE((*writer)->seed(), nullptr);
+    EXPECT_EQ((*writer)->seed()->capacity_bytes(), capacity);
+    ASSERT_TRUE((*writer)->Finish().ok());
+    std::string expected = old_;
+    expected.resize(capacity);
+    EXPECT_TRUE(*files_.ReadFile("/new") == expected);
+    ASSERT_TRUE(files_.Remove("/new").ok());
+  }
+}
+
+TEST_F(SeededImageTest, IsEmptyWhereItCanHaveNone) {
+  ASSERT_TRUE(files_.MakeDirectories("/folder").ok());
+  base::PosixFilesystem real;
+  const umbra::testing::TempDir temp;
+  struct {
+    base::Filesystem& files;
+    NewDisk disk;
+  } const cases[] = {
+      {files_, {.path = "/new", .format = "raw", .capacity_bytes = 512, .seed_path = "/none"}},
+      {files_, {.path = "/new", .format = "raw", .capacity_bytes = 512, .seed_path = "/folder"}},
+      {files_, {.path = "/new", .format = "qcow2", .capacity_bytes = 512, .seed_path = "/old"}},
+      {files_, {.path = "/new", .format = kStateFileFormat, .capacity_bytes = 511, .seed_path = "/old"}},
+      {real, {.path = temp.File("new"), .format = "raw", .capacity_bytes = 512, .seed_path = "/dev/null"}},
+  };
+  for (const auto& [files, disk] : cases) {
+    auto writer = CreateImage(files, disk);
+    ASSERT_TRUE(writer.ok()) << disk.seed_path << writer.status();
+    EXPECT_EQ((*writer)->seed(), nullptr) << disk.seed_path;
+    ASSERT_TRUE((*writer)->Finish().ok());
+    if (disk.format != "qcow2") {
+      EXPECT_EQ(*files.ReadFile(disk.path), std::string(disk.capacity_bytes, '\0')) << disk.seed_path;
+    }
+    ASSERT_TRUE(files.Remove(disk.path).ok());
+  }
+}
+
+// Every call fails once: either the image is whole, with the seed or without, or there is none and the reason is told.
+TEST_F(SeededImageTest, IsWholeOrGoneWhateverFails) {
+  for (const auto fault : {umbra::testing::Fault::kNoSpace, umbra::testing::Fault::kIoError}) {
+    bool struck = true;
+    for (uint64_t call = 1; struck; ++call) {
+      ASSERT_LT(call, 60u);
+      umbra::testing::FaultFilesystem faulty(files_);
+      faulty.FailAt(call, fault, /*for_good=*/false);
+      bool seeded = false;
+      const absl::Status status = [&]() -> absl::Status {
+        ASSIGN_OR_RETURN(auto writer, CreateImage(faulty, {.path = "/new", .format = "raw", .capacity_bytes = kCapacity,
+                                                           .seed_path = "/old"}));
+        seeded = writer->seed() != nullptr;
+        return WriteOver(*writer);
+      }();
+      struck = faulty.struck();
+      EXPECT_TRUE(*files_.ReadFile("/old") == old_) << call;
+      if (!status.ok()) {
+        EXPECT_FALSE(*files_.Exists("/new")) << call;
+        EXPECT_EQ(base::ReasonOf(status), fault == umbra::testing::Fault::kNoSpace ? "TARGET_FULL" : "IO_ERROR") << call;
+        continue;
+      }
+      EXPECT_EQ(seeded, !struck) << "only a clone that fails is done without";
+      const std::string unseeded = std::string(kCapacity, '\0').replace(1000, 70'000, 70'000, 'n');
+      EXPECT_TRUE(*files_.ReadFile("/new") == (seeded ? Expected() : unseeded)) << call;
+      ASSERT_TRUE(files_.Remove("/new").ok());
+    }
   }
 }
 

@@ -71,6 +71,43 @@ TEST_F(RestoreRunnerTest, InPlaceGivesTheMachineBackWithItsUuid) {
   ExpectClean(uuid_);
 }
 
+// The old disk's content is the new one's, but for what has changed.
+TEST_F(RestoreRunnerTest, InPlaceWhereFilesShareTheirContentOnlyWhatDiffersIsTaken) {
+  files_.ShareContents();
+  // Data where zeros belong, at the end, and a chunk that only the old disk has whole.
+  ASSERT_TRUE(hypervisor_.GuestWrite(uuid_, "vda", kDiskBytes - kChunk, base::AsBytes(std::string(kChunk, 'Z'))).ok());
+  DamageAChunk();
+  agent::v1::Assignment assignment = RestoreOf(v1::RestoreSpec::MODE_IN_PLACE);
+  assignment.mutable_restore()->set_power_on(true);
+  const AssignmentResult result = Run(assignment);
+  ASSERT_EQ(result.outcome(), AssignmentResult::OUTCOME_SUCCEEDED) << result.error().ShortDebugString();
+  EXPECT_EQ(files_.clones(), 1);
+  EXPECT_TRUE(GuestDisk(uuid_) == OnDisk(content_));
+  EXPECT_FALSE(*files_.Exists(disk_path_ + kRestoreSuffix));
+  ExpectClean(uuid_);
+}
+
+TEST_F(RestoreRunnerTest, AFailureInPlaceLeavesTheOldDiskAlsoWhereItsContentIsShared) {
+  files_.ShareContents();
+  DamageAChunk();
+  const std::string other(kDiskBytes, 'X');  // nothing of it is the recovery point's
+  ASSERT_TRUE(hypervisor_.GuestWrite(uuid_, "vda", 0, base::AsBytes(other)).ok());
+  const AssignmentResult result = Run(RestoreOf(v1::RestoreSpec::MODE_IN_PLACE));
+  EXPECT_EQ(result.error().reason(), "CHUNK_DAMAGED");
+  EXPECT_EQ(files_.clones(), 1);
+  EXPECT_TRUE(*files_.ReadFile(disk_path_) == other);
+  EXPECT_FALSE(*files_.Exists(disk_path_ + kRestoreSuffix));
+}
+
+TEST_F(RestoreRunnerTest, ANewMachineTakesNothingFromAnyDisk) {
+  files_.ShareContents();
+  ASSERT_EQ(Run(RestoreOf(v1::RestoreSpec::MODE_NEW)).outcome(), AssignmentResult::OUTCOME_SUCCEEDED);
+  agent::v1::Assignment elsewhere = RestoreOf(v1::RestoreSpec::MODE_IN_PLACE);
+  elsewhere.mutable_restore()->set_target_folder(folder_.File("elsewhere"));
+  ASSERT_EQ(Run(elsewhere).outcome(), AssignmentResult::OUTCOME_SUCCEEDED);
+  EXPECT_EQ(files_.clones(), 0);
+}
+
 // Somebody has made another machine of the same disk since the backup: its data would go.
 TEST_F(RestoreRunnerTest, DiskThatAnotherMachineUsesIsNotReplaced) {
   const std::string before = *files_.ReadFile(disk_path_);

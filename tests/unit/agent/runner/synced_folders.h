@@ -1,7 +1,9 @@
-// The real file system, with a note of every folder whose names were synced.
+// The real file system, with a note of every folder whose names were synced. Files share their content when it is told so,
+// by copies, whatever file system the tests run on.
 #ifndef UMBRA_TESTS_UNIT_AGENT_RUNNER_SYNCED_FOLDERS_H_
 #define UMBRA_TESTS_UNIT_AGENT_RUNNER_SYNCED_FOLDERS_H_
 
+#include <atomic>
 #include <memory>
 #include <set>
 #include <string>
@@ -9,15 +11,33 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "storage/base/cloning.h"
 #include "storage/base/filesystem.h"
+#include "storage/base/status.h"
 
 namespace umbra::runner {
 
-class SyncedFolders final : public base::Filesystem {
+class SyncedFolders final : public base::Filesystem, public base::Cloning {
  public:
   std::set<std::string> synced() {
     absl::MutexLock lock(&mu_);
     return synced_;
+  }
+
+  void ShareContents() { shares_ = true; }
+  int clones() const { return clones_; }
+
+  absl::StatusOr<bool> Clone(const std::string& from, const std::string& to) override {
+    if (!shares_) return false;
+    ASSIGN_OR_RETURN(const std::string content, ReadFile(from));
+    ASSIGN_OR_RETURN(const auto file, real_.Open(to, base::OpenMode::kCreate));
+    RETURN_IF_ERROR(file->WriteAt(0, base::AsBytes(content)));
+    ++clones_;
+    return true;
+  }
+  absl::Status MakeHole(const std::string& path, uint64_t offset, uint64_t length) override {
+    ASSIGN_OR_RETURN(const auto file, real_.Open(path, base::OpenMode::kReadWrite));
+    return file->WriteAt(offset, base::AsBytes(std::string(length, '\0')));
   }
 
   absl::StatusOr<std::unique_ptr<base::File>> Open(const std::string& path, base::OpenMode mode) override {
@@ -46,6 +66,8 @@ class SyncedFolders final : public base::Filesystem {
 
  private:
   base::PosixFilesystem real_;
+  std::atomic<bool> shares_ = false;
+  std::atomic<int> clones_ = 0;
   absl::Mutex mu_;
   std::set<std::string> synced_ ABSL_GUARDED_BY(mu_);
 };

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <utility>
+
 #include "agent/transfer/backup_pipeline.h"
 #include "tests/support/memory_chunk_store.h"
 #include "tests/support/memory_disk.h"
@@ -34,9 +37,10 @@ class DiskRestorerTest : public ::testing::Test {
   }
 
   // Over a disk that holds `before`.
-  absl::Status RestoreOver(const std::string& before) {
+  absl::Status RestoreOver(const std::string& before, std::function<absl::Status(uint64_t)> fault = nullptr) {
     writer_ = std::make_unique<testing::MemoryWriter>(before);
     testing::MemoryReader seed(before);
+    seed.SetFault(std::move(fault));
     seed.FindExtents(3 * kChunk + 512);
     const size_t number = meter_.AddDisk("vm", "vda", content_.size());
     DiskRestorer restorer(store_, *writer_, meter_, number, cancellation_, clock_, random_, {.queue_messages = 3});
@@ -181,6 +185,18 @@ TEST_F(DiskRestorerTest, AChunkThatTheDiskHasNeedNotBeWholeInTheStore) {
   std::string before = content_;
   before[place * kChunk] ^= 1;
   EXPECT_EQ(base::ReasonOf(RestoreOver(before)), "CHUNK_DAMAGED");
+}
+
+TEST_F(DiskRestorerTest, WhatTheDiskCanNotReadIsWritten) {
+  const auto bad = [](uint64_t offset) {  // data and zeros alike
+    return offset / kChunk % 3 == 1 ? absl::UnavailableError("a bad sector") : absl::OkStatus();
+  };
+  ASSERT_TRUE(RestoreOver(content_, bad).ok());
+  EXPECT_TRUE(writer_->content() == content_);
+  EXPECT_GT(writer_->written_bytes(), content_.size() / 5);
+  EXPECT_LT(writer_->written_bytes(), content_.size() / 2);
+  ASSERT_TRUE(RestoreOver(std::string(content_.size(), 'x'), bad).ok());
+  EXPECT_TRUE(writer_->content() == content_);
 }
 
 TEST_F(DiskRestorerTest, ADiskOfAnotherSizeIsNoSeed) {
