@@ -21,8 +21,12 @@ const Restore = lazy(() => import('./pages/restore'))
 const Jobs = lazy(() => import('./pages/jobs'))
 const JobPage = lazy(() => import('./pages/job'))
 const Hosts = lazy(() => import('./pages/hosts'))
+const HostPage = lazy(() => import('./pages/host'))
 const Policies = lazy(() => import('./pages/policies'))
 const PolicyEdit = lazy(() => import('./pages/policy_edit'))
+const Repositories = lazy(() => import('./pages/repositories'))
+const RepositoryPage = lazy(() => import('./pages/repository'))
+const Administration = lazy(() => import('./pages/admin/admin'))
 
 export function App() {
   const identity = useQuery(identityQuery)
@@ -41,6 +45,8 @@ const PAGES = [
   { to: '/jobs', label: 'Jobs', permission: 'jobs.view' },
   { to: '/policies', label: 'Policies', permission: 'policies.view' },
   { to: '/hosts', label: 'Hosts', permission: 'hosts.view' },
+  { to: '/repositories', label: 'Repositories', permission: 'repositories.view' },
+  { to: '/admin', label: 'Administration', permission: '' },
 ]
 
 function Shell({ identity }: { identity: Identity }) {
@@ -73,9 +79,13 @@ function Shell({ identity }: { identity: Identity }) {
             <Route path="/jobs" element={<Jobs />} />
             <Route path="/jobs/:job" element={<JobPage />} />
             <Route path="/hosts" element={<Hosts />} />
+            <Route path="/hosts/:host" element={<HostPage />} />
             <Route path="/policies" element={<Policies />} />
             <Route path="/policies/new" element={<PolicyEdit />} />
             <Route path="/policies/:policy/edit" element={<PolicyEdit />} />
+            <Route path="/repositories" element={<Repositories />} />
+            <Route path="/repositories/:repository" element={<RepositoryPage />} />
+            <Route path="/admin/*" element={<Administration />} />
             <Route path="*" element={<Nowhere />} />
           </Routes>
         </Suspense>
@@ -107,6 +117,7 @@ function Settings({ identity }: { identity: Identity }) {
       <Menu transitionProps={{ duration: 0 }} withinPortal={false}>
         <Menu.Target><Button size="xs" variant="default">{identity.displayName || identity.name}</Button></Menu.Target>
         <Menu.Dropdown>
+          <Menu.Item component={Link} to="/admin/account">My account</Menu.Item>
           <Menu.Item component="a" href="/docs">API reference</Menu.Item>
           {identity.session && <Menu.Item onClick={() => signOut.mutate()}>Sign out</Menu.Item>}
         </Menu.Dropdown>

@@ -1,7 +1,9 @@
 // What the pages ask for, under the keys that events invalidate (src/live/invalidation.ts).
 import { infiniteQueryOptions, queryOptions } from '@tanstack/react-query'
+import { nightsOf, nightSpans, nights, summarise, sumsOf, type Night, type Summary } from '../logic/coverage'
 import { isFinal } from '../logic/jobs'
 import { api, body, type Coverage, type Job, type Policy } from './client'
+import { ApiError } from './problem'
 import type { operations } from './schema'
 
 type CoverageFilter = NonNullable<NonNullable<operations['listCoverage']['parameters']['query']>['filter']>
@@ -43,6 +45,16 @@ export const hostsQuery = queryOptions({
       return { items: page.hosts ?? [], token: page.nextPageToken ?? '' }
     })).items,
 })
+
+export const hostQuery = (host: string) =>
+  queryOptions({ queryKey: ['hosts', host], queryFn: () => body(api.GET('/v1/hosts/{host}', { params: { path: { host } } })) })
+
+/** The VSS writers, as the host's agent last reported them. */
+export const writersQuery = (host: string) =>
+  queryOptions({
+    queryKey: ['hosts', host, 'writers'],
+    queryFn: async () => (await body(api.GET('/v1/hosts/{host}/writers', { params: { path: { host }, query: { pageSize: 1000 } } }))).writers ?? [],
+  })
 
 /** Every machine: the API's filters leave out those that a policy selects without a promise and that were never backed up. */
 export const allCoverageQuery = queryOptions({
@@ -144,6 +156,48 @@ export const recentBackupsQuery = queryOptions({
     return { jobs, knownFrom: new Date(jobs.at(-1)?.createTime ?? 0).getTime() }
   },
 })
+
+/** The daemon's sums; undefined when it refuses them, to those who may see a part only, or doesn't make them: lists are read then. */
+async function summed<T>(sums: Promise<T>): Promise<T | undefined> {
+  try {
+    return await sums
+  } catch (error) {
+    if (error instanceof ApiError && (error.status === 403 || error.status === 501)) return undefined
+    throw error
+  }
+}
+
+/** How safe the fleet is. `everything`: the caller may see all of it, so the daemon's own sums are asked for; to others they are refused, so lists are read. */
+export const protectionQuery = (everything: boolean) =>
+  queryOptions({
+    queryKey: ['coverage', 'sums', everything],
+    queryFn: async ({ client }): Promise<{ summary: Summary; whole: boolean }> => {
+      if (everything) {
+        const sums = await summed(body(api.GET('/v1/coverage:summary')))
+        if (sums) return { summary: sumsOf(sums), whole: true }
+      }
+      const [coverage, recent] = await Promise.all([client.fetchQuery(allCoverageQuery), client.fetchQuery(recentBackupsQuery)])
+      return { summary: summarise(coverage.items, recent.jobs), whole: coverage.whole }
+    },
+  })
+
+const NIGHTS = 7
+
+/** The last nights' backups, newest first; fewer when lists are read and don't reach so far. */
+export const nightsQuery = (everything: boolean, utc: boolean) =>
+  queryOptions({
+    queryKey: ['nights', everything, utc],
+    queryFn: async ({ client }): Promise<Night[]> => {
+      const now = Date.now()
+      const answers = everything && await summed(Promise.all(nightSpans(now, NIGHTS, utc).map(({ from, seconds, count }) =>
+        body(api.GET('/v1/jobs:summarizeBackups', { params: { query: { startTime: new Date(from).toISOString(), period: `${seconds}s`, count } } })))))
+      if (!answers) {
+        const { jobs, knownFrom } = await client.fetchQuery(recentBackupsQuery)
+        return nights(jobs, now, NIGHTS, knownFrom, utc)
+      }
+      return nightsOf(answers.flatMap((answer) => answer.summaries ?? []))
+    },
+  })
 
 export const jobQuery = (job: string) =>
   queryOptions({

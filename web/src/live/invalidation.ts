@@ -12,7 +12,7 @@ export function keysOf(event: Event): Key[] {
   switch (kind) {
     case 'jobs':
       return event.type === 'JOB_STATE_CHANGED'
-        ? [['jobs'], ['job', id], events, ['coverage'], ['repositories']]
+        ? [['jobs'], ['job', id], events, ['coverage'], ['nights'], ['repositories']]
         : [['jobs'], ['job', id], events]
     case 'recoveryPoints':
       return [['points'], ['point', id], ['coverage'], ['machine'], ['machines'], ['repositories'], events]
@@ -22,13 +22,15 @@ export function keysOf(event: Event): Key[] {
       return [['policies'], ['coverage'], events]
     case 'repositories':
       return [['repositories'], events]
+    case 'notificationChannels':
+      return [['channels'], events]
     default:
       return [events]
   }
 }
 
 // Sums over the fleet cost the daemon most.
-const PAUSE_MS: Record<string, number> = { coverage: 15_000, repositories: 10_000, machines: 5000, machine: 2000, hosts: 2000 }
+const PAUSE_MS: Record<string, number> = { coverage: 15_000, nights: 15_000, repositories: 10_000, machines: 5000, machine: 2000, hosts: 2000 }
 const USUAL_PAUSE_MS = 1000
 
 export class Invalidator {

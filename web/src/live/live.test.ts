@@ -154,11 +154,11 @@ describe('what an event makes old', () => {
     const invalidator = new Invalidator((key) => asked.push(key.join(' ')), timers)
     const event: Event = { type: 'JOB_STATE_CHANGED', resource: 'jobs/j1' }
     invalidator.take(event)
-    expect(asked).toEqual(['jobs', 'job j1', 'events jobs/j1', 'coverage', 'repositories'])
+    expect(asked).toEqual(['jobs', 'job j1', 'events jobs/j1', 'coverage', 'nights', 'repositories'])
     for (let i = 0; i < 50; ++i) invalidator.take(event)
-    expect(asked).toHaveLength(5)
+    expect(asked).toHaveLength(6)
     timers.pass(1000)
-    expect(asked.slice(5)).toEqual(['jobs', 'job j1', 'events jobs/j1'])
+    expect(asked.slice(6)).toEqual(['jobs', 'job j1', 'events jobs/j1'])
     timers.pass(15_000)
     expect(asked.filter((key) => key === 'coverage')).toHaveLength(2)
     const settled = asked.length

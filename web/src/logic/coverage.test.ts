@@ -1,6 +1,6 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import type { Job } from '../api/client'
-import { daysUntilFull, failingMachines, nextRuns, nightName, nights, summarise } from './coverage'
+import { daysUntilFull, failingMachines, nextRuns, nightName, nights, nightsOf, nightSpans, summarise, sumsOf } from './coverage'
 
 const vm = (id: string) => `hosts/h/virtualMachines/${id}`
 
@@ -83,5 +83,34 @@ describe('next runs', () => {
   it('come in their order, without those that have none', () => {
     const found = nextRuns([{ name: 'policies/b', nextRunTime: '2026-11-27T00:00:00Z' }, { name: 'policies/c' }, { name: 'policies/a', nextRunTime: '2026-11-26T22:00:00Z' }], 5)
     expect(found.map((policy) => policy.name)).toEqual(['policies/a', 'policies/b'])
+  })
+})
+
+describe('the daemon’s sums', () => {
+  it('are shown as they are, with the names that come with them', () => {
+    const summary = sumsOf({
+      totalCount: '50000', protectedCount: '49000', failingCount: '30', unprotectedCount: '900', neverCount: '60', lateCount: '10',
+      failing: [{ virtualMachine: vm('a'), displayName: 'mail01', job: 'jobs/j', error: { reason: 'X', message: 'slow' } }],
+    })
+    expect(summary).toMatchObject({ total: 50000, safe: 49000, failing: 30, unprotected: 900, never: 60, late: 10 })
+    expect(summary.failingMachines).toEqual([{ machine: vm('a'), name: 'mail01', job: 'jobs/j', reason: 'X', message: 'slow' }])
+  })
+  it('of nights are asked for from noon to noon, in one stretch while the clocks stay', () => {
+    const now = Date.parse('2026-11-26T09:00:00Z')
+    expect(nightSpans(now, 7, true)).toEqual([{ from: Date.parse('2026-11-19T12:00:00Z'), seconds: 86_400, count: 7 }])
+  })
+  it('of nights in which the clocks are changed are asked for by themselves', () => {
+    vi.stubEnv('TZ', 'Europe/Berlin')
+    // Summer time ended on 25 October at 3:00: that night has 25 hours.
+    const spans = nightSpans(Date.parse('2026-10-27T09:00:00Z'), 4, false)
+    vi.unstubAllEnvs()
+    expect(spans.map(({ seconds, count }) => [seconds / 3600, count])).toEqual([[24, 1], [25, 1], [24, 2]])
+    expect(new Date(spans[0]?.from ?? 0).toISOString()).toBe('2026-10-23T10:00:00.000Z')
+  })
+  it('of nights are the newest first, without those before the first backup', () => {
+    const of = (startTime: string, more: object = {}) => ({ startTime, succeededCount: '0', warnedCount: '0', failedCount: '0', cancelledCount: '0', ...more })
+    const found = nightsOf([of('2026-11-23T12:00:00Z'), of('2026-11-24T12:00:00Z', { succeededCount: '10', warnedCount: '2', failedCount: '1' }), of('2026-11-25T12:00:00Z')])
+    expect(found.map((night) => [night.succeeded, night.warned, night.failed])).toEqual([[0, 0, 0], [8, 2, 1]])
+    expect(nightsOf([of('2026-11-24T12:00:00Z'), of('2026-11-25T12:00:00Z')])).toHaveLength(1)
   })
 })

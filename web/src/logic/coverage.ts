@@ -1,5 +1,6 @@
 // How safe the machines are, out of what the API says of coverage and of jobs.
-import type { Coverage, Job, Policy, RepositoryDay } from '../api/client'
+import type { BackupSummary, Coverage, CoverageSummary, Job, Policy, RepositoryDay } from '../api/client'
+import { num } from './format'
 import { isFinal } from './jobs'
 
 /** What is wrong with a machine, worst first; 'safe' when nothing is. */
@@ -7,6 +8,8 @@ export type Standing = 'failing' | 'late' | 'unprotected' | 'never' | 'safe'
 
 export interface FailingMachine {
   machine: string
+  /** Its name, when it is known. */
+  name?: string
   job: string
   reason: string
   message: string
@@ -61,6 +64,18 @@ export function summarise(coverage: Coverage[], jobs: Job[]): Summary {
   return summary
 }
 
+/** The daemon's own sums. */
+export function sumsOf(sums: CoverageSummary): Summary {
+  return {
+    total: num(sums.totalCount), safe: num(sums.protectedCount), late: num(sums.lateCount), unprotected: num(sums.unprotectedCount),
+    never: num(sums.neverCount), failing: num(sums.failingCount),
+    failingMachines: (sums.failing ?? []).map((failure) => ({
+      machine: failure.virtualMachine ?? '', name: failure.displayName, job: failure.job ?? '', reason: failure.error?.reason ?? '',
+      message: failure.error?.message ?? '',
+    })),
+  }
+}
+
 export interface Night {
   /** Noon at its beginning. */
   from: number
@@ -103,6 +118,45 @@ export function nights(jobs: Job[], now: number, most: number, knownFrom: number
     else night.succeeded += 1
   }
   return found
+}
+
+export interface NightSpan {
+  /** Noon at the beginning of the first. */
+  from: number
+  /** Length of each. */
+  seconds: number
+  count: number
+}
+
+/** The last nights as stretches of equal length, oldest first: one, or three when the clocks were changed in one of them. */
+export function nightSpans(now: number, most: number, utc: boolean): NightSpan[] {
+  const noon = noonBefore(now, utc)
+  const shift = (days: number) => {
+    if (utc) noon.setUTCDate(noon.getUTCDate() + days)
+    else noon.setDate(noon.getDate() + days)
+    return noon.getTime()
+  }
+  let from = shift(1 - most)
+  const spans: NightSpan[] = []
+  for (let i = 0; i < most; ++i) {
+    const to = shift(1)
+    const seconds = (to - from) / 1000
+    const last = spans.at(-1)
+    if (last && last.seconds === seconds) last.count += 1
+    else spans.push({ from, seconds, count: 1 })
+    from = to
+  }
+  return spans
+}
+
+/** The daemon's stretches, oldest first, as nights, newest first; those before the first backup are left out. */
+export function nightsOf(summaries: BackupSummary[]): Night[] {
+  const all = summaries.map((summary) => ({
+    from: new Date(summary.startTime ?? 0).getTime(), succeeded: num(summary.succeededCount) - num(summary.warnedCount),
+    warned: num(summary.warnedCount), failed: num(summary.failedCount), cancelled: num(summary.cancelledCount),
+  }))
+  const first = all.findIndex((night) => night.succeeded + night.warned + night.failed + night.cancelled > 0)
+  return all.slice(first < 0 ? -1 : first).reverse()
 }
 
 /** "Since noon", "Last night", or "" for an earlier one. In the morning the night that began yesterday at noon is the last one. */

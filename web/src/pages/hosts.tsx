@@ -1,15 +1,38 @@
-import { Anchor, Button, Group, NativeSelect, Stack, Table, Text, TextInput } from '@mantine/core'
-import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
+import { Anchor, Button, Group, NativeSelect, Stack, Text, TextInput } from '@mantine/core'
+import { useMutation, useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
 import { Link, useSearchParams } from 'react-router'
 import { api, body, type Host } from '../api/client'
 import { hostsQuery, identityQuery } from '../api/queries'
 import { count, idOf, num, time } from '../logic/format'
 import { enrolCommand } from '../logic/enrol'
+import { findHosts, hostStanding, labelWords, STANDING_WORDS } from '../logic/hosts'
 import { can } from '../logic/permissions'
-import { waitAdvice } from '../ui/job_parts'
-import { Confirm, Copyable, Dialog, Empty, Loaded, Notice, Page, Problem, Tag, When } from '../ui/parts'
+import { Copyable, Dialog, Empty, Loaded, Notice, Page, Problem, Tag, When } from '../ui/parts'
 import { useZone } from '../ui/preferences'
+import { VirtualTable, type Column } from '../ui/virtual_table'
+
+export function HostTag({ host }: { host: Host }) {
+  const { word, tone } = STANDING_WORDS[hostStanding(host)]
+  return <Tag tone={tone}>{word}</Tag>
+}
+
+function why(host: Host): string {
+  return host.agentProblem || host.hypervisorError || (host.drained ? host.drainNote : '') || ''
+}
+
+const COLUMNS: Column<Host>[] = [
+  { head: 'Host', width: '1.6fr', cell: (host) => <Anchor component={Link} to={`/hosts/${idOf(host.name)}`}>{host.displayName}</Anchor> },
+  { head: 'State', width: '1.8fr', cell: (host) => <span title={why(host)}><HostTag host={host} /> {why(host)}</span> },
+  { head: 'Machines', width: '0.8fr', cell: (host) => <Anchor component={Link} to={`/machines?host=${idOf(host.name)}`} aria-label={`${num(host.virtualMachineCount)} machines of ${host.displayName}`}>{num(host.virtualMachineCount)}</Anchor> },
+  { head: 'Works on', width: '0.8fr', cell: (host) => (num(host.workingJobCount) > 0 ? count(num(host.workingJobCount), 'job') : '–') },
+  { head: 'Agent', width: '0.7fr', cell: (host) => host.agentVersion },
+  { head: 'Hypervisor', width: '1.4fr', cell: (host) => host.hypervisor },
+  { head: 'Last seen', width: '0.8fr', cell: (host) => <When value={host.lastSeenTime} /> },
+  { head: 'Labels', width: '1.2fr', cell: (host) => labelWords(host.labels) },
+]
+
+const STANDINGS = [{ value: '', label: 'All states' }, ...Object.entries(STANDING_WORDS).map(([value, { word }]) => ({ value, label: word }))]
 
 export default function Hosts() {
   const hosts = useQuery(hostsQuery)
@@ -17,77 +40,36 @@ export default function Hosts() {
   const [params, setParams] = useSearchParams()
   const mayEnrol = can(identity.data, 'hosts.enrol')
   const enrol = params.get('enrol') === '1' && mayEnrol
+  const text = params.get('q') ?? ''
+  const state = params.get('state') ?? ''
+  const set = (key: string, value: string) =>
+    setParams((before) => {
+      if (value) before.set(key, value)
+      else before.delete(key)
+      return before
+    }, { replace: true })
   return (
-    <Page title="Hosts" actions={mayEnrol && <Button onClick={() => setParams({ enrol: '1' })}>Enrol a host</Button>}>
+    <Page title="Hosts" actions={mayEnrol && <Button onClick={() => set('enrol', '1')}>Enrol a host</Button>}>
       <Loaded query={hosts} rows={5}>
-        {(all) => all.length === 0 ? <Empty>No host yet. Enrol one: the dialog gives the command to run on it.</Empty> : (
-          <div className="scroll">
-            <Table>
-              <Table.Thead><Table.Tr><Table.Th>Host</Table.Th><Table.Th>State</Table.Th><Table.Th>Machines</Table.Th><Table.Th>Works on</Table.Th><Table.Th>Agent</Table.Th><Table.Th>Hypervisor</Table.Th><Table.Th>Last seen</Table.Th><Table.Th>Actions</Table.Th></Table.Tr></Table.Thead>
-              <Table.Tbody>{all.map((host) => <HostRow key={host.name} host={host} />)}</Table.Tbody>
-            </Table>
-          </div>
-        )}
+        {(all) => {
+          if (all.length === 0) return <Empty>No host yet. {mayEnrol ? 'Enrol one: the dialog gives the command to run on it.' : 'Somebody who may enrol hosts has to.'}</Empty>
+          const rows = findHosts(all, text, state)
+          return (
+            <>
+              <Group>
+                <NativeSelect aria-label="State" value={state} onChange={(event) => set('state', event.currentTarget.value)} data={STANDINGS} />
+                <TextInput className="grow" type="search" aria-label="Search hosts" placeholder="A part of the name, of a label, or of the agent’s version" value={text} onChange={(event) => set('q', event.currentTarget.value)} />
+              </Group>
+              {rows.length === 0 ? <Empty>No host is like that. <Link to="/hosts">Show all {all.length}</Link></Empty> : (
+                <VirtualTable label="Hosts" columns={COLUMNS} rows={rows} keyOf={(host) => host.name ?? ''} hasMore={false} loading={false} more={() => undefined}
+                  footer={rows.length === all.length ? `${count(all.length, 'host')} in all` : `${rows.length.toLocaleString('en-GB')} of ${count(all.length, 'host')}`} />
+              )}
+            </>
+          )
+        }}
       </Loaded>
-      {enrol && <EnrolDialog close={() => setParams({})} />}
+      {enrol && <EnrolDialog close={() => set('enrol', '')} />}
     </Page>
-  )
-}
-
-function HostState({ host }: { host: Host }) {
-  if (host.state !== 'STATE_ONLINE') return <><Tag tone="bad">Offline</Tag><Text size="xs" className="dim">{waitAdvice('HOST_OFFLINE')}</Text></>
-  if (host.agentProblem) return <><Tag tone="bad">Gets no work</Tag><Text size="xs">{host.agentProblem}</Text></>
-  if (host.hypervisorError) return <><Tag tone="bad">Hypervisor</Tag><Text size="xs">{host.hypervisorError}</Text></>
-  if (host.drained) return <><Tag tone="warn">In maintenance</Tag><Text size="xs" className="dim">{host.drainNote}</Text></>
-  return <Tag tone="good">Online</Tag>
-}
-
-function HostRow({ host }: { host: Host }) {
-  const identity = useQuery(identityQuery)
-  return (
-    <Table.Tr>
-      <Table.Td><Anchor component={Link} to={`/machines?host=${idOf(host.name)}`}>{host.displayName}</Anchor></Table.Td>
-      <Table.Td><HostState host={host} /></Table.Td>
-      <Table.Td>{num(host.virtualMachineCount)}</Table.Td>
-      <Table.Td>{num(host.workingJobCount) > 0 ? count(num(host.workingJobCount), 'job') : '–'}</Table.Td>
-      <Table.Td>{host.agentVersion}</Table.Td>
-      <Table.Td>{host.hypervisor}</Table.Td>
-      <Table.Td><When value={host.lastSeenTime} /></Table.Td>
-      <Table.Td>{can(identity.data, 'hosts.manage') && <HostActions host={host} />}</Table.Td>
-    </Table.Tr>
-  )
-}
-
-function HostActions({ host }: { host: Host }) {
-  const queries = useQueryClient()
-  const [asks, setAsks] = useState<'' | 'drain' | 'remove'>('')
-  const [note, setNote] = useState('')
-  const path = { params: { path: { host: idOf(host.name) } } }
-  const done = () => { setAsks(''); void queries.invalidateQueries({ queryKey: ['hosts'] }) }
-  const drain = useMutation({ mutationFn: () => body(api.POST('/v1/hosts/{host}:drain', { ...path, body: { note } })), onSuccess: done })
-  const undrain = useMutation({ mutationFn: () => body(api.POST('/v1/hosts/{host}:undrain', { ...path, body: {} })), onSuccess: done })
-  const remove = useMutation({ mutationFn: () => body(api.DELETE('/v1/hosts/{host}', path)), onSuccess: done })
-  return (
-    <Group gap={4} wrap="nowrap">
-      {host.drained
-        ? <Button size="compact-sm" variant="default" loading={undrain.isPending} onClick={() => undrain.mutate()}>End maintenance</Button>
-        : <Button size="compact-sm" variant="default" onClick={() => setAsks('drain')}>Maintenance</Button>}
-      {host.state !== 'STATE_ONLINE' && <Button size="compact-sm" variant="default" onClick={() => setAsks('remove')}>Remove</Button>}
-      {undrain.error ? <Problem error={undrain.error} /> : null}
-      <Confirm opened={asks === 'drain'} danger={false} onClose={() => setAsks('')} title={`Take ${host.displayName} out of work?`} action="Begin maintenance" busy={drain.isPending} error={drain.error} onConfirm={() => drain.mutate()}>
-        <Text>
-          Nothing is lost: {num(host.workingJobCount) > 0 ? `${count(num(host.workingJobCount), 'job')} on it ${num(host.workingJobCount) === 1 ? 'goes' : 'go'} on to the end` : 'it works on nothing now'}, new jobs of its {count(num(host.virtualMachineCount), 'machine')} wait until the maintenance ends.
-          They get no new recovery points meanwhile.
-        </Text>
-        <TextInput label="Why, for others" maxLength={256} value={note} onChange={(event) => setNote(event.currentTarget.value)} />
-      </Confirm>
-      <Confirm opened={asks === 'remove'} onClose={() => setAsks('')} title={`Remove ${host.displayName}?`} action="Remove the host" busy={remove.isPending} error={remove.error} onConfirm={() => remove.mutate()}>
-        <Text>
-          Its certificate is revoked, so its agent can’t come back without being enrolled again. Its {count(num(host.virtualMachineCount), 'machine')} and the labels on them disappear from the lists, jobs that wait for it are cancelled.
-          All recovery points stay and can be restored to other hosts.
-        </Text>
-      </Confirm>
-    </Group>
   )
 }
 

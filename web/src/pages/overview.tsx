@@ -1,53 +1,68 @@
 // One look in the morning: is every machine safe, and if not, which one isn't, and why.
 import { Anchor, Group, Stack, Table, Text } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
+import { lazy, Suspense } from 'react'
 import { Link } from 'react-router'
-import type { Host, Job, Policy, Repository } from '../api/client'
-import { activeJobsQuery, allCoverageQuery, hostsQuery, policiesQuery, recentBackupsQuery, repositoriesQuery } from '../api/queries'
-import { daysUntilFull, nextRuns, nightName, nights, summarise, type Night, type Summary } from '../logic/coverage'
+import type { Host, Identity, Job, Policy, Repository } from '../api/client'
+import { activeJobsQuery, hostsQuery, identityQuery, nightsQuery, policiesQuery, protectionQuery, repositoriesQuery } from '../api/queries'
+import { daysUntilFull, nextRuns, nightName, type Night, type Summary } from '../logic/coverage'
 import { bytes, count, idOf, num, percent, time } from '../logic/format'
+import { fullWords, savedBytes } from '../logic/growth'
+import { can, canEverywhere } from '../logic/permissions'
 import { JobLink, JobProgressBar, JobSubject, JobTag } from '../ui/job_parts'
 import { useNow } from '../ui/now'
 import { Empty, Loaded, MachineLink, Page, Panel, Tag, When } from '../ui/parts'
 import { useZone } from '../ui/preferences'
 
+// Axes and lines come after the words: those tell whether all is well.
+const GrowthChart = lazy(() => import('../ui/growth_chart'))
+
 export default function Overview() {
-  const hosts = useQuery(hostsQuery)
-  const policies = useQuery(policiesQuery)
-  const repositories = useQuery(repositoriesQuery)
+  const identity = useQuery(identityQuery)
+  if (!identity.data) return null // the frame has asked for it
+  return <Panels identity={identity.data} />
+}
+
+function Panels({ identity }: { identity: Identity }) {
+  const hosts = useQuery({ ...hostsQuery, enabled: can(identity, 'hosts.view') })
+  const policies = useQuery({ ...policiesQuery, enabled: can(identity, 'policies.view') })
+  const repositories = useQuery({ ...repositoriesQuery, enabled: canEverywhere(identity, 'repositories.view') })
   return (
     <Page title="Overview">
-      <Protection />
+      {can(identity, 'policies.view') && <Protection identity={identity} />}
       <div className="grid">
-        <Running />
-        <Nights />
-        <Panel title="Next runs" aside={<Anchor component={Link} to="/policies" size="sm">All policies</Anchor>}>
-          <Loaded query={policies}>{(all) => <NextRuns policies={all} />}</Loaded>
-        </Panel>
-        <Panel title="Repositories">
-          <Loaded query={repositories}>{(all) => <Repositories repositories={all} />}</Loaded>
-        </Panel>
-        <Panel title="Hosts" aside={<Anchor component={Link} to="/hosts" size="sm">All hosts</Anchor>}>
-          <Loaded query={hosts}>{(all) => <HostTroubles hosts={all} />}</Loaded>
-        </Panel>
+        {can(identity, 'jobs.view') && <Running />}
+        {can(identity, 'jobs.view') && <Nights identity={identity} />}
+        {can(identity, 'policies.view') && (
+          <Panel title="Next runs" aside={<Anchor component={Link} to="/policies" size="sm">All policies</Anchor>}>
+            <Loaded query={policies}>{(all) => <NextRuns policies={all} />}</Loaded>
+          </Panel>
+        )}
+        {can(identity, 'hosts.view') && (
+          <Panel title="Hosts" aside={<Anchor component={Link} to="/hosts" size="sm">All hosts</Anchor>}>
+            <Loaded query={hosts}>{(all) => <HostTroubles hosts={all} />}</Loaded>
+          </Panel>
+        )}
+        {canEverywhere(identity, 'repositories.view') && (
+          <>
+            <Panel title="Storage" aside={<Anchor component={Link} to="/repositories" size="sm">All repositories</Anchor>}>
+              <Loaded query={repositories}>{(all) => <Repositories repositories={all} />}</Loaded>
+            </Panel>
+            <Panel title="Is what is stored sound?">
+              <Loaded query={repositories}>{(all) => <Verified repositories={all} />}</Loaded>
+            </Panel>
+          </>
+        )}
       </div>
     </Page>
   )
 }
 
-function Protection() {
-  const coverage = useQuery(allCoverageQuery)
-  const recent = useQuery(recentBackupsQuery)
-  const all = {
-    data: coverage.data && recent.data ? { coverage: coverage.data, jobs: recent.data.jobs } : undefined,
-    error: coverage.error ?? recent.error,
-    refetch: () => { void coverage.refetch(); void recent.refetch() },
-  }
+function Protection({ identity }: { identity: Identity }) {
+  const query = useQuery(protectionQuery(canEverywhere(identity, 'policies.view')))
   return (
     <Panel title="Are all machines safe?">
-      <Loaded query={all} rows={4}>
-        {(data) => <Picture summary={summarise(data.coverage.items, data.jobs)} whole={data.coverage.whole} />}
-      </Loaded>
+      <Loaded query={query} rows={4}>{({ summary, whole }) => <Picture summary={summary} whole={whole} />}</Loaded>
     </Panel>
   )
 }
@@ -86,11 +101,11 @@ export function Picture({ summary, whole }: { summary: Summary; whole: boolean }
         <Stack gap={6} mt="md">
           {summary.failingMachines.slice(0, 8).map((failure) => (
             <div key={failure.machine}>
-              <Tag tone="bad">Failing</Tag> <MachineLink name={failure.machine} />: {failure.message || failure.reason}{' '}
+              <Tag tone="bad">Failing</Tag> <MachineLink name={failure.machine} known={failure.name} />: {failure.message || failure.reason}{' '}
               <Anchor component={Link} to={`/jobs/${idOf(failure.job)}`}>What to do</Anchor>
             </div>
           ))}
-          {summary.failingMachines.length > 8 && <Text size="sm" className="dim">and {summary.failingMachines.length - 8} more</Text>}
+          {summary.failing > 8 && <Text size="sm" className="dim">and {(summary.failing - 8).toLocaleString('en-GB')} more: <Anchor component={Link} to="/jobs?kind=backup">the list of backups</Anchor> has them all</Text>}
         </Stack>
       )}
     </>
@@ -129,22 +144,20 @@ function RunningJob({ job }: { job: Job }) {
   )
 }
 
-function Nights() {
-  const recent = useQuery(recentBackupsQuery)
+function Nights({ identity }: { identity: Identity }) {
   const zone = useZone()
+  const query = useQuery(nightsQuery(canEverywhere(identity, 'jobs.view'), zone === 'utc'))
   const now = useNow(60_000)
   return (
-    <Panel title="Last night, and those before">
-      <Loaded query={recent}>
-        {({ jobs, knownFrom }) => {
-          const found = nights(jobs, now, 7, knownFrom, zone === 'utc')
-          if (found.length === 0) return <Empty>Too many backups ran since noon to be summed up here. The list of jobs has them all.</Empty>
-          return (
+    <Panel title="Last night, and those before" aside={<Anchor component={Link} to="/jobs?kind=backup" size="sm">All backups</Anchor>}>
+      <Loaded query={query}>
+        {(found) => found.length === 0
+          ? <Empty>Too many backups ran since noon to be summed up here. The list of jobs has them all.</Empty>
+          : (
             <table className="nights">
               <tbody>{found.map((night) => <NightRow key={night.from} night={night} name={nightName(night, now)} />)}</tbody>
             </table>
-          )
-        }}
+          )}
       </Loaded>
     </Panel>
   )
@@ -189,30 +202,59 @@ function NextRuns({ policies }: { policies: Policy[] }) {
   )
 }
 
+const CHARTS = 3
+
 function Repositories({ repositories }: { repositories: Repository[] }) {
   if (repositories.length === 0) return <Empty>No repository is configured: see [[repository]] in umbrad.toml.</Empty>
   return (
     <Stack gap="md">
-      {repositories.map((repository) => {
+      {repositories.map((repository, index) => {
         const stored = num(repository.storedBytes)
         const free = num(repository.freeBytes)
-        const days = daysUntilFull(repository.days ?? [], free)
-        const damaged = num(repository.verification?.damagedPlaceCount)
+        const full = fullWords(daysUntilFull(repository.days ?? [], free))
         const used = percent(stored, stored + free)
         return (
           <div key={repository.name}>
             <Group justify="space-between">
-              <Text fw={600}>{idOf(repository.name)}</Text>
-              {damaged > 0 ? <Tag tone="bad">{count(damaged, 'damaged place')}</Tag> : <Tag tone={used > 90 ? 'warn' : 'good'}>{used > 90 ? 'Nearly full' : 'Sound'}</Tag>}
+              <Anchor component={Link} to={`/repositories/${idOf(repository.name)}`} fw={600}>{idOf(repository.name)}</Anchor>
+              {used > 90 && <Tag tone="warn">Nearly full</Tag>}
             </Group>
             <div className="picture" role="img" aria-label={`${bytes(stored)} used, ${bytes(free)} free`}>
               <span className={used > 90 ? 'fill-warn' : 'fill-good'} style={{ flexGrow: stored }} /><span style={{ flexGrow: free }} />
             </div>
             <Text size="sm" className="dim">
-              {bytes(stored)} used, {bytes(free)} free{days !== undefined && `, full in about ${count(Math.round(days), 'day')} at this growth`}.{' '}
-              {count(num(repository.recoveryPointCount), 'recovery point holds', 'recovery points hold')} {bytes(repository.logicalBytes)}:
-              {' '}{(repository.dedupRatio ?? 0).toFixed(1)} times saved by deduplication, {(repository.compressionRatio ?? 0).toFixed(1)} times by compression.
+              {bytes(stored)} used, {bytes(free)} free{full && `, ${full} at this growth`}.{' '}
+              {count(num(repository.recoveryPointCount), 'recovery point holds', 'recovery points hold')} {bytes(repository.logicalBytes)}; {bytes(savedBytes(repository))} saved:
+              {' '}{(repository.dedupRatio ?? 0).toFixed(1)} times by deduplication, {(repository.compressionRatio ?? 0).toFixed(1)} times by compression.
             </Text>
+            {index < CHARTS && <Suspense fallback={null}><GrowthChart repository={repository} /></Suspense>}
+          </div>
+        )
+      })}
+    </Stack>
+  )
+}
+
+/** What verifications found, and how much they haven't looked at. */
+function Verified({ repositories }: { repositories: Repository[] }) {
+  if (repositories.length === 0) return <Empty>Nothing is stored yet.</Empty>
+  return (
+    <Stack gap="sm">
+      {repositories.map((repository) => {
+        const found = repository.verification
+        const damaged = num(found?.damagedPlaceCount)
+        const quarantined = num(found?.quarantinedPackCount)
+        const never = num(found?.neverVerifiedCount)
+        const packs = num(repository.packCount)
+        return (
+          <div key={repository.name}>
+            {damaged > 0 ? <Tag tone="bad">Damaged</Tag> : quarantined > 0 ? <Tag tone="warn">In quarantine</Tag> : <Tag tone="good">Sound</Tag>}{' '}
+            <Anchor component={Link} to={`/repositories/${idOf(repository.name)}`}>{idOf(repository.name)}</Anchor>:{' '}
+            {damaged > 0 && <>{count(damaged, 'damaged place')} in {count((found?.damagedRecoveryPoints ?? []).length, 'recovery point')} without a sound copy. </>}
+            {quarantined > 0 && <>{count(quarantined, 'pack')} in quarantine. </>}
+            {packs === 0 ? 'nothing is stored yet.' : never >= packs ? 'nothing was verified yet.' : (
+              <>{never > 0 && <>{count(never, 'pack')} of {packs.toLocaleString('en-GB')} never verified, </>}the oldest verification <When value={found?.oldestVerifyTime} />.</>
+            )}
           </div>
         )
       })}
@@ -229,7 +271,7 @@ function HostTroubles({ hosts }: { hosts: Host[] }) {
       {troubles.slice(0, 10).map((host) => (
         <div key={host.name}>
           {host.state !== 'STATE_ONLINE' ? <Tag tone="bad">Offline</Tag> : <Tag tone="warn">{host.drained ? 'In maintenance' : 'Trouble'}</Tag>}{' '}
-          <b>{host.displayName}</b>{' '}
+          <Anchor component={Link} to={`/hosts/${idOf(host.name)}`}>{host.displayName}</Anchor>{' '}
           {host.state !== 'STATE_ONLINE' ? <>last seen <When value={host.lastSeenTime} /></> : host.agentProblem || host.hypervisorError || host.drainNote}
         </div>
       ))}
