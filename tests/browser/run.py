@@ -1,22 +1,23 @@
-"""The dashboard in Debian's Chromium against a real umbrad and umbra-agent (simulated hypervisor): sign in, back up, watch, restore, enrol,
-maintenance, the daemon killed and started again while somebody watches; axe and the content policy on every page.
+"""The dashboard in Debian's Chromium against a real umbrad and umbra-agent: sign in, back up, watch, restore, enrol, maintenance, keys, users, the
+daemon killed and started again while somebody watches; axe and the content policy on every page. First with a simulated hypervisor; with
+--cache also with real guests.
 
-run.py --build BUILD --junit FILE [--shots FOLDER] [--keep]. Needs web/dist and web/node_modules (deploy/build-dashboard) and chromium.
+run.py --build BUILD --junit FILE [--cache LAB_CACHE] [--only PART] [--shots FOLDER] [--keep]. Needs web/dist and web/node_modules
+(deploy/build-dashboard), chromium, and root for the guests.
 """
 import argparse
-import json
 import pathlib
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPO / "deploy/local"))
-sys.path.insert(0, str(REPO / "tests/support"))
+sys.path[:0] = [str(REPO / "deploy/local"), str(REPO / "tests/support"), str(pathlib.Path(__file__).parent)]
+import guest  # noqa: E402
 import results  # noqa: E402
 from stack import Stack  # noqa: E402
+from walking import walk  # noqa: E402
 
 
 class SimulatedStack(Stack):
@@ -25,60 +26,52 @@ class SimulatedStack(Stack):
         return ["--hypervisor", "simulated", *machines]
 
 
-def password(stack):
-    """What the first user signs in with: the last word of the file."""
-    return (stack.daemon_data / "first-credential").read_text().split()[-1]
+def simulated(build, shots, folder):
+    """Yields (step, seconds, failure or None)."""
+    stack = SimulatedStack(folder, build, "")
+    stack.dashboard = REPO / "web/dist"
 
-
-def walk(stack, shots):
-    """Runs the browser; yields (step, seconds, failure or None). It asks for the daemon's death and return by a line."""
-    command = ["node", str(REPO / "web/e2e/walk.mjs"), f"https://{stack.addresses()['http_address']}", password(stack), str(shots)]
-    browser = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPO / "web")
+    def answer(wish):
+        if wish == "kill":
+            stack.daemon.kill()
+        else:
+            stack.start_daemon()
+        return "done"
+    start = time.monotonic()
     try:
-        for line in browser.stdout:
-            said = json.loads(line)
-            if "ask" in said:
-                if said["ask"] == "kill":
-                    stack.daemon.kill()
-                else:
-                    stack.start_daemon()
-                browser.stdin.write("done\n")
-                browser.stdin.flush()
-            else:
-                yield said["step"], said["seconds"], said.get("failure")
-        if browser.wait() != 0:
-            yield "browser", 0.0, f"the browser's program ended with {browser.returncode}"
+        stack.start_daemon()
+        stack.start_agent()
+        made = stack.umbra("policy", "create", "nightly", "--select", "all", "--schedule", "daily at 22:00", "--zone", "Europe/Berlin", "--keep-daily", "14")
+        yield "policy", time.monotonic() - start, None if made.status == 0 else str(made)
+        stack.wait_vm("db01", lambda vm: True)
+        yield from walk("walk.mjs", stack, shots, answer)
     finally:
-        if browser.poll() is None:
-            browser.kill()
-            browser.wait()
+        stack.stop()
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", required=True)
     parser.add_argument("--junit", required=True)
+    parser.add_argument("--cache", help="of the labs' images; without it there are no real guests")
+    parser.add_argument("--only", choices=["simulated", "guest"])
     parser.add_argument("--shots", help="pictures of the pages go here")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the daemons also after a success")
     args = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="udash.", dir="/tmp"))
     shots = pathlib.Path(args.shots).resolve() if args.shots else folder / "shots"
     shots.mkdir(parents=True, exist_ok=True)
-    stack = SimulatedStack(folder, pathlib.Path(args.build).resolve(), "")
-    stack.dashboard = REPO / "web/dist"
+    build = pathlib.Path(args.build).resolve()
     cases = []
-    start = time.monotonic()
-    try:
-        stack.start_daemon()
-        stack.start_agent()
-        made = stack.umbra("policy", "create", "nightly", "--select", "all", "--schedule", "daily at 22:00", "--zone", "Europe/Berlin", "--keep-daily", "14")
-        cases.append(("policy", time.monotonic() - start, None if made.status == 0 else str(made)))
-        stack.wait_vm("db01", lambda vm: True)
-        for case in walk(stack, shots):
-            print(f"{case[0]:40s} {case[1]:6.1f} s  {case[2] or 'ok'}", flush=True)
-            cases.append(case)
-    finally:
-        stack.stop()
+    parts = []
+    if args.only != "guest":
+        parts.append(("simulated", simulated(build, shots, folder)))
+    if args.cache and args.only != "simulated":
+        parts.append(("guest", guest.cases(build, args.cache, shots, folder / "g")))
+    for part, steps in parts:
+        for step, seconds, failure in steps:
+            print(f"{part:10s} {step:40s} {seconds:6.1f} s  {failure or 'ok'}", flush=True)
+            cases.append((f"{part}: {step}", seconds, failure))
     results.write(args.junit, "browser", cases)
     failed = [case for case in cases if case[2] is not None]
     if failed or args.keep:
