@@ -32,6 +32,12 @@ const steps = {
     await page.getByRole('link', { name: 'db01' }).click()
     await page.getByRole('heading', { name: 'db01' }).waitFor()
     await look('machine-first')
+    await button('Change the labels').click()
+    await page.getByLabel('One key=value a line').fill('env=prod')
+    await look('labels')
+    await button('Save the labels').click()
+    await page.getByRole('dialog').waitFor({ state: 'detached' })
+    await page.getByText('env=prod').first().waitFor()
   },
   'back it up and watch': async () => {
     await button('Back up now').click()
@@ -71,7 +77,24 @@ const steps = {
     await page.getByText('Removed').waitFor()
     await button('Bring back').click()
     await page.getByText('Ready').waitFor()
-    await look('machine')
+    await button('Details').click()
+    await page.getByText('Configuration of the machine').waitFor()
+    await look('point')
+    await button('Close').click()
+  },
+  'restore it in place': async () => {
+    await page.getByRole('link', { name: 'Restore', exact: true }).click()
+    await page.getByRole('button', { name: /^Next/ }).click()
+    await page.getByLabel('In place of the original').check()
+    await look('restore-where')
+    await page.getByRole('button', { name: /^Next/ }).click()
+    await page.getByText('What is lost of db01').waitFor()
+    await page.getByText('The daemon accepts it').waitFor()
+    await page.getByLabel(/^Replace db01/).check()
+    await look('restore-in-place')
+    await button('Restore').click()
+    await page.waitForURL(/\/jobs\//)
+    await page.getByRole('heading', { name: 'The restored machine' }).waitFor()
   },
   'enrol, and maintenance': async () => {
     await page.goto(`${address}/hosts?enrol=1`)
@@ -196,9 +219,52 @@ const steps = {
     await page.getByText('Next runs').waitFor()
     await look('policies')
   },
+  'make a policy': async () => {
+    await page.getByRole('link', { name: 'New policy' }).click()
+    await look('policy-new', true)
+    await page.getByRole('textbox', { name: /^Name/ }).fill('databases')
+    await page.getByLabel('Machines that fit').fill('name=')
+    await button('Make the policy').click()
+    await page.getByText(/an example: name=web/).waitFor() // at its field
+    await look('policy-refused')
+    await page.getByLabel('Machines that fit').fill('name=db*')
+    for (const rule of ['Days', 'Weeks', 'Months']) await page.getByLabel(rule, { exact: true }).fill('0')
+    await page.getByText(/^More:/).click()
+    await page.getByLabel('Jobs begin only within').fill('mon-sun 20:00-06:00')
+    await look('policy-more', true)
+    await button('Make the policy').click()
+    await page.getByRole('heading', { name: 'databases' }).waitFor()
+    await page.getByText('Selects 3 machines and file sets now').waitFor() // with the restored one
+  },
+  'a second backup, and what other rules would take away': async () => {
+    await page.getByRole('link', { name: 'Virtual machines' }).click()
+    await page.getByRole('link', { name: 'db01', exact: true }).click()
+    await button('Back up now').click()
+    await button('Back up').click()
+    await page.waitForURL(/\/jobs\//)
+    await page.getByText('Done', { exact: true }).waitFor()
+    await page.getByRole('link', { name: 'db01', exact: true }).first().click()
+    await page.getByRole('img', { name: /Of 2 recovery points/ }).waitFor()
+    await look('machine', true)
+    await page.goto(`${address}/policies?policy=databases`)
+    await page.getByRole('link', { name: 'Change', exact: true }).click()
+    await page.getByLabel('Days', { exact: true }).fill('1')
+    await page.getByText('1 recovery point of 1 machine would go, of 2 in all').waitFor()
+    await look('policy-change', true)
+    await button('Save the changes').click()
+    await page.getByRole('dialog').getByText(/db01: 1 of 2/).waitFor()
+    await look('policy-loss')
+    await page.getByRole('dialog').getByRole('button', { name: 'Save the changes' }).click()
+    await page.getByText('one of each of 1 day').waitFor()
+    await button('Delete').click()
+    await page.getByText(/It selects 3 machines and file sets now/).waitFor()
+    await look('policy-delete')
+    await button('Delete it').click()
+    await page.getByRole('link', { name: 'databases' }).waitFor({ state: 'detached' })
+  },
   jobs: async () => {
     await page.goto(`${address}/jobs`)
-    await page.getByText('4 in all').waitFor()
+    await page.getByText('6 in all').waitFor()
     await look('jobs')
   },
   'the daemon dies and comes back': async () => {
@@ -218,6 +284,13 @@ const steps = {
     await look('dark')
     await page.setViewportSize({ width: 400, height: 800 })
     await look('narrow')
+    await page.goto(`${address}/policies/nightly/edit`)
+    await page.getByLabel('Days', { exact: true }).waitFor()
+    await look('policy-narrow', true)
+    await page.goto(`${address}/machines?q=db01`)
+    await page.getByRole('link', { name: 'db01', exact: true }).click()
+    await page.getByRole('img', { name: /Of 2 recovery points/ }).waitFor()
+    await look('machine-narrow', true)
   },
   'sign out': async () => {
     await page.getByRole('button', { name: /admin/i }).click()

@@ -33,9 +33,10 @@ export async function openBrowser(address, shots) {
     if (!request.url().startsWith(address) && !request.url().startsWith('data:')) complaints.push(`asks for ${request.url()}`)
   })
 
-  async function look(name) {
+  /** `whole`: also what one would have to scroll to. */
+  async function look(name, whole = false) {
     await page.waitForTimeout(400) // what is loaded last has come
-    await page.screenshot({ path: `${shots}/${name}.png` })
+    await page.screenshot({ path: `${shots}/${name}.png`, fullPage: whole })
     const { violations } = await new AxeBuilder({ page }).withTags(TAGS).analyze()
     if (violations.length > 0) throw new Error(violations.map((found) => `axe: ${found.id}: ${found.nodes[0]?.html.slice(0, 200)}`).join('\n'))
   }

@@ -35,6 +35,8 @@ describe('short times', () => {
     expect(precise(0.1434)).toBe('143 ms')
     expect(precise(1.204)).toBe('1,204 ms')
     expect(precise(12.345)).toBe('12.345 s')
+    expect(precise(10)).toBe('10 s')
+    expect(precise(0.0001)).toBe('less than 1 ms')
     expect(precise(250)).toBe('4 min 10.0 s')
     expect(precise(7260)).toBe('2 h 1 min')
   })

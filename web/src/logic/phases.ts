@@ -38,11 +38,12 @@ export function phaseBars(job: Job, now: number): PhaseBar[] {
   })
 }
 
-/** "143 ms", "1,204 ms", "12.345 s", "4 min 5.2 s": to the millisecond where that is what counts. */
+/** "143 ms", "1,204 ms", "12.345 s", "10 s", "4 min 5.2 s": to the millisecond where that is what counts. */
 export function precise(inSeconds: number): string {
   const ms = Math.round(inSeconds * 1000)
+  if (ms === 0 && inSeconds > 0) return 'less than 1 ms'
   if (ms < 10_000) return `${ms.toLocaleString('en-GB')} ms`
-  if (ms < 60_000) return `${(ms / 1000).toFixed(3)} s`
+  if (ms < 60_000) return `${ms / 1000} s`
   const minutes = Math.floor(ms / 60_000)
   const rest = `${((ms % 60_000) / 1000).toFixed(1)} s`
   return minutes < 60 ? `${minutes} min ${rest}` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`

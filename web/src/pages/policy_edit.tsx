@@ -6,7 +6,7 @@ import { keepPreviousData, useMutation, useQuery, useQueryClient } from '@tansta
 import { useEffect, useMemo, useState, type ReactNode } from 'react'
 import { Link, useNavigate, useParams } from 'react-router'
 import { api, body, type Policy } from '../api/client'
-import { ApiError } from '../api/problem'
+import { ApiError, explain } from '../api/problem'
 import { fileSetsQuery, hostsQuery, machineHitsQuery, policyQuery, previewQuery, repositoriesQuery } from '../api/queries'
 import { longestGap } from '../logic/expected'
 import { bytes, count, duration, idOf, num, time } from '../logic/format'
@@ -77,7 +77,9 @@ function Form({ start, base, present, takePresent }: { start: PolicyDraft; base?
   useUnsavedWarning(changed.length > 0 && !saved)
   const local = draftProblems(draft, base === undefined)
   const problems = { ...refusal(preview.error, draft), ...refusal(save.error, draft), ...(draft.id === '' && !save.isError ? withoutId(local) : local) }
-  const unplaced = [preview.error, save.error].find((error) => error && !fieldOf(error, draft) && !(error instanceof ApiError && error.reason === 'POLICY_CHANGED'))
+  const unplaced = save.error && !fieldOf(save.error, draft) && !(save.error instanceof ApiError && save.error.reason === 'POLICY_CHANGED') ? save.error : undefined
+  // It can be saved all the same: as when one may change this policy, but not see all that it would select.
+  const unseen = preview.error && !fieldOf(preview.error, draft) ? explain(preview.error) : undefined
   // While mine is being saved a new etag may be that of my own change.
   const mineIsSaved = saved || (save.isPending && save.variables === base?.etag)
   const theirs = base && present && present.etag !== base.etag && !mineIsSaved ? present : undefined
@@ -88,6 +90,7 @@ function Form({ start, base, present, takePresent }: { start: PolicyDraft; base?
       <Stack>
         {theirs && <Conflict draft={draft} start={start} theirs={theirs} take={() => takePresent?.()} overwrite={() => save.mutate(theirs.etag)} busy={save.isPending} />}
         {unplaced ? <Problem error={unplaced} /> : null}
+        {unseen && <Notice tone="warn" title="What it would do can’t be shown now">{unseen.detail} {unseen.action}</Notice>}
         <NamePanel draft={draft} problems={problems} set={set} isNew={base === undefined} />
         <WhatPanel draft={draft} problems={problems} set={set} preview={preview} />
         <WhenPanel draft={draft} problems={problems} set={set} preview={preview} />
