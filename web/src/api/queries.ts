@@ -38,7 +38,7 @@ export const identityQuery = queryOptions({
 })
 
 export const hostsQuery = queryOptions({
-  queryKey: ['hosts'],
+  queryKey: ['hosts', 'list'],
   queryFn: async () =>
     (await allPages(PAGES_MAX, async (pageToken) => {
       const page = await body(api.GET('/v1/hosts', { params: { query: { pageSize: 1000, pageToken } } }))

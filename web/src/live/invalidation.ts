@@ -17,7 +17,7 @@ export function keysOf(event: Event): Key[] {
     case 'recoveryPoints':
       return [['points'], ['point', id], ['coverage'], ['machine'], ['machines'], ['repositories'], events]
     case 'hosts':
-      return [['hosts'], ['machines'], ['machine'], ['coverage'], events]
+      return [['hosts', 'list'], ['hosts', id], ['machines'], ['machine'], ['coverage'], events]
     case 'policies':
       return [['policies'], ['coverage'], events]
     case 'repositories':
@@ -30,7 +30,7 @@ export function keysOf(event: Event): Key[] {
 }
 
 // Sums over the fleet cost the daemon most.
-const PAUSE_MS: Record<string, number> = { coverage: 15_000, nights: 15_000, repositories: 10_000, machines: 5000, machine: 2000, hosts: 2000 }
+const PAUSE_MS: Record<string, number> = { coverage: 15_000, nights: 15_000, repositories: 10_000, machines: 5000, machine: 2000, hosts: 5000 }
 const USUAL_PAUSE_MS = 1000
 
 export class Invalidator {

@@ -169,6 +169,9 @@ describe('what an event makes old', () => {
     for (const resource of ['jobs/a', 'recoveryPoints/a', 'hosts/a', 'policies/a', 'repositories/a', 'notificationChannels/a', '']) {
       expect(keysOf({ resource }).length).toBeGreaterThan(0)
     }
+    // A host's page isn't asked for again because of another host.
+    expect(keysOf({ resource: 'hosts/h', type: 'HOST_ONLINE' })).toContainEqual(['hosts', 'h'])
+    expect(keysOf({ resource: 'hosts/h', type: 'HOST_ONLINE' })).not.toContainEqual(['hosts'])
     expect(keysOf({ resource: 'hosts/h/virtualMachines/v', type: 'LABELS_CHANGED' })).toContainEqual(['machines'])
   })
 })

@@ -35,21 +35,21 @@ function Panels({ identity }: { identity: Identity }) {
         {can(identity, 'jobs.view') && <Nights identity={identity} />}
         {can(identity, 'policies.view') && (
           <Panel title="Next runs" aside={<Anchor component={Link} to="/policies" size="sm">All policies</Anchor>}>
-            <Loaded query={policies}>{(all) => <NextRuns policies={all} />}</Loaded>
+            <Loaded query={policies} rows={1}>{(all) => <NextRuns policies={all} />}</Loaded>
           </Panel>
         )}
         {can(identity, 'hosts.view') && (
           <Panel title="Hosts" aside={<Anchor component={Link} to="/hosts" size="sm">All hosts</Anchor>}>
-            <Loaded query={hosts}>{(all) => <HostTroubles hosts={all} />}</Loaded>
+            <Loaded query={hosts} rows={1}>{(all) => <HostTroubles hosts={all} />}</Loaded>
           </Panel>
         )}
         {canEverywhere(identity, 'repositories.view') && (
           <>
             <Panel title="Storage" aside={<Anchor component={Link} to="/repositories" size="sm">All repositories</Anchor>}>
-              <Loaded query={repositories}>{(all) => <Repositories repositories={all} />}</Loaded>
+              <Loaded query={repositories} rows={4}>{(all) => <Repositories repositories={all} />}</Loaded>
             </Panel>
             <Panel title="Is what is stored sound?">
-              <Loaded query={repositories}>{(all) => <Verified repositories={all} />}</Loaded>
+              <Loaded query={repositories} rows={1}>{(all) => <Verified repositories={all} />}</Loaded>
             </Panel>
           </>
         )}
@@ -62,7 +62,7 @@ function Protection({ identity }: { identity: Identity }) {
   const query = useQuery(protectionQuery(canEverywhere(identity, 'policies.view')))
   return (
     <Panel title="Are all machines safe?">
-      <Loaded query={query} rows={4}>{({ summary, whole }) => <Picture summary={summary} whole={whole} />}</Loaded>
+      <div className="steady-picture"><Loaded query={query} rows={6}>{({ summary, whole }) => <Picture summary={summary} whole={whole} />}</Loaded></div>
     </Panel>
   )
 }
@@ -116,7 +116,7 @@ function Running() {
   const active = useQuery(activeJobsQuery)
   return (
     <Panel title="Now" aside={<Anchor component={Link} to="/jobs?active=1" size="sm">All jobs</Anchor>}>
-      <Loaded query={active}>
+      <Loaded query={active} rows={2}>
         {({ jobs, whole }) => {
           const working = jobs.filter((job) => job.state !== 'STATE_QUEUED')
           const waiting = jobs.length - working.length
@@ -150,7 +150,7 @@ function Nights({ identity }: { identity: Identity }) {
   const now = useNow(60_000)
   return (
     <Panel title="Last night, and those before" aside={<Anchor component={Link} to="/jobs?kind=backup" size="sm">All backups</Anchor>}>
-      <Loaded query={query}>
+      <Loaded query={query} rows={7}>
         {(found) => found.length === 0
           ? <Empty>Too many backups ran since noon to be summed up here. The list of jobs has them all.</Empty>
           : (
