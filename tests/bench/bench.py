@@ -8,6 +8,7 @@ import sys
 import tempfile
 
 import cbt
+import dashboard
 import first_vm
 import fleet_bench
 import repository
@@ -23,7 +24,7 @@ def run_vss(folder, build, cache):
     yield from vss.run(folder, build, cache)
 
 
-BENCHMARKS = {"first-vm": first_vm.run, "cbt": cbt.run, "fleet": fleet_bench.run, "repository": repository.run, "rest": rest.run, "vss": run_vss, "wan": wan.run}
+BENCHMARKS = {"first-vm": first_vm.run, "cbt": cbt.run, "dashboard": dashboard.run, "fleet": fleet_bench.run, "repository": repository.run, "rest": rest.run, "vss": run_vss, "wan": wan.run}
 COLUMNS = ("name", "value", "unit", "against", "ratio", "goal", "ok")
 
 
@@ -49,7 +50,7 @@ def main():
     parser.add_argument("--build", required=True)
     parser.add_argument("--cache", required=True)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", action="append", choices=[*repository.PARTS, *fleet_bench.PARTS], default=[])
+    parser.add_argument("--only", action="append", choices=[*repository.PARTS, *fleet_bench.PARTS, *dashboard.PARTS], default=[])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     for size, default in fleet_bench.SIZES.items():
@@ -60,7 +61,8 @@ def main():
     try:
         for name in args.names or BENCHMARKS:
             options = {"repository": {"only": args.only, "quick": args.quick, "rounds": args.rounds},
-                       "fleet": {"only": args.only, **{size: getattr(args, size) for size in fleet_bench.SIZES}}}.get(name, {})
+                       "fleet": {"only": args.only, **{size: getattr(args, size) for size in fleet_bench.SIZES}},
+                       "dashboard": {"only": args.only, "agents": args.agents, "vms": args.vms}}.get(name, {})
             for figure in BENCHMARKS[name](folder, args.build, args.cache, **options):
                 figures.append({column: figure.get(column) for column in COLUMNS})
                 if args.json:

@@ -13,6 +13,7 @@ namespace umbra::fleet {
 namespace {
 
 constexpr char kDisk[] = "vda";
+constexpr int64_t kReportedBytes = 1 << 20;
 // As the real agent's.
 constexpr absl::Duration kCallTimeout = absl::Minutes(2);
 // About as long as a commit takes.
@@ -146,8 +147,26 @@ void Backup::Open() {
   stub_->async()->OpenSession(context.get(), &open_request_, &session_, After(context, [this] {
                                 MakeData();
                                 SayPhase(umbra::v1::Job::PHASE_TRANSFERRING);
-                                Begin(Step::kNegotiate);
+                                Report(0, agent_.world().options.reports);
                               }));
+}
+
+void Backup::Report(int done, int all) {
+  if (done == all) return Begin(Step::kNegotiate);
+  {
+    absl::MutexLock lock(&mu_);
+    if (stopped_) return;
+  }
+  agent::v1::AgentMessage message;
+  agent::v1::AssignmentProgress& progress = *message.mutable_progress();
+  *progress.mutable_id() = assignment_.id();
+  progress.set_phase(umbra::v1::Job::PHASE_TRANSFERRING);
+  progress.mutable_progress()->set_done_bytes((done + 1) * kReportedBytes);
+  progress.mutable_progress()->set_total_bytes(all * kReportedBytes);
+  agent_.world().tally.Reported(agent_.world().clock.Now());
+  agent_.Say(std::move(message));
+  agent_.world().timers.After(absl::Milliseconds(agent_.world().options.report_ms.load()),
+                              [self = shared_from_this(), done, all] { self->Report(done + 1, all); });
 }
 
 void Backup::MakeData() {

@@ -53,6 +53,8 @@ class Backup : public std::enable_shared_from_this<Backup> {
   void PutMap(size_t vm);
   void Commit();
   void Finish(const absl::Status& status);
+  // Tells of the steps of progress from `done` on that the options ask for, then begins to send.
+  void Report(int done, int all);
   void SayPhase(umbra::v1::Job::Phase phase);
   store::v1::Manifest ManifestOf(const Vm& vm) const;
 

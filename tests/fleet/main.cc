@@ -10,7 +10,10 @@
 //   storm SECONDS    all agents die at once and come back after about that time
 //   cutall           all links are cut at once
 //   lists SECONDS    measures the List calls in the background; `lists?` gives the figures, or null while they are
-//   taken commits FILE     writes the ids of all recovery points that the daemon said it has, one a line
+//   taken
+//   reports N MS     from now on each backup tells of N steps of progress, 1 MiB each, one every so many milliseconds;
+//                    `reported` gives the moments at which they were told, in seconds since 1970
+//   commits FILE     writes the ids of all recovery points that the daemon said it has, one a line
 // The end of the input ends it. `limits` prints what this machine can do at most.
 #include <fmt/format.h>
 #include <signal.h>
@@ -86,6 +89,8 @@ class Console {
     if (command == "cutall") return fleet_.CutLinks(), true;
     if (command == "lists") return StartLists(absl::Seconds(number)), true;
     if (command == "lists?") return Lists();
+    if (command == "reports") return SetReports(static_cast<int>(number), words);
+    if (command == "reported") return Reported();
     if (command == "commits") return WriteCommits(text);
     return {{"error", "unknown command " + command}};
   }
@@ -107,6 +112,22 @@ class Console {
   json Lists() {
     absl::MutexLock lock(&mu_);
     return figures_.value_or(json());
+  }
+
+  json SetReports(int count, std::istringstream& words) {
+    int every_ms = 0;
+    words >> every_ms;
+    options_.report_ms = every_ms;
+    options_.reports = count;
+    return true;
+  }
+
+  json Reported() {
+    absl::MutexLock lock(&tally_.mu);
+    json moments = json::array();
+    for (const absl::Time moment : tally_.reported)
+      moments.push_back(absl::ToDoubleSeconds(moment - absl::UnixEpoch()));
+    return moments;
   }
 
   json WriteCommits(const std::string& path) {

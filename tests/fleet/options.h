@@ -36,6 +36,10 @@ struct Options {
   std::atomic<double> cut = 0;
   // Part of the hosts whose every step takes `slow_step` more.
   double slow = 0;
+  // Before a backup sends data, it tells of so many steps of progress, 1 MiB each, in such a distance. Nothing of that
+  // is real.
+  std::atomic<int> reports = 0;
+  std::atomic<int> report_ms = 100;
   absl::Duration slow_step = absl::Milliseconds(500);
   absl::Duration down = absl::Seconds(2);  // from death to return: half to one and a half of it
 };
@@ -68,7 +72,14 @@ struct Tally {
     committed_points.insert(committed_points.end(), points.begin(), points.end());
   }
 
+  // The moment at which an agent told of the next step of its progress.
+  void Reported(absl::Time now) {
+    absl::MutexLock lock(&mu);
+    reported.push_back(now);
+  }
+
   absl::Mutex mu;
+  std::vector<absl::Time> reported ABSL_GUARDED_BY(mu);
   std::map<std::string, int64_t> failures ABSL_GUARDED_BY(mu);
   std::vector<std::string> committed_points ABSL_GUARDED_BY(mu);
 };
