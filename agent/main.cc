@@ -21,7 +21,7 @@
 #include "agent/link/control_link.h"
 #include "agent/link/enrolment.h"
 #include "agent/link/grpc_store.h"
-#include "agent/link/identity.h"
+#include "agent/link/identity_keeper.h"
 #include "agent/link/outbox.h"
 #include "agent/runner/backup_hooks.h"
 #include "agent/runner/healer.h"
@@ -69,9 +69,9 @@ absl::StatusOr<link::Identity> Enrol(System& system, const Config& config) {
       {.token = config.token, .address = config.daemon, .host_name = HostName(config), .data_dir = config.data_dir});
 }
 
-absl::StatusOr<link::Identity> IdentityOf(System& system, const Config& config) {
-  ASSIGN_OR_RETURN(const std::optional<link::Identity> identity, link::LoadIdentity(system.files, config.data_dir));
-  if (identity) return *identity;
+absl::StatusOr<link::Identities> IdentitiesOf(System& system, const Config& config) {
+  ASSIGN_OR_RETURN(std::optional<link::Identities> identities, link::LoadIdentities(system.files, config.data_dir));
+  if (identities) return *std::move(identities);
   if (config.token.empty() || config.daemon.empty()) {
     return base::Error(
         absl::StatusCode::kFailedPrecondition, "NOT_ENROLLED",
@@ -79,7 +79,8 @@ absl::StatusOr<link::Identity> IdentityOf(System& system, const Config& config) 
         "--data-dir {} --token TOKEN --daemon HOST:7441",
         config.data_dir, config.data_dir);
   }
-  return Enrol(system, config);
+  ASSIGN_OR_RETURN(link::Identity identity, Enrol(system, config));
+  return link::Identities{std::move(identity), std::nullopt};
 }
 
 // Machines for trying things out: half of each disk is noise, the rest a hole.
@@ -175,7 +176,8 @@ absl::Status Run(System& system, const Config& config) {
   RETURN_IF_ERROR(system.files.MakeDirectories(config.data_dir));
   // Two agents on one folder would heal each other's running work.
   ASSIGN_OR_RETURN(const std::unique_ptr<base::File> lock, system.files.Lock(config.data_dir + "/agent.lock"));
-  ASSIGN_OR_RETURN(const link::Identity identity, IdentityOf(system, config));
+  ASSIGN_OR_RETURN(link::Identities loaded, IdentitiesOf(system, config));
+  link::IdentityKeeper identities(system.files, config.data_dir, system.clock, system.random, std::move(loaded));
   RETURN_IF_ERROR(system.files.MakeDirectories(config.scratch_folder));
   ASSIGN_OR_RETURN(const std::unique_ptr<hypervisor::Hypervisor> hypervisor, MakeHypervisor(system, config));
   const std::unique_ptr<cluster::ClusterService> cluster = MakeCluster(system, config);
@@ -200,6 +202,7 @@ absl::Status Run(System& system, const Config& config) {
   healer.Start();
 
   transfer::RateLimit host_upload(system.clock, config.upload_mib_per_second * static_cast<int64_t>(base::kMiB));
+  link::StoreConnections store_connections(identities, config.agent_address);
   link::Outbox outbox(system.clock);
   runner::InventoryReporter inventory(*host, outbox, system.clock, {.period = absl::Seconds(config.inventory_seconds)});
   runner::JobRunner runner({.hypervisor = *hypervisor,
@@ -211,17 +214,17 @@ absl::Status Run(System& system, const Config& config) {
                             .ledgers = ledgers,
                             .make_store =
                                 [&](transfer::Cancellation& cancellation) {
-                                  return link::MakeGrpcStore(identity, config.agent_address, system.clock,
-                                                             cancellation);
+                                  return link::MakeGrpcStore(store_connections, system.clock, cancellation);
                                 },
                             .settings = SettingsOf(config),
                             .hooks = &hooks,
                             .host_upload = &host_upload},
                            inventory);
-  link::ControlLink link(identity, LinkOptions(system, config, *hypervisor), outbox, runner, system.clock,
+  link::ControlLink link(identities, LinkOptions(system, config, *hypervisor), outbox, runner, system.clock,
                          system.random);
   link.Start();
-  base::Log("agent")->info("started version={} host={} data_dir={}", UMBRA_VERSION, identity.host_id, config.data_dir);
+  base::Log("agent")->info("started version={} host={} data_dir={}", UMBRA_VERSION,
+                           identities.Current().identity.host_id, config.data_dir);
   stop.Wait();
   base::Log("agent")->info("stopping");
   runner.Shutdown(

@@ -46,29 +46,30 @@ class GrpcStream final : public LinkStream {
   std::unique_ptr<grpc::ClientReaderWriter<agent::v1::AgentMessage, agent::v1::DaemonMessage>> rpc_;
 };
 
-ControlLinkOptions WithAddress(ControlLinkOptions options, const Identity& identity) {
-  if (options.address.empty()) options.address = identity.daemon_address;
+ControlLinkOptions WithAddress(ControlLinkOptions options, IdentityKeeper& identities) {
+  if (options.address.empty()) options.address = identities.Current().identity.daemon_address;
   return options;
 }
 
 }  // namespace
 
-ControlLink::ControlLink(const Identity& identity, ControlLinkOptions options, Outbox& outbox, LinkHandler& handler,
+ControlLink::ControlLink(IdentityKeeper& identities, ControlLinkOptions options, Outbox& outbox, LinkHandler& handler,
                          base::Clock& clock, base::Random& random)
     : ControlLink(
-          [identity, address = options.address.empty() ? identity.daemon_address : options.address] {
-            return std::make_unique<GrpcStream>(identity, address);
+          [&identities, address = WithAddress(options, identities).address] {
+            return std::make_unique<GrpcStream>(identities.Current().identity, address);
           },
-          WithAddress(options, identity), outbox, handler, clock, random, base::SystemThreads()) {}
+          WithAddress(options, identities), outbox, handler, clock, random, base::SystemThreads(), &identities) {}
 
 ControlLink::ControlLink(LinkStreamFactory open, ControlLinkOptions options, Outbox& outbox, LinkHandler& handler,
-                         base::Clock& clock, base::Random& random, base::Threads& threads)
+                         base::Clock& clock, base::Random& random, base::Threads& threads, IdentityKeeper* identities)
     : open_(std::move(open)),
       options_(std::move(options)),
       outbox_(outbox),
       handler_(handler),
       clock_(clock),
       threads_(threads),
+      identities_(identities),
       backoff_(random, options_.backoff),
       heartbeat_interval_(options_.heartbeat_interval),
       lease_duration_(options_.lease_duration) {}
@@ -119,8 +120,14 @@ void ControlLink::Run() {
 }
 
 absl::Status ControlLink::RunStream() {
-  const std::unique_ptr<LinkStream> opened = open_();
-  LinkStream& stream = *opened;
+  // Only this thread changes what is shown, so it is what the stream shows.
+  const int64_t shown = identities_ == nullptr ? 0 : identities_->generation();
+  const absl::Status status = RunStream(*open_());
+  if (identities_ != nullptr && absl::IsUnauthenticated(status)) identities_->OnRefused(shown);
+  return status;
+}
+
+absl::Status ControlLink::RunStream(LinkStream& stream) {
   const absl::Duration give_up = clock_.Monotonic() + options_.connect_timeout;
   while (!stream.WaitForConnection(clock_, kStopPoll)) {
     if (Stopping()) return absl::OkStatus();
@@ -180,13 +187,13 @@ void ControlLink::WriteLoop(LinkStream& stream) {
     absl::MutexLock lock(&mu_);
     const auto begun = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return connected_ || stopping_ || stream_over_; };
     if (!clock_.AwaitFor(mu_, absl::Condition(&begun), options_.connect_timeout) || !connected_) {
-      stream.Cancel();
+      if (!stream_over_) stream.Cancel();  // of a refusal the daemon's reason is still to be had from Finish
       return;
     }
     heartbeat = heartbeat_interval_;
   }
   while (connected()) {
-    std::optional<agent::v1::AgentMessage> message = outbox_.Next(heartbeat);
+    std::optional<agent::v1::AgentMessage> message = NextMessage(heartbeat);
     if (!connected()) return;
     if (!message) {
       message.emplace();
@@ -199,6 +206,17 @@ void ControlLink::WriteLoop(LinkStream& stream) {
   }
 }
 
+std::optional<agent::v1::AgentMessage> ControlLink::NextMessage(absl::Duration timeout) {
+  if (identities_ != nullptr) {
+    if (std::optional<agent::v1::CertificateRequest> request = identities_->Ask()) {
+      agent::v1::AgentMessage message;
+      *message.mutable_certificate_request() = *std::move(request);
+      return message;
+    }
+  }
+  return outbox_.Next(timeout);
+}
+
 void ControlLink::Handle(const agent::v1::DaemonMessage& message) {
   switch (message.message_case()) {
     case agent::v1::DaemonMessage::kAssignment:
@@ -209,6 +227,9 @@ void ControlLink::Handle(const agent::v1::DaemonMessage& message) {
       return outbox_.Acknowledge(message.result_acknowledged().id());
     case agent::v1::DaemonMessage::kRefreshInventory:
       return handler_.OnRefreshInventory();
+    case agent::v1::DaemonMessage::kCertificate:
+      if (identities_ != nullptr) identities_->OnCertificate(message.certificate());
+      return;
     default:
       base::Log("link")->warn("message of the daemon not understood case={}", static_cast<int>(message.message_case()));
   }
@@ -244,6 +265,7 @@ void ControlLink::SetConnected(const agent::v1::Welcome& welcome) {
     base::Log("link")->error("the daemon gives this agent no work reason={} message=\"{}\"", welcome.problem_reason(),
                              welcome.problem());
   }
+  if (identities_ != nullptr) identities_->OnConnected();
   {
     absl::MutexLock lock(&mu_);
     heartbeat_interval_ = FromProto(welcome.heartbeat_interval(), options_.heartbeat_interval);

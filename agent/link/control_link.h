@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "agent/link/identity.h"
+#include "agent/link/identity_keeper.h"
 #include "agent/link/link_stream.h"
 #include "agent/link/outbox.h"
 #include "agent/transfer/backoff.h"
@@ -55,12 +56,14 @@ struct ControlLinkOptions {
 
 class ControlLink {
  public:
-  // Over gRPC, with the identity's certificate. Everything outlives the link.
-  ControlLink(const Identity& identity, ControlLinkOptions options, Outbox& outbox, LinkHandler& handler,
+  // Over gRPC, each stream with the certificate that is the present one when it begins; asks for new ones in time.
+  // Everything outlives the link.
+  ControlLink(IdentityKeeper& identities, ControlLinkOptions options, Outbox& outbox, LinkHandler& handler,
               base::Clock& clock, base::Random& random);
-  // Over what `open` gives; the options' address is for the log alone.
+  // Over what `open` gives; the options' address is for the log alone. `identities` is null when the streams show no
+  // certificates.
   ControlLink(LinkStreamFactory open, ControlLinkOptions options, Outbox& outbox, LinkHandler& handler,
-              base::Clock& clock, base::Random& random, base::Threads& threads);
+              base::Clock& clock, base::Random& random, base::Threads& threads, IdentityKeeper* identities = nullptr);
   // Stop().
   ~ControlLink();
 
@@ -74,8 +77,11 @@ class ControlLink {
  private:
   void Run();
   absl::Status RunStream();
+  absl::Status RunStream(LinkStream& stream);
   void Converse(LinkStream& stream);
   void WriteLoop(LinkStream& stream);
+  // Empty after `timeout`, and when the stream is over.
+  std::optional<agent::v1::AgentMessage> NextMessage(absl::Duration timeout);
   void Handle(const agent::v1::DaemonMessage& message);
   void WatchLease();
   void SetConnected(const agent::v1::Welcome& welcome);
@@ -88,6 +94,7 @@ class ControlLink {
   LinkHandler& handler_;
   base::Clock& clock_;
   base::Threads& threads_;
+  IdentityKeeper* const identities_;
   transfer::Backoff backoff_;  // the link thread's
 
   absl::Mutex mu_;

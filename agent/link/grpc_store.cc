@@ -33,11 +33,80 @@ constexpr size_t kUploadConnectionsMax = 8;
 constexpr size_t kMapIdsMax = 65536;
 constexpr size_t kIdSize = 32;
 
+// Connections that are kept for the next job: two jobs at once, with two each on a short line.
+constexpr size_t kFreeConnectionsMax = 4;
+
+using SharedStub = std::shared_ptr<StoreService::Stub>;
+
+}  // namespace
+
+// A connection that shows the agent's present certificate. Thread-safe.
+class StoreConnection {
+ public:
+  StoreConnection(IdentityKeeper& identities, std::string address) : identities_(identities), address_(std::move(address)) {}
+
+  // For one call. Owners: this, and the calls under way; so those that began with the certificate before end in peace.
+  SharedStub Stub() {
+    absl::MutexLock lock(&mu_);
+    if (stub_ == nullptr || generation_ != identities_.generation()) {
+      const IdentityKeeper::Shown shown = identities_.Current();
+      stub_ = StoreService::NewStub(MakeDataChannel(shown.identity, address_));
+      generation_ = shown.generation;
+    }
+    return stub_;
+  }
+
+ private:
+  IdentityKeeper& identities_;
+  const std::string address_;
+  absl::Mutex mu_;
+  SharedStub stub_ ABSL_GUARDED_BY(mu_);
+  int64_t generation_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+StoreConnections::StoreConnections(IdentityKeeper& identities, std::string address)
+    : identities_(identities),
+      address_(address.empty() ? identities.Current().identity.daemon_address : std::move(address)) {}
+
+StoreConnections::~StoreConnections() = default;
+
+std::unique_ptr<StoreConnection> StoreConnections::Take() {
+  absl::MutexLock lock(&mu_);
+  if (free_.empty()) return std::make_unique<StoreConnection>(identities_, address_);
+  std::unique_ptr<StoreConnection> taken = std::move(free_.back());
+  free_.pop_back();
+  return taken;
+}
+
+void StoreConnections::GiveBack(std::unique_ptr<StoreConnection> connection) {
+  absl::MutexLock lock(&mu_);
+  if (free_.size() < kFreeConnectionsMax) free_.push_back(std::move(connection));
+}
+
+namespace {
+
+// Tells whether a refusal counts. Begin it before the call.
+class Admission {
+ public:
+  explicit Admission(IdentityKeeper& identities) : identities_(identities), generation_(identities.generation()) {}
+
+  absl::Status Judge(absl::Status status) const {
+    if (!absl::IsUnauthenticated(status) || identities_.generation() == generation_) return status;
+    return base::MakeError(absl::StatusCode::kUnavailable, base::ReasonOf(status),
+                           "the agent got another certificate during the call");
+  }
+
+ private:
+  IdentityKeeper& identities_;
+  const int64_t generation_;
+};
+
 // A call that ends when the assignment is cancelled.
 class Call {
  public:
-  Call(base::Clock& clock, transfer::Cancellation& cancellation, std::optional<absl::Duration> timeout)
-      : cancellation_(cancellation) {
+  Call(IdentityKeeper& identities, base::Clock& clock, transfer::Cancellation& cancellation,
+       std::optional<absl::Duration> timeout)
+      : admission_(identities), cancellation_(cancellation) {
     if (timeout) context_.set_deadline(absl::ToChronoTime(clock.Now() + *timeout));
     guard_.emplace(cancellation_, [this] { context_.TryCancel(); });
   }
@@ -46,10 +115,11 @@ class Call {
 
   absl::Status Result(const grpc::Status& status) const {
     if (!status.ok()) RETURN_IF_ERROR(cancellation_.Check());
-    return FromRpcStatus(status);
+    return admission_.Judge(FromRpcStatus(status));
   }
 
  private:
+  const Admission admission_;
   transfer::Cancellation& cancellation_;
   grpc::ClientContext context_;
   std::optional<transfer::Cancellation::Guard> guard_;
@@ -57,9 +127,11 @@ class Call {
 
 class GrpcDiskStream final : public transfer::DiskStream {
  public:
-  GrpcDiskStream(StoreService::Stub& stub, base::Clock& clock, transfer::Cancellation& cancellation,
-                 const store::v1::ReadDiskRequest& request)
-      : call_(clock, cancellation, std::nullopt), reader_(stub.ReadDisk(call_.context(), request)) {}
+  GrpcDiskStream(StoreConnection& connection, IdentityKeeper& identities, base::Clock& clock,
+                 transfer::Cancellation& cancellation, const store::v1::ReadDiskRequest& request)
+      : call_(identities, clock, cancellation, std::nullopt),
+        stub_(connection.Stub()),
+        reader_(stub_->ReadDisk(call_.context(), request)) {}
 
   ~GrpcDiskStream() override {
     if (finished_) return;
@@ -76,20 +148,38 @@ class GrpcDiskStream final : public transfer::DiskStream {
 
  private:
   Call call_;
+  const SharedStub stub_;
   const std::unique_ptr<grpc::ClientReader<store::v1::ReadDiskResponse>> reader_;
   bool finished_ = false;
 };
 
+// A connection that is given back at the end.
+class Taken {
+ public:
+  explicit Taken(StoreConnections& all) : all_(all), connection_(all.Take()) {}
+  ~Taken() { all_.GiveBack(std::move(connection_)); }
+  Taken(const Taken&) = delete;
+
+  StoreConnection& operator*() { return *connection_; }
+  StoreConnection* operator->() { return connection_.get(); }
+
+ private:
+  StoreConnections& all_;
+  std::unique_ptr<StoreConnection> connection_;
+};
+
 struct UploadConnection {
-  std::unique_ptr<StoreService::Stub> stub;
+  explicit UploadConnection(StoreConnections& all) : connection(all) {}
+
+  Taken connection;
   int uploads = 0;  // under way; guarded by its owner's lock
 };
 
-// Connections for uploads, made when they are needed. The short calls have one of their own: they needn't wait behind
+// Connections for uploads, taken when they are needed. The short calls have one of their own: they needn't wait behind
 // what is in its socket's buffer.
 class UploadConnections {
  public:
-  UploadConnections(const Identity& identity, const std::string& address) : identity_(identity), address_(address) {}
+  explicit UploadConnections(StoreConnections& all) : all_(all) {}
 
   // The connection of an upload, as long as that takes.
   class Lease {
@@ -100,7 +190,7 @@ class UploadConnections {
       --connection_.uploads;
     }
     Lease(const Lease&) = delete;
-    StoreService::Stub& stub() { return *connection_.stub; }
+    SharedStub Stub() { return connection_.connection->Stub(); }
 
    private:
     UploadConnections& all_;
@@ -113,7 +203,7 @@ class UploadConnections {
     const auto fewer = [](const auto& a, const auto& b) { return a->uploads < b->uploads; };
     auto chosen = std::ranges::find_if(connections_, [](const auto& c) { return c->uploads < kUploadsPerConnection; });
     if (chosen == connections_.end() && connections_.size() < kUploadConnectionsMax) {
-      connections_.push_back(std::make_unique<UploadConnection>(UploadConnection{StoreService::NewStub(MakeChannel(identity_, address_))}));
+      connections_.push_back(std::make_unique<UploadConnection>(all_));
       chosen = std::prev(connections_.end());
     } else if (chosen == connections_.end()) {
       chosen = std::ranges::min_element(connections_, fewer);
@@ -122,17 +212,17 @@ class UploadConnections {
     return **chosen;
   }
 
-  const Identity identity_;
-  const std::string address_;
+  StoreConnections& all_;
   absl::Mutex mu_;
   std::vector<std::unique_ptr<UploadConnection>> connections_ ABSL_GUARDED_BY(mu_);
 };
 
 class GrpcStore final : public transfer::ChunkStoreClient {
  public:
-  GrpcStore(const Identity& identity, const std::string& address, base::Clock& clock, transfer::Cancellation& cancellation)
-      : stub_(StoreService::NewStub(MakeChannel(identity, address))),
-        uploads_(identity, address),
+  GrpcStore(StoreConnections& connections, base::Clock& clock, transfer::Cancellation& cancellation)
+      : identities_(connections.identities()),
+        connection_(connections),
+        uploads_(connections),
         clock_(clock),
         cancellation_(cancellation) {}
 
@@ -150,18 +240,20 @@ class GrpcStore final : public transfer::ChunkStoreClient {
 
   absl::StatusOr<store::v1::UploadResponse> Upload(const store::v1::UploadRequest& batch) override {
     UploadConnections::Lease connection(uploads_);
-    Call call(clock_, cancellation_, kCallTimeout);
+    Call call(identities_, clock_, cancellation_, kCallTimeout);
     store::v1::UploadResponse response;
-    const auto writer = connection.stub().Upload(call.context(), &response);
+    const SharedStub stub = connection.Stub();
+    const auto writer = stub->Upload(call.context(), &response);
     writer->WriteLast(batch, grpc::WriteOptions());
     RETURN_IF_ERROR(call.Result(writer->Finish()));
     return response;
   }
 
   absl::StatusOr<store::v1::PutDiskMapResponse> PutDiskMap(const transfer::DiskMapTarget& target, base::Bytes ids) override {
-    Call call(clock_, cancellation_, kCallTimeout);
+    Call call(identities_, clock_, cancellation_, kCallTimeout);
     store::v1::PutDiskMapResponse response;
-    const auto writer = stub_->PutDiskMap(call.context(), &response);
+    const SharedStub stub = connection_->Stub();
+    const auto writer = stub->PutDiskMap(call.context(), &response);
     store::v1::PutDiskMapRequest request = FirstOf(target);
     for (size_t at = 0; at < ids.size(); at += kMapIdsMax * kIdSize) {
       const base::Bytes piece = ids.subspan(at, std::min(kMapIdsMax * kIdSize, ids.size() - at));
@@ -177,9 +269,10 @@ class GrpcStore final : public transfer::ChunkStoreClient {
   absl::StatusOr<store::v1::PutDiskMapResponse> PutChangedMap(const transfer::DiskMapTarget& target,
                                                               const std::string& base_recovery_point_id,
                                                               std::span<const transfer::ChangedIds> changes) override {
-    Call call(clock_, cancellation_, kCallTimeout);
+    Call call(identities_, clock_, cancellation_, kCallTimeout);
     store::v1::PutDiskMapResponse response;
-    const auto writer = stub_->PutDiskMap(call.context(), &response);
+    const SharedStub stub = connection_->Stub();
+    const auto writer = stub->PutDiskMap(call.context(), &response);
     store::v1::PutDiskMapRequest request = FirstOf(target);
     request.set_base_recovery_point_id(base_recovery_point_id);
     size_t ids = 0;  // in `request`
@@ -208,10 +301,11 @@ class GrpcStore final : public transfer::ChunkStoreClient {
 
   // Without the cancellation: who leaves in the middle doesn't know what he leaves behind.
   absl::StatusOr<store::v1::CommitResponse> Commit(const store::v1::CommitRequest& request) override {
+    const Admission admission(identities_);
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(clock_.Now() + kCommitTimeout));
     store::v1::CommitResponse response;
-    RETURN_IF_ERROR(FromRpcStatus(stub_->Commit(&context, request, &response)));
+    RETURN_IF_ERROR(admission.Judge(FromRpcStatus(connection_->Stub()->Commit(&context, request, &response))));
     return response;
   }
 
@@ -220,11 +314,11 @@ class GrpcStore final : public transfer::ChunkStoreClient {
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(clock_.Now() + kAbortTimeout));
     store::v1::AbortSessionResponse response;
-    return FromRpcStatus(stub_->AbortSession(&context, request, &response));
+    return FromRpcStatus(connection_->Stub()->AbortSession(&context, request, &response));
   }
 
   absl::StatusOr<std::unique_ptr<transfer::DiskStream>> ReadDisk(const store::v1::ReadDiskRequest& request) override {
-    return std::make_unique<GrpcDiskStream>(*stub_, clock_, cancellation_, request);
+    return std::make_unique<GrpcDiskStream>(*connection_, identities_, clock_, cancellation_, request);
   }
 
  private:
@@ -240,13 +334,15 @@ class GrpcStore final : public transfer::ChunkStoreClient {
   template <typename Response, typename Request>
   absl::StatusOr<Response> Unary(grpc::Status (StoreService::Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                                  const Request& request, absl::Duration timeout) {
-    Call call(clock_, cancellation_, timeout);
+    Call call(identities_, clock_, cancellation_, timeout);
     Response response;
-    RETURN_IF_ERROR(call.Result(((*stub_).*method)(call.context(), request, &response)));
+    const SharedStub stub = connection_->Stub();
+    RETURN_IF_ERROR(call.Result(((*stub).*method)(call.context(), request, &response)));
     return response;
   }
 
-  const std::unique_ptr<StoreService::Stub> stub_;
+  IdentityKeeper& identities_;
+  Taken connection_;
   UploadConnections uploads_;
   base::Clock& clock_;
   transfer::Cancellation& cancellation_;
@@ -254,9 +350,9 @@ class GrpcStore final : public transfer::ChunkStoreClient {
 
 }  // namespace
 
-std::unique_ptr<transfer::ChunkStoreClient> MakeGrpcStore(const Identity& identity, const std::string& address,
-                                                          base::Clock& clock, transfer::Cancellation& cancellation) {
-  return std::make_unique<GrpcStore>(identity, address.empty() ? identity.daemon_address : address, clock, cancellation);
+std::unique_ptr<transfer::ChunkStoreClient> MakeGrpcStore(StoreConnections& connections, base::Clock& clock,
+                                                          transfer::Cancellation& cancellation) {
+  return std::make_unique<GrpcStore>(connections, clock, cancellation);
 }
 
 }  // namespace umbra::link

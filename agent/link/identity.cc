@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "storage/base/log.h"
 #include "storage/base/status.h"
 #include "storage/tls/x509.h"
 
@@ -34,12 +35,7 @@ std::vector<std::string> Blocks(std::string_view text) {
   return blocks;
 }
 
-}  // namespace
-
-std::string IdentityPath(const std::string& data_dir) { return data_dir + "/identity.pem"; }
-
-absl::StatusOr<std::optional<Identity>> LoadIdentity(base::Filesystem& files, const std::string& data_dir) {
-  const std::string path = IdentityPath(data_dir);
+absl::StatusOr<std::optional<Identity>> Load(base::Filesystem& files, const std::string& path) {
   ASSIGN_OR_RETURN(const bool exists, files.Exists(path));
   if (!exists) return std::optional<Identity>();
   ASSIGN_OR_RETURN(const std::string text, files.ReadFile(path, kFileSizeMax));
@@ -60,12 +56,62 @@ absl::StatusOr<std::optional<Identity>> LoadIdentity(base::Filesystem& files, co
   return std::optional<Identity>(std::move(identity));
 }
 
+absl::Status Save(base::Filesystem& files, const std::string& path, const Identity& identity) {
+  return files.WriteFileAtomic(
+      path, fmt::format("{}{}\n{}{}\n{}\n{}\n{}\n", kHostLine, identity.host_id, kDaemonLine, identity.daemon_address,
+                        identity.key_pem, identity.certificate_pem, identity.authority_pem));
+}
+
+}  // namespace
+
+std::string IdentityPath(const std::string& data_dir) {
+  return data_dir + "/identity.pem";
+}
+
+std::string IdentityBeforePath(const std::string& data_dir) {
+  return data_dir + "/identity-before.pem";
+}
+
+absl::StatusOr<std::optional<Identity>> LoadIdentity(base::Filesystem& files, const std::string& data_dir) {
+  return Load(files, IdentityPath(data_dir));
+}
+
 absl::Status SaveIdentity(base::Filesystem& files, const std::string& data_dir, const Identity& identity) {
   RETURN_IF_ERROR(files.MakeDirectories(data_dir));
-  return files.WriteFileAtomic(IdentityPath(data_dir),
-                               fmt::format("{}{}\n{}{}\n{}\n{}\n{}\n", kHostLine, identity.host_id, kDaemonLine,
-                                           identity.daemon_address, identity.key_pem, identity.certificate_pem,
-                                           identity.authority_pem));
+  RETURN_IF_ERROR(Save(files, IdentityPath(data_dir), identity));
+  // Of an enrolment that counts no more. Left over, it would only be tried in vain.
+  ASSIGN_OR_RETURN(const bool exists, files.Exists(IdentityBeforePath(data_dir)));
+  return exists ? files.Remove(IdentityBeforePath(data_dir)) : absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<Identities>> LoadIdentities(base::Filesystem& files, const std::string& data_dir) {
+  absl::StatusOr<std::optional<Identity>> present = LoadIdentity(files, data_dir);
+  if (present.ok() && !present->has_value()) return std::optional<Identities>();
+  absl::StatusOr<std::optional<Identity>> before = Load(files, IdentityBeforePath(data_dir));
+  if (!before.ok()) {
+    base::Log("link")->warn("identity before not used error=\"{}\"", base::Describe(before.status()));
+    before = std::optional<Identity>();
+  }
+  if (!present.ok()) {
+    if (!absl::IsDataLoss(present.status()) || !before->has_value()) return present.status();
+    base::Log("link")->warn("the identity before is used error=\"{}\"", base::Describe(present.status()));
+    return Identities{**std::move(before), std::nullopt};
+  }
+  Identities identities{**std::move(present), *std::move(before)};
+  const std::optional<Identity>& other = identities.before;
+  if (other &&
+      (other->host_id != identities.present.host_id || other->authority_pem != identities.present.authority_pem ||
+       other->certificate_pem == identities.present.certificate_pem)) {
+    identities.before.reset();
+  }
+  return identities;
+}
+
+// A kill between the two leaves the present identity twice.
+absl::Status SaveRenewedIdentity(base::Filesystem& files, const std::string& data_dir, const Identity& renewed,
+                                 const Identity& before) {
+  RETURN_IF_ERROR(Save(files, IdentityBeforePath(data_dir), before));
+  return Save(files, IdentityPath(data_dir), renewed);
 }
 
 }  // namespace umbra::link

@@ -28,8 +28,26 @@ std::string IdentityPath(const std::string& data_dir);
 // and enrol again.
 absl::StatusOr<std::optional<Identity>> LoadIdentity(base::Filesystem& files, const std::string& data_dir);
 
-// Durable and complete when OK; mode 0600. Replaces an older identity.
+// Durable and complete when OK; mode 0600. Replaces an older identity, and forgets the one before that.
 absl::Status SaveIdentity(base::Filesystem& files, const std::string& data_dir, const Identity& identity);
+
+// What an agent whose certificate was renewed has.
+struct Identities {
+  Identity present;
+  std::optional<Identity> before;  // of the same host and daemon, with the certificate that the present one followed
+};
+
+// "<data_dir>/identity-before.pem", written like the other.
+std::string IdentityBeforePath(const std::string& data_dir);
+
+// As LoadIdentity. A damaged present identity is replaced by the one before when that can be used; a damaged one before
+// is left out.
+absl::StatusOr<std::optional<Identities>> LoadIdentities(base::Filesystem& files, const std::string& data_dir);
+
+// `renewed` becomes the present identity, `before` the one before. Both are whole and durable when OK; whatever happens
+// meanwhile, the present identity is one of the two, whole.
+absl::Status SaveRenewedIdentity(base::Filesystem& files, const std::string& data_dir, const Identity& renewed,
+                                 const Identity& before);
 
 }  // namespace umbra::link
 

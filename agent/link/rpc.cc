@@ -22,6 +22,7 @@ constexpr int kReconnectBackoffMs = 500;
 // gRPC takes its smallest back-off as the time that one attempt may take, TLS included. A daemon that all agents of a
 // fleet come back to at once needs seconds for their handshakes; who gives up on his makes it begin anew.
 constexpr int kAttemptMs = 20'000;
+constexpr int kIdleMs = 60'000;
 
 grpc::ChannelArguments Arguments() {
   grpc::ChannelArguments arguments;
@@ -37,6 +38,14 @@ grpc::ChannelArguments Arguments() {
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // one TCP connection for each channel
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return arguments;
+}
+
+std::shared_ptr<grpc::ChannelCredentials> CredentialsOf(const Identity& identity) {
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = identity.authority_pem;
+  options.pem_private_key = identity.key_pem;
+  options.pem_cert_chain = identity.certificate_pem;
+  return grpc::SslCredentials(options);
 }
 
 }  // namespace
@@ -58,11 +67,13 @@ absl::Status FromRpcStatus(const grpc::Status& status) {
 }
 
 std::shared_ptr<grpc::Channel> MakeChannel(const Identity& identity, const std::string& address) {
-  grpc::SslCredentialsOptions options;
-  options.pem_root_certs = identity.authority_pem;
-  options.pem_private_key = identity.key_pem;
-  options.pem_cert_chain = identity.certificate_pem;
-  return grpc::CreateCustomChannel(address, grpc::SslCredentials(options), Arguments());
+  return grpc::CreateCustomChannel(address, CredentialsOf(identity), Arguments());
+}
+
+std::shared_ptr<grpc::Channel> MakeDataChannel(const Identity& identity, const std::string& address) {
+  grpc::ChannelArguments arguments = Arguments();
+  arguments.SetInt(GRPC_ARG_CLIENT_IDLE_TIMEOUT_MS, kIdleMs);
+  return grpc::CreateCustomChannel(address, CredentialsOf(identity), arguments);
 }
 
 std::shared_ptr<grpc::Channel> MakeEnrolmentChannel(const std::string& authority_pem, const std::string& address) {

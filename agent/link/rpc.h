@@ -21,6 +21,9 @@ absl::Status FromRpcStatus(const grpc::Status& status);
 // is connected yet.
 std::shared_ptr<grpc::Channel> MakeChannel(const Identity& identity, const std::string& address);
 
+// The same for the data service: one that is unused for a minute is closed, and opened again by the next call.
+std::shared_ptr<grpc::Channel> MakeDataChannel(const Identity& identity, const std::string& address);
+
 // The same to the enrolment port: no certificate of ours.
 std::shared_ptr<grpc::Channel> MakeEnrolmentChannel(const std::string& authority_pem, const std::string& address);
 

@@ -140,7 +140,7 @@ absl::StatusOr<std::string> BackupHooks::Find(const std::string& name) const {
 }
 
 HookOutcome BackupHooks::Run(const HookedJob& job, const std::string& name, std::string_view kind,
-                             const Environment& more) {
+                             const Environment& more, std::function<absl::Status()> check) {
   const auto path = Find(name);
   if (!path.ok()) return {path.status(), ""};
   std::vector<std::string> names;
@@ -156,8 +156,14 @@ HookOutcome BackupHooks::Run(const HookedJob& job, const std::string& name, std:
   command.environment.insert(command.environment.end(), more.begin(), more.end());
   command.timeout = settings_.timeout;
   command.kill_grace = kKillGrace;
+  command.check = check;
   const auto ran = commands_.Run(command);
   const std::string what = fmt::format("{} hook {}", kind, name);
+  if (const absl::Status stopped = check != nullptr ? check() : absl::OkStatus(); !ran.ok() && !stopped.ok()) {
+    base::Log("runner")->info("hook ended job={} attempt={} kind={} hook={} reason={}", job.job_id, job.attempt, kind,
+                              name, base::ReasonOf(stopped));
+    return {stopped, what + " was ended: the job was told to stop"};
+  }
   if (!ran.ok()) return Failed(job, fmt::format("{}: {}", what, base::MessageOf(ran.status())), "");
   const std::string took = fmt::format("{:.1f} s", absl::ToDoubleSeconds(ran->duration));
   if (ran->ok()) {
@@ -170,7 +176,7 @@ HookOutcome BackupHooks::Run(const HookedJob& job, const std::string& name, std:
                 ended + Shown(*ran));
 }
 
-HookOutcome BackupHooks::Before(const HookedJob& job) {
+HookOutcome BackupHooks::Before(const HookedJob& job, const transfer::Cancellation& cancellation) {
   for (const std::string& name : {job.pre, job.post}) {
     if (name.empty()) continue;
     if (const auto found = Find(name); !found.ok()) return {found.status(), ""};
@@ -181,11 +187,12 @@ HookOutcome BackupHooks::Before(const HookedJob& job) {
     }
   }
   base::CrashPoint("agent.hook.recorded");
-  if (job.pre.empty()) return {absl::OkStatus(), ""};
-  HookOutcome ran = Run(job, job.pre, "pre", {});
+  if (job.pre.empty()) return {absl::OkStatus(), "", true};
+  HookOutcome ran = Run(job, job.pre, "pre", {}, [&] { return cancellation.Check(); });
   base::CrashPoint("agent.hook.pre_ran");
-  const bool began = ran.status.ok() || base::ReasonOf(ran.status) == kFailedReason;
-  if (!began) (void)intents_.Remove(IntentNameOf(job));  // if it stays, healing runs a post hook too many
+  // Whoever finds that it can't be run says so without a note.
+  ran.began = ran.status.ok() || base::ReasonOf(ran.status) == kFailedReason || !ran.note.empty();
+  if (!ran.began) (void)intents_.Remove(IntentNameOf(job));  // if it stays, healing runs a post hook too many
   return ran;
 }
 

@@ -12,7 +12,8 @@
 // and, for post,
 //   UMBRA_RESULT    "succeeded", "failed" or "cancelled"
 //   UMBRA_REASON    stable reason; empty after a success
-// It is ended with its process group after its time. What it prints, up to a limit, becomes a note of the job.
+// It is ended with its process group after its time (SIGTERM, and SIGKILL five seconds later); a pre hook also when the
+// job is cancelled. What it prints, up to a limit, becomes a note of the job.
 //
 // An intent is durable before the pre hook begins, and goes when the post hook has ended: if the agent dies in between,
 // the next one runs the post hook (result failed, AGENT_RESTARTED), after machines were healed. So a post hook may run
@@ -21,6 +22,7 @@
 #define UMBRA_AGENT_RUNNER_BACKUP_HOOKS_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,6 +31,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "agent/transfer/cancellation.h"
 #include "storage/base/command.h"
 #include "storage/base/durable_entries.h"
 #include "storage/base/filesystem.h"
@@ -53,6 +56,7 @@ struct HookedJob {
 struct HookOutcome {
   absl::Status status;
   std::string note;  // for the job's events: what ran, and what it printed; empty: nothing ran
+  bool began = false;  // of a pre hook: it was begun, or there is none and the backup may begin; After must be called
 };
 
 // Thread-safe; the calls for one attempt come one after another.
@@ -65,13 +69,14 @@ class BackupHooks {
   // Once, before everything else. Errors: those of base::Filesystem.
   absl::Status Open() { return intents_.Open(); }
 
-  // Both hooks are looked for, the intent is made durable, the pre hook is run; blocks for it.
-  // OK, and ABORTED / HOOK_FAILED (the pre hook failed, or took too long): After must be called.
+  // Both hooks are looked for, the intent is made durable, the pre hook is run; blocks for it. A cancellation ends it
+  // as its time limit does.
+  // OK, ABORTED / HOOK_FAILED (the pre hook failed, or took too long), and why it was cancelled: After must be called.
   // NOT_FOUND / HOOK_NOT_FOUND, FAILED_PRECONDITION / HOOK_NOT_TRUSTED, those of base::Filesystem: nothing ran, nothing
   // is owed.
-  HookOutcome Before(const HookedJob& job);
-  // The attempt has ended with `result` and everything is put back: runs the post hook, forgets the intent. Errors: as
-  // Before; the post hook isn't tried again.
+  HookOutcome Before(const HookedJob& job, const transfer::Cancellation& cancellation);
+  // The attempt has ended with `result` and everything is put back: runs the post hook, forgets the intent. Nothing but
+  // its time limit ends it: what the pre hook did must be undone. Errors: as Before; the post hook isn't tried again.
   HookOutcome After(const HookedJob& job, const absl::Status& result);
 
   // What a predecessor owed: its post hooks. Gives what was done, for the log. Errors: the intents can't be read.
@@ -81,7 +86,9 @@ class BackupHooks {
   using Environment = std::vector<std::pair<std::string, std::string>>;
 
   absl::StatusOr<std::string> Find(const std::string& name) const;
-  HookOutcome Run(const HookedJob& job, const std::string& name, std::string_view kind, const Environment& more);
+  // `check` as that of base::Command.
+  HookOutcome Run(const HookedJob& job, const std::string& name, std::string_view kind, const Environment& more,
+                  std::function<absl::Status()> check = nullptr);
 
   const HookSettings settings_;
   base::CommandRunner& commands_;

@@ -123,10 +123,10 @@ absl::Status BackupRunner::RunPreHook(bool* post_owed) {
   if (context_.hooks == nullptr) {
     return base::MakeError(absl::StatusCode::kNotFound, "HOOK_NOT_FOUND", "this host runs no hooks");
   }
-  const HookOutcome ran = context_.hooks->Before(Hooked());
+  const HookOutcome ran = context_.hooks->Before(Hooked(), cancellation_);
   if (!ran.note.empty()) reporter_.Note(ran.note);
   const bool failed = base::ReasonOf(ran.status) == "HOOK_FAILED";
-  *post_owed = ran.status.ok() || failed;
+  *post_owed = ran.began;
   if (!failed || !work_.hooks().ignore_pre_failure()) return ran.status;
   reporter_.Warn(ran.status);
   return absl::OkStatus();

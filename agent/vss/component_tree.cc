@@ -4,10 +4,13 @@
 
 #include "agent/vss/errors.h"
 #include "agent/vss/file_sets.h"
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 
 namespace umbra::vss {
 namespace {
+
+using base::Invalid;
 
 std::string FullName(const Component& component) {
   return vss::FullName(component.logical_path, component.name);
@@ -19,11 +22,6 @@ bool IsAbove(const Component& ancestor, const Component& component) {
 
 bool Holds(const std::vector<const Component*>& list, const Component* component) {
   return std::find(list.begin(), list.end(), component) != list.end();
-}
-
-template <typename... Args>
-absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
-  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", format, std::forward<Args>(args)...);
 }
 
 // Whether a backup takes the set below `component` along.

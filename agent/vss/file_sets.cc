@@ -5,10 +5,13 @@
 
 #include "absl/strings/ascii.h"
 #include "agent/vss/errors.h"
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 
 namespace umbra::vss {
 namespace {
+
+using base::Invalid;
 
 bool IsSeparator(char c) {
   return c == '/' || c == '\\';
@@ -52,11 +55,6 @@ std::string Join(std::string_view folder, std::string_view name) {
 
 std::string Below(const std::string& folder, const std::string& relative) {
   return relative.empty() ? folder : Join(folder, relative);
-}
-
-template <typename... Args>
-absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
-  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", format, std::forward<Args>(args)...);
 }
 
 bool IsMissing(const absl::Status& status) {

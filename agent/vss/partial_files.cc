@@ -6,18 +6,16 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 
 namespace umbra::vss {
 namespace {
 
+using base::Invalid;
+
 constexpr std::string_view kFilePrefix = "File=";
 constexpr size_t kPairBytes = 16;
-
-template <typename... Args>
-absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
-  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", format, std::forward<Args>(args)...);
-}
 
 absl::StatusOr<uint64_t> ParseNumber(std::string_view text) {
   text = base::Sv(absl::StripAsciiWhitespace(base::Av(text)));

@@ -11,16 +11,15 @@
 #include "agent/writers/hyperv_components.h"
 #include "agent/writers/hyperv_writer.h"
 #include "storage/base/crash_point.h"
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 
 namespace umbra::writers {
 namespace {
 
-constexpr size_t kOwnerTagLengthMax = 40;
+using base::Invalid;
 
-absl::Status Invalid(std::string message) {
-  return base::MakeError(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", std::move(message));
-}
+constexpr size_t kOwnerTagLengthMax = 40;
 
 absl::Status Check(const VmBackupOptions& options) {
   const auto& uuids = options.vm_uuids;
@@ -31,15 +30,15 @@ absl::Status Check(const VmBackupOptions& options) {
                       vss::kMaxVolumesPerSet);
   }
   for (auto it = uuids.begin(); it != uuids.end(); ++it) {
-    if (!vss::Guid::Parse(*it).has_value()) return Invalid(fmt::format("\"{}\" is no uuid", *it));
-    if (std::find(uuids.begin(), it, *it) != it) return Invalid(fmt::format("{} is named twice", *it));
+    if (!vss::Guid::Parse(*it).has_value()) return Invalid("\"{}\" is no uuid", *it);
+    if (std::find(uuids.begin(), it, *it) != it) return Invalid("{} is named twice", *it);
   }
   for (auto it = sets.begin(); it != sets.end(); ++it) {
-    if (std::find(sets.begin(), it, *it) != it) return Invalid(fmt::format("file set {} is named twice", *it));
+    if (std::find(sets.begin(), it, *it) != it) return Invalid("file set {} is named twice", *it);
   }
   const std::string& tag = options.owner_tag;
   const bool plain = tag.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == std::string::npos;
-  if (tag.empty() || tag.size() > kOwnerTagLengthMax || !plain) return Invalid(fmt::format("owner tag \"{}\"", tag));
+  if (tag.empty() || tag.size() > kOwnerTagLengthMax || !plain) return Invalid("owner tag \"{}\"", tag);
   return absl::OkStatus();
 }
 

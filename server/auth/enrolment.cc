@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "storage/base/bytes.h"
+#include "storage/base/invalid.h"
 #include "storage/base/log.h"
 #include "storage/base/sha256.h"
 #include "storage/base/status.h"
@@ -13,16 +14,13 @@
 namespace umbra::auth {
 namespace {
 
+using base::Invalid;
+
 constexpr size_t kSecretSize = 32;
 constexpr int kHostPageSize = 500;
 
 std::string HashOf(std::string_view secret) {
   return base::ToHex(base::Sha256(secret));
-}
-
-template <typename... Args>
-absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
-  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", format, std::forward<Args>(args)...);
 }
 
 absl::Status CheckHostName(const std::string& name) {
@@ -72,7 +70,7 @@ absl::StatusOr<EnrolledHost> Enrolment::Enrol(std::string_view secret, std::stri
 
   EnrolledHost enrolled;
   ASSIGN_OR_RETURN(enrolled.id, IdFor(host_name));
-  ASSIGN_OR_RETURN(enrolled.certificate_pem, authority_.SignAgentCertificate(csr_pem, enrolled.id.value));
+  ASSIGN_OR_RETURN(enrolled.certificate_pem, authority_.SignAgentCertificate(csr_pem, enrolled.id.value, lifetime_));
   ASSIGN_OR_RETURN(const tls::CertificateInfo info, tls::Inspect(enrolled.certificate_pem));
   catalog::Host host;
   host.id = enrolled.id;
@@ -112,6 +110,7 @@ absl::Status Enrolment::Register(catalog::Host host, const std::string& token_ha
       known->certificate_fingerprint = host.certificate_fingerprint;
       event.message += " again; its certificate before is refused";
       RETURN_IF_ERROR(stores.hosts.Update(*known));
+      RETURN_IF_ERROR(stores.hosts.DropNextCertificate(host.id));
     } else {
       RETURN_IF_ERROR(stores.hosts.Insert(host));
     }

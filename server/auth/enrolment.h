@@ -32,8 +32,10 @@ struct EnrolledHost {
 // Thread-safe. What it is given outlives it. Calls block for a read or a synced write of the catalog.
 class Enrolment {
  public:
-  Enrolment(catalog::Catalog& catalog, base::Clock& clock, base::Random& random, tls::CertificateAuthority& authority)
-      : catalog_(catalog), clock_(clock), random_(random), authority_(authority) {}
+  // Certificates are good for `lifetime`.
+  Enrolment(catalog::Catalog& catalog, base::Clock& clock, base::Random& random, tls::CertificateAuthority& authority,
+            absl::Duration lifetime = tls::kAgentLifetime)
+      : catalog_(catalog), clock_(clock), random_(random), authority_(authority), lifetime_(lifetime) {}
 
   // A token that one host may use within `lifetime` (zero: kTokenLifetimeDefault) if its name matches `host_pattern`
   // (shell-style: * ? [a-z]; empty: any). Durable when OK.
@@ -61,6 +63,7 @@ class Enrolment {
   base::Clock& clock_;
   base::Random& random_;
   tls::CertificateAuthority& authority_;
+  const absl::Duration lifetime_;
 };
 
 }  // namespace umbra::auth

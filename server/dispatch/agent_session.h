@@ -15,6 +15,7 @@ namespace umbra::dispatch {
 struct Peer {
   catalog::HostId host;
   std::string address;  // for logs
+  std::string certificate_fingerprint = {};
 };
 
 // Thread-safe; no call blocks. Owned by the stream while it is open, and by the dispatcher while it may still answer.

@@ -26,6 +26,8 @@ constexpr absl::Duration kLastWords = absl::Seconds(1);
 constexpr size_t kAssignBatchMax = 128;
 // Far above what an assignment has to tell; keeps a broken agent from filling the event log.
 constexpr int kNotesMax = 16;
+// An agent asks once in months. Keeps a broken one from keeping the catalog, and its copies, busy with certificates.
+constexpr absl::Duration kCertificateInterval = absl::Seconds(10);
 // Far above what a host can have; keeps a broken agent from making us search for ever.
 constexpr int kHelloRunningMax = 1000;
 
@@ -274,11 +276,35 @@ absl::Status Dispatcher::OnMessage(const HostId& host, HostLink& link, AgentMess
     case AgentMessage::kResult:
       OnResult(host, link, message.result());
       return absl::OkStatus();
+    case AgentMessage::kCertificateRequest:
+      return OnCertificateRequest(host, link, message.certificate_request());
     case AgentMessage::kHeartbeat:
-    case AgentMessage::kCertificateRequest:  // certificates are renewed by enrolling again
     case AgentMessage::MESSAGE_NOT_SET:  // a newer agent's message
       return absl::OkStatus();
   }
+  return absl::OkStatus();
+}
+
+absl::Status Dispatcher::OnCertificateRequest(const HostId& host, HostLink& link,
+                                              const agent::v1::CertificateRequest& request) {
+  if (!options_.issue_certificate) return absl::OkStatus();
+  const absl::Duration now = clock_.Monotonic();
+  const std::optional<absl::Duration> before = std::exchange(link.certificate_at, now);
+  absl::StatusOr<agent::v1::Certificate> issued =
+      before && now - *before < kCertificateInterval
+          ? base::Error(absl::StatusCode::kUnavailable, "SERVER_BUSY", "a new certificate was asked for a moment ago")
+          : options_.issue_certificate(link.session->peer(), request.certificate_request_pem());
+  if (absl::IsUnauthenticated(issued.status())) return issued.status();
+  DaemonMessage answer;
+  if (issued.ok()) {
+    *answer.mutable_certificate() = *std::move(issued);
+  } else {
+    Logger()->warn("no certificate for agent host={} address={} error={}", host, link.session->peer().address,
+                   base::Describe(issued.status()));
+    answer.mutable_certificate()->mutable_problem()->set_reason(base::ReasonOf(issued.status()));
+    answer.mutable_certificate()->mutable_problem()->set_message(base::MessageOf(issued.status()));
+  }
+  link.session->Send(std::move(answer));
   return absl::OkStatus();
 }
 

@@ -14,12 +14,14 @@
 //   - A stream from another machine than the one whose stream lives is a clone's: it waits until the older one speaks,
 //   which
 //     proves that both live, and is refused (AGENT_DUPLICATED); or until the older one is gone, and takes its place.
+//   - A new certificate is for the host of the stream that asks, and for a stream that was greeted.
 //   - What agents say is recorded for all of them together, in one transaction, before the next message of each is
 //   read.
 #ifndef UMBRA_SERVER_DISPATCH_DISPATCHER_H_
 #define UMBRA_SERVER_DISPATCH_DISPATCHER_H_
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -30,6 +32,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/dispatch/agent_registry.h"
@@ -43,8 +46,14 @@
 
 namespace umbra::dispatch {
 
+// Signs the request of a live stream's host. UNAUTHENTICATED: that stream has nothing to ask for any more, and is
+// ended. Called on the dispatcher's thread; may block for a synced write of the catalog.
+using CertificateIssuer =
+    std::function<absl::StatusOr<agent::v1::Certificate>(const Peer& peer, const std::string& request_pem)>;
+
 struct DispatcherOptions {
   std::string daemon_version;
+  CertificateIssuer issue_certificate = {};  // none: agents that ask get no answer
 
   // How often agents speak when they have nothing to say; a link that is silent for three of these is cut.
   absl::Duration heartbeat_interval = absl::Seconds(10);
@@ -123,6 +132,7 @@ class Dispatcher {
     absl::Duration heard_at;
     absl::Duration down_since;
     absl::Duration seen_stored_at;
+    std::optional<absl::Duration> certificate_at;  // it last asked for one
   };
 
   // How an assignment ends, until that is recorded.
@@ -165,6 +175,8 @@ class Dispatcher {
   void OnProgress(const catalog::HostId& host, const HostLink& link, const agent::v1::AssignmentProgress& progress);
   absl::Status OnWarning(const catalog::HostId& host, const agent::v1::AssignmentWarning& warning);
   absl::Status OnNote(const catalog::HostId& host, const agent::v1::AssignmentNote& note);
+  absl::Status OnCertificateRequest(const catalog::HostId& host, HostLink& link,
+                                    const agent::v1::CertificateRequest& request);
   void OnResult(const catalog::HostId& host, HostLink& link, const agent::v1::AssignmentResult& result);
   // Reconnect: what the agent still has, against what it should have.
   absl::Status MatchRunning(const catalog::HostId& host, HostLink& link, const agent::v1::Hello& hello);

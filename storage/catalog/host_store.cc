@@ -11,7 +11,8 @@ namespace {
   "SELECT id, display_name, agent_version, hypervisor, hypervisor_error, certificate_serial, " \
   "certificate_fingerprint, revoked, create_time_us, last_seen_time_us, revision, "            \
   "drained, drain_note, "                                                                      \
-  "(SELECT COUNT(*) FROM vm WHERE vm.host_id = host.id) FROM host "
+  "(SELECT COUNT(*) FROM vm WHERE vm.host_id = host.id), "                                     \
+  "(SELECT fingerprint FROM next_certificate WHERE next_certificate.host_id = host.id) FROM host "
 
 constexpr char kInsert[] =
     "INSERT INTO host (id, display_name, agent_version, hypervisor, hypervisor_error, certificate_serial, "
@@ -24,11 +25,18 @@ constexpr char kUpdate[] =
     "+ 1 WHERE id = ?";
 constexpr char kSetLastSeen[] = "UPDATE host SET last_seen_time_us = ? WHERE id = ?";
 constexpr char kRevoke[] = "UPDATE host SET revoked = 1, revision = revision + 1 WHERE id = ? AND revoked = 0";
+constexpr char kDropNext[] = "DELETE FROM next_certificate WHERE host_id = ?";
+constexpr char kSetNext[] = "INSERT INTO next_certificate (host_id, serial, fingerprint) VALUES (?, ?, ?)";
+constexpr char kUseNext[] =
+    "UPDATE host SET (certificate_serial, certificate_fingerprint) = "
+    "(SELECT serial, fingerprint FROM next_certificate WHERE host_id = host.id), revision = revision + 1 "
+    "WHERE id = ? AND EXISTS (SELECT 1 FROM next_certificate WHERE host_id = host.id AND fingerprint = ?)";
 constexpr char kDeleteVms[] = "DELETE FROM vm WHERE host_id = ?";
 constexpr char kDeleteWriters[] = "DELETE FROM writer WHERE host_id = ?";
 constexpr char kDeleteFileSets[] = "DELETE FROM file_set WHERE host_id = ?";
 constexpr char kGet[] = HOST_COLUMNS "WHERE id = ? AND revoked = 0";
 constexpr char kFind[] = HOST_COLUMNS "WHERE certificate_fingerprint = ?";
+constexpr char kFindNext[] = HOST_COLUMNS "WHERE id = (SELECT host_id FROM next_certificate WHERE fingerprint = ?)";
 constexpr char kDrained[] = "SELECT id FROM host WHERE drained = 1 AND revoked = 0 ORDER BY id";
 constexpr char kList[] = HOST_COLUMNS "WHERE revoked = 0 AND id > ? ORDER BY id LIMIT ?";
 
@@ -40,6 +48,7 @@ Host ReadHost(const sqlite::Row& row) {
           .hypervisor_error = row.Text(4),
           .certificate_serial = row.Text(5),
           .certificate_fingerprint = row.Text(6),
+          .next_certificate_fingerprint = row.IsNull(14) ? "" : row.Text(14),
           .revoked = row.Bool(7),
           .drained = row.Bool(11),
           .drain_note = row.Text(12),
@@ -68,6 +77,24 @@ absl::Status HostStore::Update(const Host& host) {
   return db_.ChangedRows() == 0 ? NoSuchHost(host.id.value) : absl::OkStatus();
 }
 
+absl::Status HostStore::SetNextCertificate(const HostId& id, const std::string& serial,
+                                           const std::string& fingerprint) {
+  RETURN_IF_ERROR(Get(id).status());
+  RETURN_IF_ERROR(DropNextCertificate(id));
+  return db_.Run(kSetNext, id.value, serial, fingerprint);
+}
+
+absl::StatusOr<bool> HostStore::UseNextCertificate(const HostId& id, const std::string& fingerprint) {
+  RETURN_IF_ERROR(db_.Run(kUseNext, id.value, fingerprint));
+  if (db_.ChangedRows() == 0) return false;
+  RETURN_IF_ERROR(DropNextCertificate(id));
+  return true;
+}
+
+absl::Status HostStore::DropNextCertificate(const HostId& id) {
+  return db_.Run(kDropNext, id.value);
+}
+
 absl::Status HostStore::SetLastSeen(const HostId& id, absl::Time time) {
   RETURN_IF_ERROR(db_.Run(kSetLastSeen, time, id.value));
   return db_.ChangedRows() == 0 ? NoSuchHost(id.value) : absl::OkStatus();
@@ -76,6 +103,7 @@ absl::Status HostStore::SetLastSeen(const HostId& id, absl::Time time) {
 absl::Status HostStore::Revoke(const HostId& id) {
   RETURN_IF_ERROR(db_.Run(kRevoke, id.value));
   if (db_.ChangedRows() == 0) return NoSuchHost(id.value);
+  RETURN_IF_ERROR(DropNextCertificate(id));
   RETURN_IF_ERROR(db_.Run(kDeleteVms, id.value));
   RETURN_IF_ERROR(db_.Run(kDeleteWriters, id.value));
   RETURN_IF_ERROR(db_.Run(kDeleteFileSets, id.value));
@@ -93,8 +121,11 @@ absl::StatusOr<Host> HostStore::Get(const HostId& id) const {
 
 absl::StatusOr<Host> HostStore::FindByFingerprint(const std::string& fingerprint) const {
   std::optional<Host> host;
-  RETURN_IF_ERROR(db_.Query(
-      kFind, [&](const sqlite::Row& row) { host = ReadHost(row); }, fingerprint));
+  for (const char* query : {kFind, kFindNext}) {
+    RETURN_IF_ERROR(db_.Query(
+        query, [&](const sqlite::Row& row) { host = ReadHost(row); }, fingerprint));
+    if (host.has_value()) break;
+  }
   if (!host.has_value()) return NoSuchHost("with certificate " + fingerprint);
   return *std::move(host);
 }

@@ -16,8 +16,17 @@ class HostStore {
 
   // ALREADY_EXISTS / CATALOG_EXISTS when the id or the fingerprint is taken.
   absl::Status Insert(const Host& host);
-  // Replaces everything but id, create_time, labels and revision, which is raised. NOT_FOUND / HOST_NOT_FOUND.
+  // Replaces everything but id, create_time, labels, the next certificate and revision, which is raised. NOT_FOUND /
+  // HOST_NOT_FOUND.
   absl::Status Update(const Host& host);
+  // A certificate that is good beside the host's own; an earlier one that wasn't used is refused from now on.
+  // NOT_FOUND / HOST_NOT_FOUND, also for a revoked host; ALREADY_EXISTS / CATALOG_EXISTS when the fingerprint is taken.
+  absl::Status SetNextCertificate(const HostId& id, const std::string& serial, const std::string& fingerprint);
+  // The next certificate of that fingerprint becomes the host's own; the one before is refused from now on. False when
+  // the host has no such next certificate, for example because it was used at the same time elsewhere.
+  absl::StatusOr<bool> UseNextCertificate(const HostId& id, const std::string& fingerprint);
+  // No certificate is good but the host's own. Harmless when there is none.
+  absl::Status DropNextCertificate(const HostId& id);
   // A sign of life. NOT_FOUND / HOST_NOT_FOUND.
   absl::Status SetLastSeen(const HostId& id, absl::Time time);
   // Refuses the host's certificate from now on and forgets its inventory and labels; recovery points and jobs stay.
@@ -26,7 +35,8 @@ class HostStore {
 
   // NOT_FOUND / HOST_NOT_FOUND for unknown and for revoked hosts.
   absl::StatusOr<Host> Get(const HostId& id) const;
-  // By certificate, revoked hosts too: the caller looks at `revoked`. NOT_FOUND / HOST_NOT_FOUND.
+  // By certificate, its own or the next one; revoked hosts too: the caller looks at `revoked`. NOT_FOUND /
+  // HOST_NOT_FOUND.
   absl::StatusOr<Host> FindByFingerprint(const std::string& fingerprint) const;
   // Those in maintenance.
   absl::StatusOr<std::vector<HostId>> Drained() const;

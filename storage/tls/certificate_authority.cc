@@ -44,7 +44,8 @@ absl::Status SetSerial(X509* certificate, base::Random& random) {
 }
 
 absl::Status SetValidity(X509* certificate, absl::Time now, absl::Duration lifetime) {
-  if (ASN1_TIME_set(X509_getm_notBefore(certificate), absl::ToTimeT(now - kClockSkew)) == nullptr ||
+  const absl::Duration skew = std::min(kClockSkew, lifetime / 10);
+  if (ASN1_TIME_set(X509_getm_notBefore(certificate), absl::ToTimeT(now - skew)) == nullptr ||
       ASN1_TIME_set(X509_getm_notAfter(certificate), absl::ToTimeT(now + lifetime)) == nullptr) {
     return OpenSslError("set validity");
   }
@@ -241,14 +242,15 @@ absl::StatusOr<ServerCertificate> CertificateAuthority::IssueServerCertificate(c
 }
 
 absl::StatusOr<std::string> CertificateAuthority::SignAgentCertificate(std::string_view csr_pem,
-                                                                       std::string_view host_id) {
+                                                                       std::string_view host_id,
+                                                                       absl::Duration lifetime) {
   if (!IsHostId(host_id)) {
     return base::Error(absl::StatusCode::kInvalidArgument, "CERTIFICATE_INVALID", "'{}' is not a host id", host_id);
   }
   ASSIGN_OR_RETURN(const RequestPtr request, ReadRequest(csr_pem));
   ASSIGN_OR_RETURN(
       const CertificatePtr certificate,
-      MakeCertificate(LeafPlan(std::string(host_id), kAgentLifetime, "clientAuth"), X509_REQ_get0_pubkey(request.get()),
+      MakeCertificate(LeafPlan(std::string(host_id), lifetime, "clientAuth"), X509_REQ_get0_pubkey(request.get()),
                       impl_->certificate.get(), impl_->key.get(), clock_.Now(), random_));
   return WriteCertificate(certificate.get());
 }

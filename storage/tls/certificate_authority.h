@@ -22,8 +22,9 @@ inline constexpr size_t kCsrSizeMax = 16 * 1024;
 inline constexpr absl::Duration kAuthorityLifetime = absl::Hours(24 * 365 * 20);
 // Made anew at each start of the daemon, so this only has to be longer than a daemon stays up.
 inline constexpr absl::Duration kServerLifetime = absl::Hours(24 * 365 * 3);
+// An agent asks for its next one when two thirds are over: four months for a host that is off now and then.
 inline constexpr absl::Duration kAgentLifetime = absl::Hours(24 * 365);
-// Certificates start this much in the past, for machines whose clocks are behind ours.
+// Certificates start this much in the past, for machines whose clocks are behind ours; those of short lives a tenth.
 inline constexpr absl::Duration kClockSkew = absl::Hours(1);
 
 struct ServerCertificate {
@@ -56,10 +57,11 @@ class CertificateAuthority {
   // names. INVALID_ARGUMENT / CERTIFICATE_INVALID for a name that is neither.
   absl::StatusOr<ServerCertificate> IssueServerCertificate(const std::vector<std::string>& names);
 
-  // A clientAuth certificate for the key in `csr_pem` with the common name `host_id` ([a-z0-9-], 1 to 64 characters).
-  // Nothing of the request but its key is used.
+  // A clientAuth certificate for the key in `csr_pem` with the common name `host_id` ([a-z0-9-], 1 to 64 characters),
+  // good for `lifetime` from now on. Nothing of the request but its key is used.
   // INVALID_ARGUMENT / CERTIFICATE_REQUEST_INVALID: larger than kCsrSizeMax, not a request, not P-256, signature wrong.
-  absl::StatusOr<std::string> SignAgentCertificate(std::string_view csr_pem, std::string_view host_id);
+  absl::StatusOr<std::string> SignAgentCertificate(std::string_view csr_pem, std::string_view host_id,
+                                                   absl::Duration lifetime = kAgentLifetime);
 
  private:
   struct Impl;

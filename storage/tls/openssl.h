@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 
 namespace umbra::tls {
 
@@ -42,6 +43,10 @@ absl::StatusOr<CertificatePtr> ReadCertificate(std::string_view pem);
 absl::StatusOr<std::string> WriteKey(EVP_PKEY* key);
 absl::StatusOr<std::string> WriteCertificate(X509* certificate);
 absl::StatusOr<std::string> FingerprintOf(X509* certificate);
+
+// Empty when `authority` is one and issued `leaf` for `purpose` (X509_PURPOSE_...), and both are valid at `now`; else
+// OpenSSL's words for why not.
+absl::StatusOr<std::string> WhyNotIssued(X509* authority, X509* leaf, int purpose, absl::Time now);
 
 }  // namespace umbra::tls
 

@@ -36,18 +36,9 @@ absl::Status Mismatch(std::string_view fingerprint, std::string_view why) {
 
 // OK when `authority` is one and issued `leaf` as a server's certificate that is valid at `now`.
 absl::Status CheckIssued(X509* authority, X509* leaf, absl::Time now, std::string_view fingerprint) {
-  StorePtr store(X509_STORE_new());
-  StoreContextPtr context(X509_STORE_CTX_new());
-  if (store == nullptr || context == nullptr || X509_STORE_add_cert(store.get(), authority) != 1 ||
-      X509_STORE_CTX_init(context.get(), store.get(), leaf, nullptr) != 1) {
-    return OpenSslError("check certificate");
-  }
-  X509_STORE_CTX_set_purpose(context.get(), X509_PURPOSE_SSL_SERVER);
-  X509_STORE_CTX_set_time(context.get(), 0, absl::ToTimeT(now));
-  if (X509_verify_cert(context.get()) == 1) return absl::OkStatus();
-  ERR_clear_error();
-  return Mismatch(fingerprint, fmt::format("the server's certificate doesn't pass: {}",
-                                           X509_verify_cert_error_string(X509_STORE_CTX_get_error(context.get()))));
+  ASSIGN_OR_RETURN(const std::string problem, WhyNotIssued(authority, leaf, X509_PURPOSE_SSL_SERVER, now));
+  if (problem.empty()) return absl::OkStatus();
+  return Mismatch(fingerprint, fmt::format("the server's certificate doesn't pass: {}", problem));
 }
 
 }  // namespace

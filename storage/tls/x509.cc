@@ -107,6 +107,20 @@ absl::StatusOr<std::string> FingerprintOf(X509* certificate) {
   return base::ToHex(std::as_bytes(std::span(digest, size)));
 }
 
+absl::StatusOr<std::string> WhyNotIssued(X509* authority, X509* leaf, int purpose, absl::Time now) {
+  StorePtr store(X509_STORE_new());
+  StoreContextPtr context(X509_STORE_CTX_new());
+  if (store == nullptr || context == nullptr || X509_STORE_add_cert(store.get(), authority) != 1 ||
+      X509_STORE_CTX_init(context.get(), store.get(), leaf, nullptr) != 1) {
+    return OpenSslError("check certificate");
+  }
+  X509_STORE_CTX_set_purpose(context.get(), purpose);
+  X509_STORE_CTX_set_time(context.get(), 0, absl::ToTimeT(now));
+  if (X509_verify_cert(context.get()) == 1) return std::string();
+  ERR_clear_error();
+  return std::string(X509_verify_cert_error_string(X509_STORE_CTX_get_error(context.get())));
+}
+
 absl::StatusOr<std::string> GenerateKey() {
   ASSIGN_OR_RETURN(const KeyPtr key, GenerateKeyObject());
   return WriteKey(key.get());
@@ -140,6 +154,16 @@ absl::StatusOr<CertificateInfo> Inspect(std::string_view certificate_pem) {
 absl::StatusOr<std::string> Fingerprint(std::string_view certificate_pem) {
   ASSIGN_OR_RETURN(const CertificatePtr certificate, ReadCertificate(certificate_pem));
   return FingerprintOf(certificate.get());
+}
+
+absl::Status CheckClientCertificate(std::string_view certificate_pem, std::string_view authority_pem, absl::Time now) {
+  ASSIGN_OR_RETURN(const CertificatePtr certificate, ReadCertificate(certificate_pem));
+  ASSIGN_OR_RETURN(const CertificatePtr authority, ReadCertificate(authority_pem));
+  ASSIGN_OR_RETURN(const std::string problem,
+                   WhyNotIssued(authority.get(), certificate.get(), X509_PURPOSE_SSL_CLIENT, now));
+  if (problem.empty()) return absl::OkStatus();
+  return base::Error(absl::StatusCode::kFailedPrecondition, "CERTIFICATE_INVALID", "the certificate doesn't pass: {}",
+                     problem);
 }
 
 absl::Status CheckKeyMatches(std::string_view certificate_pem, std::string_view key_pem) {

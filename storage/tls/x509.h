@@ -39,6 +39,10 @@ absl::StatusOr<CertificateInfo> Inspect(std::string_view certificate_pem);
 // Inspect(...).fingerprint.
 absl::StatusOr<std::string> Fingerprint(std::string_view certificate_pem);
 
+// OK when the authority of `authority_pem` issued `certificate_pem` as a client's certificate and it is valid at `now`;
+// FAILED_PRECONDITION / CERTIFICATE_INVALID otherwise.
+absl::Status CheckClientCertificate(std::string_view certificate_pem, std::string_view authority_pem, absl::Time now);
+
 // OK when `certificate_pem` holds the public half of `key_pem`; FAILED_PRECONDITION / CERTIFICATE_INVALID otherwise.
 absl::Status CheckKeyMatches(std::string_view certificate_pem, std::string_view key_pem);
 

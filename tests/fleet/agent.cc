@@ -44,12 +44,14 @@ void Agent::Start() {
 
 void Agent::Die(absl::Duration down) {
   std::map<link::AssignmentKey, std::shared_ptr<Backup>> backups;
+  std::vector<std::shared_ptr<grpc::Channel>> channels;  // closed without the lock
   {
     absl::MutexLock lock(&mu_);
     if (!alive_) return;
     alive_ = false;
     backups.swap(backups_);
     results_.clear();
+    channels.swap(free_channels_);
     if (stream_ != nullptr) stream_->Cancel();
   }
   world_.tally.working -= static_cast<int64_t>(backups.size());
@@ -219,8 +221,7 @@ void Agent::OnAssignment(const agent::v1::Assignment& assignment) {
     }
     for (const std::string& vm : assignment.backup().virtual_machines())
       world_.tally.overlaps += busy.contains(vm) ? 1 : 0;
-    auto channel =
-        options.connection_per_backup ? link::MakeChannel(identity_, identity_.daemon_address) : stream_->channel();
+    auto channel = DataChannelLocked();
     const Step dies = world_.random.Fraction() < options.die ? AnyStep(world_.random) : Step::kDone;
     const Step cuts = world_.random.Fraction() < options.cut ? AnyStep(world_.random) : Step::kDone;
     backup = std::make_shared<Backup>(*this, assignment, std::move(channel), dies, cuts);
@@ -229,6 +230,14 @@ void Agent::OnAssignment(const agent::v1::Assignment& assignment) {
   ++world_.tally.assignments;
   ++world_.tally.working;
   backup->Start();
+}
+
+std::shared_ptr<grpc::Channel> Agent::DataChannelLocked() {
+  if (!world_.options.data_connections) return stream_->channel();
+  if (free_channels_.empty()) return link::MakeDataChannel(identity_, identity_.daemon_address);
+  std::shared_ptr<grpc::Channel> channel = std::move(free_channels_.back());
+  free_channels_.pop_back();
+  return channel;
 }
 
 void Agent::OnCancel(const agent::v1::AssignmentId& id) {
@@ -255,6 +264,7 @@ void Agent::Ended(const Backup* backup, agent::v1::AssignmentResult result) {
   ended = std::move(it->second);
   backups_.erase(it);
   --world_.tally.working;
+  if (world_.options.data_connections) free_channels_.push_back(ended->channel());
   results_[link::AssignmentKey::Of(result.id())] = result;
   if (stream_ == nullptr || !welcomed_) return;
   spoke_ = true;

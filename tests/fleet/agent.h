@@ -7,6 +7,8 @@
 #ifndef UMBRA_TESTS_FLEET_AGENT_H_
 #define UMBRA_TESTS_FLEET_AGENT_H_
 
+#include <grpcpp/channel.h>
+
 #include <map>
 #include <memory>
 #include <set>
@@ -74,6 +76,7 @@ class Agent {
   void OnAssignment(const agent::v1::Assignment& assignment);
   void OnCancel(const agent::v1::AssignmentId& id);
   void Beat(int64_t stream_number);
+  std::shared_ptr<grpc::Channel> DataChannelLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   agent::v1::AgentMessage HelloLocked() ABSL_SHARED_LOCKS_REQUIRED(mu_);
   agent::v1::AgentMessage Inventory() const;
 
@@ -93,6 +96,7 @@ class Agent {
   std::shared_ptr<LinkStream> stream_ ABSL_GUARDED_BY(mu_);  // itself is another owner, until it is done
   std::map<link::AssignmentKey, std::shared_ptr<Backup>> backups_ ABSL_GUARDED_BY(mu_);  // so are calls under way
   std::map<link::AssignmentKey, agent::v1::AssignmentResult> results_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::shared_ptr<grpc::Channel>> free_channels_ ABSL_GUARDED_BY(mu_);  // for the data of the next backups
 };
 
 }  // namespace umbra::fleet

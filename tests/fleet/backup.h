@@ -32,6 +32,7 @@ class Backup : public std::enable_shared_from_this<Backup> {
   void Stop();
 
   const agent::v1::Assignment& assignment() const { return assignment_; }
+  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
 
  private:
   struct Vm {

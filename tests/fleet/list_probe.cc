@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "storage/base/clock.h"
 #include "umbra/v1/event.grpc.pb.h"
 #include "umbra/v1/file_set.grpc.pb.h"
 #include "umbra/v1/host.grpc.pb.h"
@@ -42,6 +43,18 @@ List Make(std::string name, std::shared_ptr<Stub> stub,
             const grpc::Status status = ((*stub).*method)(&context, request, &response);
             token = response.next_page_token();
             return status;
+          }};
+}
+
+// An answer without pages.
+template <typename Stub, typename Request, typename Response>
+List MakeOnce(std::string name, std::shared_ptr<Stub> stub,
+              grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*), Request request) {
+  return {std::move(name), [stub = std::move(stub), method, request = std::move(request)](std::string& token) {
+            grpc::ClientContext context;
+            Response response;
+            token.clear();
+            return ((*stub).*method)(&context, request, &response);
           }};
 }
 
@@ -117,6 +130,11 @@ std::vector<List> AllLists(const std::string& api_socket) {
   v1::ListJobsRequest of_policy;
   of_policy.set_policy(policy);
   lists.push_back(Make("jobs of a policy", jobs, &v1::JobService::Stub::ListJobs, of_policy));
+  v1::SummarizeBackupsRequest week;
+  week.mutable_start_time()->set_seconds(absl::ToUnixSeconds(base::SystemClock().Now() - absl::Hours(7 * 24)));
+  lists.push_back(MakeOnce("backups of a week, sums", jobs, &v1::JobService::Stub::SummarizeBackups, week));
+  lists.push_back(MakeOnce("coverage, sums", policies, &v1::PolicyService::Stub::GetCoverageSummary,
+                           v1::GetCoverageSummaryRequest()));
   v1::ListJobsRequest prunes;
   prunes.set_kind("prune");
   lists.push_back(Make("jobs, prunes", jobs, &v1::JobService::Stub::ListJobs, prunes));

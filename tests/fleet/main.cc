@@ -212,7 +212,7 @@ int Main(int argc, char** argv) {
   run->add_option("--down", down, "Seconds from an agent's death to its return, about")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   options.fresh_data = !same_data;
-  options.connection_per_backup = !one_connection;
+  options.data_connections = !one_connection;
   options.die = die;
   options.cut = cut;
   options.slow_step = absl::Seconds(slow_step);

@@ -26,8 +26,9 @@ struct Options {
   int disk_bytes = 4096;
   // ... that is another one for each backup. Otherwise it stays what it was: nothing new comes to the repository.
   bool fresh_data = true;
-  // A backup has a connection of its own, as that of a real agent (which opens two); otherwise it uses its agent's.
-  bool connection_per_backup = true;
+  // A backup has a connection of its own, which its agent keeps for the next one, as that of a real agent (which has two);
+  // otherwise it uses its agent's link.
+  bool data_connections = true;
 
   // In how many of all assignments (0 to 1) the agent dies on the way, at any step of it; and comes back, as a new
   // process.

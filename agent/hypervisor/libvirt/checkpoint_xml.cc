@@ -9,18 +9,17 @@
 #include <set>
 #include <sstream>
 
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 
 namespace umbra::hypervisor {
 namespace {
 
+using base::Invalid;
+
 constexpr char kNamespace[] = "urn:umbra:checkpoints:1";
 constexpr char kElement[] = "umbra:checkpoints";
 constexpr char kSnapshot[] = "domainsnapshot";
-
-absl::Status Invalid(std::string text) {
-  return base::MakeError(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", std::move(text));
-}
 
 std::string_view Attr(pugi::xml_node node, const char* name) {
   return node.attribute(name).value();
@@ -29,8 +28,8 @@ std::string_view Attr(pugi::xml_node node, const char* name) {
 absl::Status Load(std::string_view xml, const char* root, pugi::xml_document& doc) {
   const pugi::xml_parse_result result =
       doc.load_buffer(xml.data(), xml.size(), pugi::parse_default | pugi::parse_comments);
-  if (!result) return Invalid(fmt::format("XML of libvirt: {} at byte {}", result.description(), result.offset));
-  if (!doc.child(root)) return Invalid(fmt::format("XML of libvirt: there is no <{}>", root));
+  if (!result) return Invalid("XML of libvirt: {} at byte {}", result.description(), result.offset);
+  if (!doc.child(root)) return Invalid("XML of libvirt: there is no <{}>", root);
   return absl::OkStatus();
 }
 

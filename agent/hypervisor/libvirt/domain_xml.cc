@@ -5,22 +5,21 @@
 #include <set>
 #include <sstream>
 
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 
 namespace umbra::hypervisor {
 namespace {
 
-constexpr char kAgentChannel[] = "org.qemu.guest_agent.0";
+using base::Invalid;
 
-absl::Status Invalid(std::string text) {
-  return base::MakeError(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", std::move(text));
-}
+constexpr char kAgentChannel[] = "org.qemu.guest_agent.0";
 
 std::string_view Attr(pugi::xml_node node, const char* name) { return node.attribute(name).value(); }
 
 absl::Status Load(std::string_view xml, pugi::xml_document& doc) {
   const pugi::xml_parse_result result = doc.load_buffer(xml.data(), xml.size(), pugi::parse_default | pugi::parse_comments);
-  if (!result) return Invalid(fmt::format("domain XML: {} at byte {}", result.description(), result.offset));
+  if (!result) return Invalid("domain XML: {} at byte {}", result.description(), result.offset);
   if (!doc.child("domain")) return Invalid("domain XML: there is no <domain>");
   return absl::OkStatus();
 }
@@ -177,7 +176,7 @@ absl::Status RewriteDisks(pugi::xml_node devices, const RewriteOptions& options,
     }
     disk = next;
   }
-  if (!left.empty()) return Invalid(fmt::format("the configuration has no disk '{}'", *left.begin()));
+  if (!left.empty()) return Invalid("the configuration has no disk '{}'", *left.begin());
   return absl::OkStatus();
 }
 
@@ -359,7 +358,7 @@ absl::StatusOr<std::string> BackupXml(std::string_view live_xml, const std::vect
     node.append_attribute("backup") = wanted == included.end() ? "no" : "yes";
     if (wanted == included.end()) continue;
     if (disk.exclusion != DiskExclusion::kNone) {
-      return Invalid(fmt::format("disk '{}' can't be read: {}", disk.name, disk.exclusion_detail));
+      return Invalid("disk '{}' can't be read: {}", disk.name, disk.exclusion_detail);
     }
     ++found;
     node.append_attribute("type") = "file";
@@ -372,7 +371,7 @@ absl::StatusOr<std::string> BackupXml(std::string_view live_xml, const std::vect
     node.append_child("scratch").append_attribute("file") = wanted->scratch_file.c_str();
   }
   if (found == 0 || found != included.size()) {
-    return Invalid(fmt::format("{} disks are asked for, and '{}' has {} of them", included.size(), domain.vm.name, found));
+    return Invalid("{} disks are asked for, and '{}' has {} of them", included.size(), domain.vm.name, found);
   }
   return Print(doc);
 }
@@ -394,8 +393,8 @@ absl::Status FillCheckpoint(std::string_view live_xml, const std::string& name,
     node.append_attribute("checkpoint") = wanted ? "bitmap" : "no";
   }
   if (found == included.size()) return absl::OkStatus();
-  return Invalid(fmt::format("a checkpoint of {} disks is asked for, and '{}' has {} of them", included.size(),
-                             domain.vm.name, found));
+  return Invalid("a checkpoint of {} disks is asked for, and '{}' has {} of them", included.size(), domain.vm.name,
+                 found);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "agent/hypervisor/libvirt/domain_xml.h"
 #include "agent/hypervisor/libvirt/image_making.h"
 #include "agent/hypervisor/libvirt/nbd_reader.h"
+#include "storage/base/invalid.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 
@@ -13,6 +14,7 @@ namespace umbra::hypervisor {
 namespace {
 
 using absl::StatusCode;
+using base::Invalid;
 
 // A backup doesn't start with less free scratch space, since QEMU pauses the guest when it can't copy what is overwritten.
 constexpr uint64_t kScratchBytesMin = 64 * base::kMiB;
@@ -22,10 +24,6 @@ constexpr uint64_t kScratchBytesReserve = 8 * base::kMiB;
 constexpr absl::Duration kJobEndTimeout = absl::Seconds(35);
 constexpr absl::Duration kJobEndPoll = absl::Milliseconds(5);
 constexpr size_t kOwnerTagLengthMax = 40;
-
-absl::Status Invalid(std::string text) {
-  return base::MakeError(StatusCode::kInvalidArgument, "INVALID_REQUEST", std::move(text));
-}
 
 struct DomainState {
   int state = VIR_DOMAIN_NOSTATE;
@@ -147,7 +145,7 @@ class PullBackup final : public PointInTime {
   absl::StatusOr<std::unique_ptr<BlockReader>> OpenDisk(const std::string& disk) override {
     const auto found =
         std::find_if(cut_.disks.begin(), cut_.disks.end(), [&](const DiskTracking& d) { return d.disk.name == disk; });
-    if (found == cut_.disks.end()) return Invalid(fmt::format("disk '{}' isn't in the view", disk));
+    if (found == cut_.disks.end()) return Invalid("disk '{}' isn't in the view", disk);
     const NbdExport what{disk, found->since_base.ok() ? kChangesBitmap : "", found->since_base};
     return NbdReader::Open(names_.Socket(), what, env_.clock, [this] { return Health(); });
   }
@@ -278,14 +276,14 @@ class PreparedPullBackup final : public PreparedPointInTime {
 absl::Status CheckOptions(const PointInTimeOptions& options) {
   if (options.scratch_folder.empty() || options.scratch_folder.size() > kScratchFolderLengthMax ||
       options.scratch_folder[0] != '/') {
-    return Invalid(fmt::format("the scratch folder must be an absolute path of at most {} characters, not '{}'",
-                               kScratchFolderLengthMax, options.scratch_folder));
+    return Invalid("the scratch folder must be an absolute path of at most {} characters, not '{}'",
+                   kScratchFolderLengthMax, options.scratch_folder);
   }
   const bool good_tag = std::all_of(options.owner_tag.begin(), options.owner_tag.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
   });
   if (!good_tag || options.owner_tag.empty() || options.owner_tag.size() > kOwnerTagLengthMax) {
-    return Invalid(fmt::format("'{}' is no possible owner tag", options.owner_tag));
+    return Invalid("'{}' is no possible owner tag", options.owner_tag);
   }
   return absl::OkStatus();
 }
@@ -298,7 +296,7 @@ absl::StatusOr<std::vector<Disk>> DisksOf(virDomainPtr domain, std::string_view 
   for (const std::string& name : names) {
     const auto& all = description.vm.disks;
     const auto found = std::find_if(all.begin(), all.end(), [&](const Disk& d) { return d.name == name; });
-    if (found == all.end()) return Invalid(fmt::format("'{}' has no disk '{}'", description.vm.name, name));
+    if (found == all.end()) return Invalid("'{}' has no disk '{}'", description.vm.name, name);
     virDomainBlockInfo info{};
     disks.push_back(*found);
     if (virDomainGetBlockInfo(domain, name.c_str(), &info, 0) == 0) disks.back().capacity_bytes = info.capacity;

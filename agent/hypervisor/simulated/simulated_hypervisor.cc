@@ -6,22 +6,20 @@
 
 #include "agent/hypervisor/image/image_writer.h"
 #include "storage/base/crash_point.h"
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 
 namespace umbra::hypervisor {
 namespace {
 
 using absl::StatusCode;
+using base::Invalid;
 
 // What is preserved and looked at as one.
 constexpr uint64_t kBlock = 64 * base::kKiB;
 
 absl::Status NotRunning(const std::string& name) {
   return base::Error(StatusCode::kFailedPrecondition, "GUEST_NOT_RUNNING", "'{}' does not run", name);
-}
-
-absl::Status Invalid(std::string text) {
-  return base::MakeError(StatusCode::kInvalidArgument, "INVALID_REQUEST", std::move(text));
 }
 
 std::string ScratchPrefix(const std::string& owner_tag, const std::string& uuid) {
@@ -185,8 +183,7 @@ class SimulatedHypervisor::PointInTimeView final : public PointInTime {
   absl::StatusOr<std::unique_ptr<BlockReader>> OpenDisk(const std::string& disk) override {
     absl::MutexLock lock(&owner_.mu_);
     const Vm::DiskFile* file = vm_->Find(disk);
-    if (file == nullptr || !view_->parts.contains(disk))
-      return Invalid(fmt::format("disk '{}' isn't in the view", disk));
+    if (file == nullptr || !view_->parts.contains(disk)) return Invalid("disk '{}' isn't in the view", disk);
     RETURN_IF_ERROR(owner_.ViewHealthLocked(*view_));
     return std::make_unique<Reader>(owner_, vm_, view_, disk, file->spec.capacity_bytes);
   }
@@ -284,7 +281,7 @@ absl::Status SimulatedHypervisor::GuestWrite(const std::string& uuid, const std:
   if (vm->frozen) return base::Error(StatusCode::kUnavailable, "GUEST_FROZEN", "'{}' is frozen", vm->name);
   Vm::DiskFile* file = vm->Find(disk);
   if (file == nullptr || file->file == nullptr || data.empty() || offset + data.size() > file->spec.capacity_bytes) {
-    return Invalid(fmt::format("write of {} bytes at {} of disk '{}'", data.size(), offset, disk));
+    return Invalid("write of {} bytes at {} of disk '{}'", data.size(), offset, disk);
   }
   RETURN_IF_ERROR(PreserveLocked(*vm, disk, offset, data.size()));
   for (auto& [name, tracked] : vm->tracked_since) {
@@ -300,7 +297,7 @@ absl::Status SimulatedHypervisor::WriteUnseen(const std::string& uuid, const std
   absl::MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
   const Vm::DiskFile* file = vm->Find(disk);
-  if (file == nullptr || file->path.empty()) return Invalid(fmt::format("no disk '{}'", disk));
+  if (file == nullptr || file->path.empty()) return Invalid("no disk '{}'", disk);
   ASSIGN_OR_RETURN(const auto opened, files_.Open(file->path, base::OpenMode::kReadWrite));
   return opened->WriteAt(offset, data);
 }
@@ -358,7 +355,7 @@ absl::Status SimulatedHypervisor::ResizeDisk(const std::string& uuid, const std:
   absl::MutexLock lock(&mu_);
   ASSIGN_OR_RETURN(VmPtr vm, FindOffLocked(uuid));
   Vm::DiskFile* file = vm->Find(disk);
-  if (file == nullptr || file->path.empty()) return Invalid(fmt::format("no disk '{}'", disk));
+  if (file == nullptr || file->path.empty()) return Invalid("no disk '{}'", disk);
   ASSIGN_OR_RETURN(const auto opened, files_.Open(file->path, base::OpenMode::kReadWrite));
   RETURN_IF_ERROR(opened->Truncate(capacity_bytes));
   file->spec.capacity_bytes = capacity_bytes;
@@ -375,7 +372,7 @@ absl::StatusOr<std::string> SimulatedHypervisor::GuestRead(const std::string& uu
   ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
   if (vm->state != VmState::kRunning) return NotRunning(vm->name);
   Vm::DiskFile* file = vm->Find(disk);
-  if (file == nullptr || file->file == nullptr) return Invalid(fmt::format("no disk '{}'", disk));
+  if (file == nullptr || file->file == nullptr) return Invalid("no disk '{}'", disk);
   std::string data(length, '\0');
   RETURN_IF_ERROR(file->file->ReadAt(offset, std::as_writable_bytes(std::span(data.data(), data.size()))));
   return data;
@@ -655,12 +652,11 @@ absl::StatusOr<std::unique_ptr<PreparedPointInTime>> SimulatedHypervisor::Prepar
   ASSIGN_OR_RETURN(VmPtr vm, FindLocked(uuid));
   if (options.disks.empty()) return Invalid("no disks are asked for");
   if (options.scratch_folder.empty() || options.scratch_folder.size() > kScratchFolderLengthMax) {
-    return Invalid(fmt::format("the scratch folder's path must have 1 to {} characters", kScratchFolderLengthMax));
+    return Invalid("the scratch folder's path must have 1 to {} characters", kScratchFolderLengthMax);
   }
   for (const std::string& disk : options.disks) {
     const Vm::DiskFile* file = vm->Find(disk);
-    if (file == nullptr || file->path.empty())
-      return Invalid(fmt::format("'{}' has no disk '{}' to read", vm->name, disk));
+    if (file == nullptr || file->path.empty()) return Invalid("'{}' has no disk '{}' to read", vm->name, disk);
   }
   if (options.offline && vm->state != VmState::kOff && vm->state != VmState::kSaved) {
     return base::Error(StatusCode::kFailedPrecondition, "GUEST_STARTED", "'{}' is neither off nor saved", vm->name);
@@ -904,7 +900,7 @@ absl::Status SimulatedHypervisor::ReadStateLocked(Vm& vm, const std::string& pat
   }
   const pugi::xml_node root = doc.child("simulated-state");
   if (vm.uuid != root.attribute("uuid").value() || vm.name != root.attribute("name").value()) {
-    return Invalid(fmt::format("the saved state is that of '{}'", root.attribute("name").value()));
+    return Invalid("the saved state is that of '{}'", root.attribute("name").value());
   }
   vm.memory = root.attribute("memory").value();
   return absl::OkStatus();
@@ -1060,7 +1056,7 @@ absl::Status SimulatedHypervisor::DeleteVm(const std::string& uuid) {
 
 absl::StatusOr<std::unique_ptr<BlockWriter>> SimulatedHypervisor::CreateDisk(const NewDisk& disk) {
   if (disk.format != "raw" && disk.format != kStateFileFormat)
-    return Invalid(fmt::format("simulated disks are raw, not '{}'", disk.format));
+    return Invalid("simulated disks are raw, not '{}'", disk.format);
   return CreateImage(files_, disk);
 }
 

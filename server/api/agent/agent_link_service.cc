@@ -13,6 +13,7 @@
 #include "server/auth/host_authenticator.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
+#include "storage/tls/x509.h"
 
 namespace umbra::api {
 namespace {
@@ -42,7 +43,7 @@ class LinkStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
     }
     executor.Submit([stream, &catalog, pem = std::move(certificate_pem)] {
       const auto host = auth::AuthenticateHost(catalog, pem);
-      if (host.ok()) return stream->Open(*host, stream);
+      if (host.ok()) return stream->Open(*host, tls::Fingerprint(pem).value_or(""), stream);
       base::Log("api")->warn("agent refused address={} error={}", stream->peer_.address, base::Describe(host.status()));
       stream->Close(host.status());
     });
@@ -77,10 +78,11 @@ class LinkStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   void Stop(const absl::Status& status) override { Close(status); }
 
  private:
-  void Open(const catalog::HostId& host, const std::shared_ptr<LinkStream>& self) {
+  void Open(const catalog::HostId& host, std::string fingerprint, const std::shared_ptr<LinkStream>& self) {
     absl::MutexLock lock(&mu_);
     if (closing_) return;  // cut meanwhile
     peer_.host = host;
+    peer_.certificate_fingerprint = std::move(fingerprint);
     opened_ = true;
     dispatcher_.Opened(self);  // only queues; under the lock, so that OnDone's Closed can't come first
   }

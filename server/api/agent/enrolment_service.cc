@@ -55,6 +55,8 @@ absl::Status EnrolmentService::DoEnrol(const agent::v1::EnrolRequest& request, a
     failures_.Failed();
     return enrolled.status();
   }
+  agents_.Disconnect(enrolled->id, base::Error(absl::StatusCode::kUnauthenticated, "UNAUTHENTICATED",
+                                               "this host was enrolled again; the certificate before is refused"));
   response.set_host_id(enrolled->id.value);
   response.set_certificate_pem(enrolled->certificate_pem);
   response.set_ca_pem(enrolment_.authority_pem());

@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "server/api/agent/executor.h"
 #include "server/auth/enrolment.h"
+#include "server/dispatch/agent_registry.h"
 #include "storage/base/clock.h"
 #include "umbra/agent/v1/enrolment.grpc.pb.h"
 
@@ -37,10 +38,11 @@ class FailureLimit {
 
 class EnrolmentService final : public agent::v1::EnrolmentService::CallbackService {
  public:
-  // `agent_address` ("address:port") is where enrolled agents find the agent port. All outlive the service, and the service
-  // outlives its server.
-  EnrolmentService(auth::Enrolment& enrolment, base::Clock& clock, std::string agent_address)
-      : enrolment_(enrolment), agent_address_(std::move(agent_address)), failures_(clock) {}
+  // `agent_address` ("address:port") is where enrolled agents find the agent port. A host that is enrolled again loses
+  // its link, as it lost its certificate. All outlive the service, and the service outlives its server.
+  EnrolmentService(auth::Enrolment& enrolment, dispatch::AgentRegistry& agents, base::Clock& clock,
+                   std::string agent_address)
+      : enrolment_(enrolment), agents_(agents), agent_address_(std::move(agent_address)), failures_(clock) {}
 
  private:
   grpc::ServerUnaryReactor* Enrol(grpc::CallbackServerContext* context, const agent::v1::EnrolRequest* request,
@@ -48,6 +50,7 @@ class EnrolmentService final : public agent::v1::EnrolmentService::CallbackServi
   absl::Status DoEnrol(const agent::v1::EnrolRequest& request, agent::v1::EnrolResponse& response);
 
   auth::Enrolment& enrolment_;
+  dispatch::AgentRegistry& agents_;
   const std::string agent_address_;
   FailureLimit failures_;
   Executor executor_{1};  // last, because its tasks use the rest

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "tests/support/manual_clock.h"
 #include "tests/unit/agent/link/fake_daemon.h"
 #include "umbra/agent/v1/agent_link.grpc.pb.h"
 
@@ -22,6 +23,7 @@ class Service final : public agent::v1::AgentLinkService::Service {
     {
       absl::MutexLock lock(&mu_);
       ++streams_;
+      shown_.push_back(FingerprintOf(*context));
       stream_ = stream;
       context_ = context;
     }
@@ -31,13 +33,14 @@ class Service final : public agent::v1::AgentLinkService::Service {
       {
         absl::MutexLock lock(&mu_);
         heard_.push_back(message);
+        if (ending_) break;
         welcome = message.has_hello() && !silent_;
       }
       if (welcome) Say(Welcome());
     }
     absl::MutexLock lock(&mu_);
     stream_ = nullptr;
-    return {grpc::StatusCode::UNAVAILABLE, "cut"};
+    return end_;
   }
 
   agent::v1::DaemonMessage Welcome() {
@@ -58,6 +61,17 @@ class Service final : public agent::v1::AgentLinkService::Service {
   void SetSilent() {
     absl::MutexLock lock(&mu_);
     silent_ = true;
+  }
+  // Of the certificates that the streams showed.
+  std::vector<std::string> shown() {
+    absl::MutexLock lock(&mu_);
+    return shown_;
+  }
+  // Every stream ends so after its next message.
+  void EndWith(const grpc::Status& status) {
+    absl::MutexLock lock(&mu_);
+    ending_ = true;
+    end_ = status;
   }
   int streams() {
     absl::MutexLock lock(&mu_);
@@ -89,6 +103,9 @@ class Service final : public agent::v1::AgentLinkService::Service {
   grpc::ServerReaderWriter<agent::v1::DaemonMessage, agent::v1::AgentMessage>* stream_ ABSL_GUARDED_BY(mu_) = nullptr;
   grpc::ServerContext* context_ ABSL_GUARDED_BY(mu_) = nullptr;
   std::vector<agent::v1::AgentMessage> heard_ ABSL_GUARDED_BY(mu_);
+  bool ending_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<std::string> shown_ ABSL_GUARDED_BY(mu_);
+  grpc::Status end_ ABSL_GUARDED_BY(mu_){grpc::StatusCode::UNAVAILABLE, "cut"};
 };
 
 class Handler final : public LinkHandler {
@@ -133,13 +150,14 @@ class ControlLinkTest : public ::testing::Test {
     daemon_.Stop();
   }
 
-  void StartLink(absl::Duration connect_timeout = absl::Seconds(5)) {
+  void StartLink(absl::Duration connect_timeout = absl::Seconds(5), base::Clock* clock = nullptr) {
     ControlLinkOptions options{.backoff = {absl::Milliseconds(20), absl::Milliseconds(100)},
                                .connect_timeout = connect_timeout};
     options.hello.set_host_name("kvm01");
     options.hello.set_process_id("p1");
-    link_ = std::make_unique<ControlLink>(daemon_.MakeIdentity(), options, outbox_, handler_, daemon_.clock(),
-                                          daemon_.random());
+    identities_ = daemon_.MakeKeeper(clock);
+    link_ = std::make_unique<ControlLink>(*identities_, options, outbox_, handler_,
+                                          clock == nullptr ? daemon_.clock() : *clock, daemon_.random());
     link_->Start();
   }
 
@@ -152,7 +170,9 @@ class ControlLinkTest : public ::testing::Test {
   FakeDaemon daemon_;
   Service service_;
   Handler handler_;
+  testing::ManualClock clock_;  // of the link, where a test says so
   Outbox outbox_{daemon_.clock()};
+  std::unique_ptr<IdentityKeeper> identities_;
   std::unique_ptr<ControlLink> link_;
 };
 
@@ -230,12 +250,59 @@ TEST_F(ControlLinkTest, ForeignDaemonIsNotTrusted) {
   Service service;
   other.Start({&service}, true);
   ControlLinkOptions options{.address = other.address(), .connect_timeout = absl::Milliseconds(500)};
-  link_ = std::make_unique<ControlLink>(daemon_.MakeIdentity(), options, outbox_, handler_, daemon_.clock(),
-                                        daemon_.random());
+  identities_ = daemon_.MakeKeeper();
+  link_ = std::make_unique<ControlLink>(*identities_, options, outbox_, handler_, daemon_.clock(), daemon_.random());
   link_->Start();
   daemon_.clock().Sleep(absl::Milliseconds(800));
   EXPECT_EQ(service.streams(), 0);
   link_.reset();
+}
+
+// Late by its own clock: it asks at once. The stream stays; the next one shows the new certificate.
+TEST_F(ControlLinkTest, ANewCertificateComesOverTheLinkAndTheNextStreamShowsIt) {
+  clock_.Advance(absl::Hours(24 * 300));
+  StartLink(absl::Hours(1), &clock_);
+  ASSERT_TRUE(handler_.Await("connected"));
+  clock_.Advance(absl::Minutes(2));
+  const auto request = service_.Await(agent::v1::AgentMessage::kCertificateRequest).certificate_request();
+  agent::v1::DaemonMessage answer;
+  answer.mutable_certificate()->set_certificate_pem(
+      *daemon_.authority().SignAgentCertificate(request.certificate_request_pem(), "host1", 3 * tls::kAgentLifetime));
+  service_.Say(answer);
+  const absl::Duration start = daemon_.clock().Monotonic();
+  while (identities_->generation() == 0 && daemon_.clock().Monotonic() - start < kPatience) {
+    daemon_.clock().Sleep(absl::Milliseconds(5));
+  }
+  ASSERT_EQ(identities_->generation(), 1);
+  EXPECT_EQ(service_.streams(), 1);
+  const std::string renewed = *tls::Fingerprint(identities_->Current().identity.certificate_pem);
+  service_.Cut();
+  while (service_.streams() < 2 && daemon_.clock().Monotonic() - start < kPatience) {
+    clock_.Advance(absl::Milliseconds(100));
+    daemon_.clock().Sleep(absl::Milliseconds(5));
+  }
+  ASSERT_EQ(service_.shown().size(), 2u);
+  EXPECT_NE(service_.shown()[0], renewed);
+  EXPECT_EQ(service_.shown()[1], renewed);
+
+  // A daemon that knows only the one before.
+  service_.EndWith({grpc::StatusCode::UNAUTHENTICATED, "who is this?"});
+  while (service_.streams() < 3 && daemon_.clock().Monotonic() - start < kPatience) {
+    clock_.Advance(absl::Milliseconds(100));
+    daemon_.clock().Sleep(absl::Milliseconds(5));
+  }
+  ASSERT_GE(service_.shown().size(), 3u);
+  EXPECT_EQ(service_.shown()[2], service_.shown()[0]);
+}
+
+TEST_F(ControlLinkTest, ARefusalInPlaceOfAWelcomeIsHeard) {
+  service_.SetSilent();
+  service_.EndWith({grpc::StatusCode::UNAUTHENTICATED, "who is this?"});
+  StartLink();
+  service_.Await(agent::v1::AgentMessage::kHello, 6);
+  const std::vector<std::string> shown = service_.shown();
+  for (size_t i = 0; i + 1 < shown.size(); ++i) EXPECT_NE(shown[i], shown[i + 1]) << "the other certificate each time";
+  EXPECT_EQ(handler_.Count("connected"), 0);
 }
 
 TEST_F(ControlLinkTest, StopsWhileNobodyAnswers) {

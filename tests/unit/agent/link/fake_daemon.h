@@ -2,6 +2,7 @@
 #ifndef UMBRA_TESTS_UNIT_AGENT_LINK_FAKE_DAEMON_H_
 #define UMBRA_TESTS_UNIT_AGENT_LINK_FAKE_DAEMON_H_
 
+#include <grpc/grpc_security_constants.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
@@ -9,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "agent/link/identity.h"
+#include "agent/link/identity_keeper.h"
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/random.h"
@@ -19,6 +20,12 @@
 #include "tests/support/temp_dir.h"
 
 namespace umbra::link {
+
+// Of the certificate that the caller showed; empty: none.
+inline std::string FingerprintOf(const grpc::ServerContext& context) {
+  const auto values = context.auth_context()->FindPropertyValues(GRPC_X509_PEM_CERT_PROPERTY_NAME);
+  return values.empty() ? "" : *tls::Fingerprint(std::string_view(values[0].data(), values[0].size()));
+}
 
 class FakeDaemon {
  public:
@@ -48,6 +55,14 @@ class FakeDaemon {
   void Stop() {
     if (server_ != nullptr) server_->Shutdown(std::chrono::system_clock::now());
     server_.reset();
+  }
+
+  // A keeper of a new identity, and of one before, in a folder of its own. `clock` null: the daemon's.
+  std::unique_ptr<IdentityKeeper> MakeKeeper(base::Clock* clock = nullptr) {
+    const std::string folder = folder_.File("agent-" + random_.Hex(4));
+    const Identities identities{MakeIdentity(), MakeIdentity()};
+    EXPECT_TRUE(SaveIdentity(files_, folder, identities.present).ok());
+    return std::make_unique<IdentityKeeper>(files_, folder, clock == nullptr ? clock_ : *clock, random_, identities);
   }
 
   int port() const { return port_; }

@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <set>
+#include <string>
 #include <thread>
 
 #include "agent/link/rpc.h"
@@ -25,8 +28,14 @@ grpc::Status WithReason(grpc::StatusCode code, const std::string& reason) {
 
 class Service final : public store::v1::StoreService::Service {
  public:
-  grpc::Status OpenSession(grpc::ServerContext*, const store::v1::OpenSessionRequest*,
+  grpc::Status OpenSession(grpc::ServerContext* context, const store::v1::OpenSessionRequest*,
                            store::v1::OpenSessionResponse*) override {
+    shown = FingerprintOf(*context);
+    peers.insert(context->peer());
+    if (refuse) {
+      refuse();
+      return WithReason(grpc::StatusCode::UNAUTHENTICATED, "UNAUTHENTICATED");
+    }
     return WithReason(grpc::StatusCode::RESOURCE_EXHAUSTED, "STORAGE_FULL");
   }
   grpc::Status Negotiate(grpc::ServerContext* context, const store::v1::NegotiateRequest*,
@@ -35,9 +44,11 @@ class Service final : public store::v1::StoreService::Service {
     while (!context->IsCancelled()) clock.Sleep(absl::Milliseconds(5));
     return {grpc::StatusCode::CANCELLED, "cancelled"};
   }
-  grpc::Status Upload(grpc::ServerContext*, grpc::ServerReader<store::v1::UploadRequest>* reader,
+  grpc::Status Upload(grpc::ServerContext* context, grpc::ServerReader<store::v1::UploadRequest>* reader,
                       store::v1::UploadResponse* response) override {
     store::v1::UploadRequest request;
+    shown = FingerprintOf(*context);
+    peers.insert(context->peer());
     while (reader->Read(&request)) response->set_chunk_count(response->chunk_count() + request.chunks_size());
     return grpc::Status::OK;
   }
@@ -69,6 +80,9 @@ class Service final : public store::v1::StoreService::Service {
   }
 
   std::string disk, base;
+  std::string shown;             // the caller's certificate
+  std::set<std::string> peers;   // address and port of every connection that was used
+  std::function<void()> refuse;  // what happens before OpenSession is refused; null: it isn't
   std::vector<std::pair<int64_t, size_t>> changes;
 };
 
@@ -76,12 +90,16 @@ class GrpcStoreTest : public ::testing::Test {
  protected:
   void SetUp() override {
     daemon_.Start({&service_}, /*demand_certificate=*/true);
-    store_ = MakeGrpcStore(daemon_.MakeIdentity(), "", daemon_.clock(), cancellation_);
+    identities_ = daemon_.MakeKeeper();
+    connections_ = std::make_unique<StoreConnections>(*identities_, "");
+    store_ = MakeGrpcStore(*connections_, daemon_.clock(), cancellation_);
   }
 
   FakeDaemon daemon_;
   Service service_;
   transfer::Cancellation cancellation_;
+  std::unique_ptr<IdentityKeeper> identities_;
+  std::unique_ptr<StoreConnections> connections_;
   std::unique_ptr<transfer::ChunkStoreClient> store_;
 };
 
@@ -90,6 +108,28 @@ TEST_F(GrpcStoreTest, ErrorsKeepCodeAndReason) {
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(base::ReasonOf(status), "STORAGE_FULL");
   EXPECT_EQ(base::MessageOf(status), "said the daemon");
+}
+
+TEST_F(GrpcStoreTest, CallsShowThePresentCertificate) {
+  const auto present = [&] { return *tls::Fingerprint(identities_->Current().identity.certificate_pem); };
+  const std::string first = present();
+  for (int64_t generation = 0; generation < 2; ++generation) {
+    (void)store_->OpenSession({});
+    EXPECT_EQ(service_.shown, present());
+    ASSERT_TRUE(store_->Upload({}).ok());
+    EXPECT_EQ(service_.shown, present());
+    if (generation == 0) identities_->OnRefused(0);
+  }
+  EXPECT_NE(service_.shown, first);
+}
+
+TEST_F(GrpcStoreTest, ACallThatWasRefusedForTheCertificateBeforeIsTriedAgain) {
+  service_.refuse = [] {};
+  EXPECT_TRUE(absl::IsUnauthenticated(store_->OpenSession({}).status()));
+  service_.refuse = [&] { identities_->OnRefused(0); };
+  EXPECT_TRUE(absl::IsUnavailable(store_->OpenSession({}).status()));
+  service_.refuse = nullptr;
+  EXPECT_EQ(base::ReasonOf(store_->OpenSession({}).status()), "STORAGE_FULL");
 }
 
 TEST_F(GrpcStoreTest, UploadSendsTheBatch) {
@@ -153,6 +193,24 @@ TEST_F(GrpcStoreTest, CancellationEndsACallThatHangs) {
   });
   EXPECT_EQ(base::ReasonOf(store_->Negotiate({}).status()), "CANCELLED");
   EXPECT_EQ(base::ReasonOf(store_->OpenSession({}).status()), "CANCELLED") << "and what comes later";
+}
+
+TEST_F(GrpcStoreTest, TheNextJobTakesTheConnectionsOver) {
+  const auto work = [](transfer::ChunkStoreClient& store) {
+    (void)store.OpenSession({});
+    ASSERT_TRUE(store.Upload({}).ok());
+  };
+  work(*store_);
+  EXPECT_EQ(service_.peers.size(), 2u) << "one for short calls, one for uploads";
+  for (int job = 0; job < 3; ++job) {
+    store_.reset();
+    store_ = MakeGrpcStore(*connections_, daemon_.clock(), cancellation_);
+    work(*store_);
+  }
+  EXPECT_EQ(service_.peers.size(), 2u);
+  const auto beside = MakeGrpcStore(*connections_, daemon_.clock(), cancellation_);
+  work(*beside);
+  EXPECT_EQ(service_.peers.size(), 4u) << "a job beside it has its own";
 }
 
 TEST_F(GrpcStoreTest, DaemonThatIsGoneIsUnavailable) {

@@ -95,6 +95,7 @@ class BackupHooksTest : public RunnerTest {
   size_t IntentCount() { return files_.List(Intents())->size(); }
 
   base::SystemCommandRunner commands_{clock_};
+  const transfer::Cancellation cancellation_;  // never happens
   std::unique_ptr<BackupHooks> hooks_;
 };
 
@@ -159,10 +160,52 @@ TEST_F(BackupHooksTest, ThePostHookRunsAfterACancellation) {
   EXPECT_TRUE(store_.committed().empty());
 }
 
+TEST_F(BackupHooksTest, ACancellationEndsThePreHookWithItsChildrenAndThePostHookRuns) {
+  const std::string uuid = AddVm("db01", Content(1));
+  Hook("slow", "trap 'echo told >>$D/log; exit 1' TERM\nsleep 1000 &\necho $! >$D/child\ntouch $D/begun\nwait\n");
+  const agent::v1::Assignment assignment = Hooked(uuid, "slow", "release");
+  runner_->OnAssignment(assignment);
+  while (!fs::exists(folder_.File("begun"))) clock_.Sleep(absl::Milliseconds(1));
+  runner_->OnCancel(assignment.id());
+  EXPECT_EQ(AwaitResult().outcome(), AssignmentResult::OUTCOME_CANCELLED);
+  EXPECT_THAT(Log(), ElementsAre("told", "post job1 1 db01 cancelled CANCELLED"));
+  EXPECT_THAT(Notes(), Contains(HasSubstr("pre hook slow was ended")));
+  EXPECT_EQ(IntentCount(), 0u);
+  EXPECT_TRUE(store_.committed().empty());
+  int child = 0;
+  std::ifstream(folder_.File("child")) >> child;
+  ASSERT_GT(child, 0);
+  // Dead, or a zombie that its new parent has not looked at yet.
+  std::string stat;
+  std::getline(std::ifstream(fmt::format("/proc/{}/stat", child)), stat);
+  EXPECT_TRUE(stat.empty() || stat.find(") Z") != std::string::npos) << stat;
+}
+
+TEST_F(BackupHooksTest, APreHookThatMayFailIsNoReasonToGoOnAfterACancellation) {
+  Hook("slow", "touch $D/begun\nexec sleep 1000\n");
+  agent::v1::Assignment assignment = Hooked(AddVm("db01", Content(1)), "slow", "release");
+  assignment.mutable_backup()->mutable_hooks()->set_ignore_pre_failure(true);
+  runner_->OnAssignment(assignment);
+  while (!fs::exists(folder_.File("begun"))) clock_.Sleep(absl::Milliseconds(1));
+  runner_->OnCancel(assignment.id());
+  EXPECT_EQ(AwaitResult().outcome(), AssignmentResult::OUTCOME_CANCELLED);
+  EXPECT_THAT(Log(), ElementsAre("post job1 1 db01 cancelled CANCELLED"));
+}
+
+TEST_F(BackupHooksTest, ThePostHookOfACancelledJobRunsToItsEnd) {
+  transfer::Cancellation cancelled;
+  cancelled.Cancel(base::MakeError(absl::StatusCode::kCancelled, "CANCELLED", "stop"));
+  Hook("release", "sleep 0.2\necho released >>$D/log\n");
+  HookedJob job = Job("", "release");
+  ASSERT_TRUE(hooks_->Before(job, cancelled).began);
+  EXPECT_TRUE(hooks_->After(job, cancelled.Check()).status.ok());
+  EXPECT_THAT(Log(), ElementsAre("released"));
+}
+
 TEST_F(BackupHooksTest, AHookThatTakesTooLongIsEndedAndHasFailed) {
   Hook("slow", "sleep 100\n");
   const auto hooks = Open(absl::Milliseconds(100));
-  const HookOutcome ran = hooks->Before(Job("slow", "release"));
+  const HookOutcome ran = hooks->Before(Job("slow", "release"), cancellation_);
   EXPECT_EQ(base::ReasonOf(ran.status), "HOOK_FAILED");
   EXPECT_TRUE(hooks->After(Job("slow", "release"), ran.status).status.ok());
   EXPECT_THAT(Log(), ElementsAre("post j1 2 a", "b failed HOOK_FAILED"));
@@ -170,7 +213,7 @@ TEST_F(BackupHooksTest, AHookThatTakesTooLongIsEndedAndHasFailed) {
 
 TEST_F(BackupHooksTest, OnlyTheAdministratorsProgramsRun) {
   const auto reason = [&](const std::string& pre, const std::string& post = "") {
-    return base::ReasonOf(hooks_->Before(Job(pre, post)).status);
+    return base::ReasonOf(hooks_->Before(Job(pre, post), cancellation_).status);
   };
   EXPECT_EQ(reason("nothing"), "HOOK_NOT_FOUND");
   EXPECT_EQ(reason("quiesce", "nothing"), "HOOK_NOT_FOUND") << "neither runs when one isn't there";
@@ -203,7 +246,7 @@ TEST_F(BackupHooksTest, AnAgentThatRunsNoHooksRefusesThem) {
 
 TEST_F(BackupHooksTest, ThePrintedWordsAreBounded) {
   Hook("loud", "i=0; while [ $i -lt 500 ]; do echo line $i; i=$((i + 1)); done\nprintf 'a\\033[1mb\\n'\n");
-  const HookOutcome ran = hooks_->Before(Job("loud", ""));
+  const HookOutcome ran = hooks_->Before(Job("loud", ""), cancellation_);
   ASSERT_TRUE(ran.status.ok());
   EXPECT_LT(ran.note.size(), 2200u);
   EXPECT_THAT(ran.note, HasSubstr("line 499\na?[1mb")) << "the end counts, and no terminal is told anything";
@@ -213,7 +256,7 @@ TEST_F(BackupHooksTest, WhatADeadAgentOwedIsMadeGoodOnce) {
   HookedJob job = Job("quiesce", "release");
   job.vm_names[1] = "b\nvm=u9";  // a name can't be taken for another line
   job.file_sets = {"shop"};
-  ASSERT_TRUE(hooks_->Before(job).status.ok());
+  ASSERT_TRUE(hooks_->Before(job, cancellation_).status.ok());
   EXPECT_THAT(*hooks_->Heal(), IsEmpty()) << "it is being worked on";
   fs::remove(folder_.File("log"));
   auto next = Open();  // another process
@@ -226,7 +269,7 @@ TEST_F(BackupHooksTest, WhatADeadAgentOwedIsMadeGoodOnce) {
 }
 
 TEST_F(BackupHooksTest, AnIntentThatCannotBeReadStaysAndOthersAreHealed) {
-  ASSERT_TRUE(hooks_->Before(Job("", "release")).status.ok());
+  ASSERT_TRUE(hooks_->Before(Job("", "release"), cancellation_).status.ok());
   std::ofstream(Intents() + "/a.1.hooks") << "what is this";
   std::ofstream(Intents() + "/b.1.hooks") << "umbra hooks intent 1\njob=b\nattempt=x\npost=release\n";
   const auto next = Open();

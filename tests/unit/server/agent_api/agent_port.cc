@@ -46,10 +46,17 @@ Daemon::Daemon() {
   OpenStorage();
   dispatch::DispatcherOptions options;
   options.daemon_version = "test";
+  options.issue_certificate = [this](const dispatch::Peer& peer,
+                                     const std::string& request) -> absl::StatusOr<agent::v1::Certificate> {
+    agent::v1::Certificate certificate;
+    ASSIGN_OR_RETURN(*certificate.mutable_certificate_pem(),
+                     renewal->Renew(peer.host, peer.certificate_fingerprint, request));
+    return certificate;
+  };
   dispatcher = std::make_unique<dispatch::Dispatcher>(*catalog, *engine, clock, registry, assignments, options);
   store = std::make_unique<StoreService>(*catalog, *engine, assignments, *repositories, random, StoreOptions{});
   link = std::make_unique<AgentLinkService>(*catalog, *dispatcher);
-  enrolment_service = std::make_unique<EnrolmentService>(*enrolment, clock, "umbrad.example:7440");
+  enrolment_service = std::make_unique<EnrolmentService>(*enrolment, registry, clock, "umbrad.example:7440");
   dispatcher->Start();
   StartServers();
 }
@@ -60,9 +67,11 @@ void Daemon::OpenStorage() {
   engine = std::make_unique<jobs::JobEngine>(*catalog, clock, random);
   authority = *tls::CertificateAuthority::Open(files, clock, random, dir.File("tls"));
   enrolment = std::make_unique<auth::Enrolment>(*catalog, clock, random, *authority);
+  renewal = std::make_unique<auth::Renewal>(*catalog, clock, *authority, tls::kAgentLifetime);
   std::vector<maintenance::OpenRepository> open;
   open.push_back({catalog::RepositoryId("main"), dir.File("repo"),
-                  *repo::Repository::OpenOrCreate(files, clock, random, dir.File("repo"), testing::WithTestKey())});
+                  *repo::Repository::OpenOrCreate(files, clock, random, dir.File("repo"), testing::WithTestKey()),
+                  std::make_unique<base::TokenBucket>(steady, 0)});
   repositories = std::make_unique<maintenance::RepositorySet>(std::move(open));
 }
 

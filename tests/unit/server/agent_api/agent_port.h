@@ -19,6 +19,7 @@
 #include "server/api/agent/enrolment_service.h"
 #include "server/api/agent/store_service.h"
 #include "server/auth/enrolment.h"
+#include "server/auth/renewal.h"
 #include "server/dispatch/dispatcher.h"
 #include "server/jobs/event_hub.h"
 #include "server/maintenance/repository_set.h"
@@ -70,12 +71,14 @@ class Daemon {
   testing::TempDir dir;
   base::PosixFilesystem files;
   testing::ManualClock clock;
+  base::SystemClock steady;  // the repository's limit of uploads counts real time
   base::SystemRandom random;
   std::unique_ptr<catalog::Catalog> catalog;
   std::unique_ptr<jobs::EventHub> events;
   std::unique_ptr<jobs::JobEngine> engine;
   std::unique_ptr<tls::CertificateAuthority> authority;
   std::unique_ptr<auth::Enrolment> enrolment;
+  std::unique_ptr<auth::Renewal> renewal;
   std::unique_ptr<maintenance::RepositorySet> repositories;
   dispatch::AgentRegistry registry;
   dispatch::AssignmentTable assignments;

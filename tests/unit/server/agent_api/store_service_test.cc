@@ -359,6 +359,66 @@ TEST_F(StoreServiceTest, SeveralStreamsOfASessionRunAtOnce) {
   EXPECT_TRUE(data_.Commit(session_.session_id(), {1}, disk).ok());
 }
 
+int64_t BytesOf(const Disk& disk) {
+  int64_t bytes = 0;
+  for (const store::v1::Chunk& chunk : disk.chunks) bytes += static_cast<int64_t>(chunk.data().size());
+  return bytes;
+}
+
+TEST_F(StoreServiceTest, AllUploadsToARepositoryShareItsLimitAndHoldUpNothingElse) {
+  Begin();
+  const Identity other_host = daemon_.Enrol("h2");
+  Link other_link(daemon_.Connect(other_host));
+  other_link.SayHello();
+  other_link.Await(DaemonMessage::kWelcome);
+  daemon_.SubmitBackup(other_host, {2});
+  const dispatch::AssignmentKey other_key = other_link.AcceptAssignment();
+  Data other(daemon_.Connect(other_host));
+  store::v1::OpenSessionResponse other_session;
+  ASSERT_TRUE(other.Open(other_key, &other_session).ok());
+  const Disk disk = MakeDisk(session_, 60, 3), other_disk = MakeDisk(session_, 60, 4), known = MakeDisk(session_, 9, 5);
+  ASSERT_TRUE(data_.Upload(session_.session_id(), known.chunks, 3).ok());
+
+  // Both together take four seconds: the first one's worth may go at once.
+  base::TokenBucket& limit = *daemon_.repositories->Default().upload_limit;
+  const auto rate = static_cast<int64_t>(static_cast<double>(BytesOf(disk) + BytesOf(other_disk)) / 4);
+  limit.SetRate(rate);
+  const absl::Duration start = daemon_.steady.Monotonic();
+  std::atomic<int> running = 2;
+  const auto upload = [&](Data& data, const std::string& session, const Disk& of) {
+    EXPECT_TRUE(data.Upload(session, of.chunks, 2).ok());
+    --running;
+  };
+  std::jthread first(upload, std::ref(data_), session_.session_id(), std::cref(disk));
+  std::jthread second(upload, std::ref(other), other_session.session_id(), std::cref(other_disk));
+  while (limit.waited() == absl::ZeroDuration()) std::this_thread::yield();
+  // Two streams rest; the daemon has two threads for data.
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(data_.PutMap(session_.session_id(), 1, known).ok());
+  EXPECT_EQ(running, 2) << "a stream that rests holds no thread";
+  first.join();
+  second.join();
+  EXPECT_GE(daemon_.steady.Monotonic() - start, absl::Seconds(2));
+  limit.SetRate(0);
+  ASSERT_TRUE(data_.PutMap(session_.session_id(), 1, disk).ok());
+  ASSERT_TRUE(data_.Commit(session_.session_id(), {1}, disk).ok());
+}
+
+TEST_F(StoreServiceTest, AStreamThatRestsEndsWithItsDaemon) {
+  Begin();
+  const Disk disk = MakeDisk(session_, 12, 3);
+  base::TokenBucket& limit = *daemon_.repositories->Default().upload_limit;
+  limit.SetRate(1);
+  grpc::Status status;
+  std::jthread upload([&] { status = data_.Upload(session_.session_id(), disk.chunks, 1); });
+  while (limit.waited() == absl::ZeroDuration()) std::this_thread::yield();
+  const absl::Duration start = daemon_.steady.Monotonic();
+  daemon_.Stop();
+  upload.join();
+  EXPECT_EQ(ReasonOf(status), "SERVER_STOPPING");
+  EXPECT_LT(daemon_.steady.Monotonic() - start, absl::Seconds(30));
+  EXPECT_EQ(limit.waited(), kUploadPauseMax) << "no message waits longer, whatever is owed";
+}
+
 TEST_F(StoreServiceTest, ALostAgentsSessionIsGoneAndNothingIsVisible) {
   Begin();
   const Disk disk = MakeDisk(session_, 9, 1);

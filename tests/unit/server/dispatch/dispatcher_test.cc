@@ -39,7 +39,7 @@ bool Eventually(const std::function<bool()>& condition) {
 // A stream whose other end is the test.
 class FakeSession final : public AgentSession {
  public:
-  explicit FakeSession(const std::string& host) : peer_{HostId(host), "test"} {}
+  explicit FakeSession(const std::string& host) : peer_{HostId(host), "test", "fingerprint of " + host} {}
 
   const Peer& peer() const override { return peer_; }
   void Send(DaemonMessage message) override {
@@ -101,6 +101,15 @@ class DispatcherTest : public ::testing::Test {
     DispatcherOptions options;
     options.daemon_version = "1.2.3";
     options.oldest_agent_version = "0.9";
+    options.issue_certificate = [this](const Peer& peer,
+                                       const std::string& request) -> absl::StatusOr<agent::v1::Certificate> {
+      absl::MutexLock lock(&mu_);
+      asked_.push_back(peer.host.value + " with " + peer.certificate_fingerprint + ": " + request);
+      if (!issue_.ok()) return issue_;
+      agent::v1::Certificate certificate;
+      certificate.set_certificate_pem("for " + request);
+      return certificate;
+    };
     dispatcher_ = std::make_unique<Dispatcher>(*catalog_, *engine_, clock_, registry_, table_, options);
     dispatcher_->Start();
   }
@@ -242,6 +251,8 @@ class DispatcherTest : public ::testing::Test {
   AssignmentTable table_;
   absl::Mutex mu_;
   std::vector<AssignmentKey> ended_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::string> asked_ ABSL_GUARDED_BY(mu_);  // for certificates
+  absl::Status issue_ ABSL_GUARDED_BY(mu_);              // what comes of it
   std::unique_ptr<Dispatcher> dispatcher_;
 };
 
@@ -379,6 +390,47 @@ TEST_F(DispatcherTest, AnAgentThatIsTooOldIsToldAndGetsNoWork) {
   SayHelloOf(upgraded, "boot-1", "0.10.0");
   Accept(upgraded, job);
   EXPECT_EQ(upgraded->Sent(DaemonMessage::kWelcome)[0].welcome().problem_reason(), "");
+}
+
+TEST_F(DispatcherTest, ANewCertificateIsForTheStreamsHost) {
+  const auto session = Online();
+  const auto ask = [&](const std::string& request) {
+    AgentMessage message;
+    message.mutable_certificate_request()->set_certificate_request_pem(request);
+    Say(session, message);
+    return session->Sent(DaemonMessage::kCertificate).back().certificate();
+  };
+  EXPECT_EQ(ask("r1").certificate_pem(), "for r1");
+  // At once again: nothing is signed.
+  EXPECT_EQ(ask("r2").problem().reason(), "SERVER_BUSY");
+  clock_.Advance(absl::Seconds(11));
+  {
+    absl::MutexLock lock(&mu_);
+    issue_ = base::Error(absl::StatusCode::kInvalidArgument, "CERTIFICATE_REQUEST_INVALID", "no");
+  }
+  EXPECT_EQ(ask("r3").problem().reason(), "CERTIFICATE_REQUEST_INVALID");
+  EXPECT_FALSE(session->closed());
+  absl::MutexLock lock(&mu_);
+  EXPECT_EQ(asked_, (std::vector<std::string>{"h1 with fingerprint of h1: r1", "h1 with fingerprint of h1: r3"}));
+}
+
+TEST_F(DispatcherTest, AStreamWithoutARightToItsNameGetsNoCertificateAndEnds) {
+  {
+    absl::MutexLock lock(&mu_);
+    issue_ = base::Error(absl::StatusCode::kUnauthenticated, "UNAUTHENTICATED", "removed");
+  }
+  AgentMessage message;
+  message.mutable_certificate_request()->set_certificate_request_pem("r");
+  const auto stranger = Open("h2");
+  Say(stranger, message);
+  EXPECT_EQ(base::ReasonOf(stranger->close_status()), "INVALID_REQUEST") << "not before Hello";
+  const auto session = Online();
+  Say(session, message);
+  EXPECT_TRUE(session->closed());
+  EXPECT_EQ(base::ReasonOf(session->close_status()), "UNAUTHENTICATED");
+  EXPECT_TRUE(session->Sent(DaemonMessage::kCertificate).empty());
+  absl::MutexLock lock(&mu_);
+  EXPECT_EQ(asked_.size(), 1u);
 }
 
 TEST_F(DispatcherTest, ADrainedHostEndsItsWorkAndGetsNothingNew) {

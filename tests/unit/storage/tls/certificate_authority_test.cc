@@ -50,6 +50,26 @@ int Verify(const std::string& authority_pem, const std::string& leaf_pem, int pu
   return X509_STORE_CTX_get_error(context.get());
 }
 
+TEST_F(CertificateAuthorityTest, AClientsCertificateIsCheckedAgainstItsAuthorityAndTime) {
+  const auto authority = Open();
+  const std::string pem = *authority->SignAgentCertificate(*MakeCsr(*GenerateKey(), "x"), "host-1", absl::Seconds(100));
+  const absl::Time now = clock_.Now();
+  EXPECT_TRUE(CheckClientCertificate(pem, authority->certificate_pem(), now).ok());
+  const auto info = *Inspect(pem);
+  EXPECT_NEAR(absl::ToDoubleSeconds(now - info.not_before), 10, 3) << "of a short life, a tenth";
+  EXPECT_NEAR(absl::ToDoubleSeconds(info.not_after - now), 100, 3);
+  const auto reason = [&](const std::string& leaf, absl::Time at) {
+    return base::ReasonOf(CheckClientCertificate(leaf, authority->certificate_pem(), at));
+  };
+  EXPECT_EQ(reason(pem, now + absl::Seconds(105)), "CERTIFICATE_INVALID");
+  EXPECT_EQ(reason(pem, now - absl::Seconds(15)), "CERTIFICATE_INVALID");
+  EXPECT_EQ(reason(authority->IssueServerCertificate({})->chain_pem, now), "CERTIFICATE_INVALID");
+  EXPECT_EQ(reason("rubbish", now), "CERTIFICATE_INVALID");
+  std::filesystem::remove(path());
+  const auto other = Open();
+  EXPECT_EQ(reason(*other->SignAgentCertificate(*MakeCsr(*GenerateKey(), "x"), "host-1"), now), "CERTIFICATE_INVALID");
+}
+
 TEST_F(CertificateAuthorityTest, IsMadeOnceWithAPrivateFile) {
   const std::string fingerprint = Open()->fingerprint();
   EXPECT_EQ(fingerprint.size(), 64u);
