@@ -1,11 +1,11 @@
 #include "server/api/door.h"
 
-#include <openssl/crypto.h>
-
 #include <vector>
 
 #include "storage/base/log.h"
+#include "storage/base/secret_equals.h"
 #include "storage/base/status.h"
+#include "umbra/v1/identity.pb.h"
 
 namespace umbra::api {
 namespace {
@@ -20,13 +20,18 @@ std::string MetadataOf(const grpc::CallbackServerContext& context, const char* k
   return found == all.end() ? "" : std::string(found->second.data(), found->second.size());
 }
 
-bool Equal(const std::string& a, const std::string& b) {
-  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
-}
-
 absl::Status Denied(const std::string& permission) {
   return base::Error(absl::StatusCode::kPermissionDenied, "PERMISSION_DENIED",
                      "this needs the permission {}; ask who manages the users", permission);
+}
+
+// Who signs in is nobody until he has: that he did is written down as his own, and so never left out.
+identity::Principal SignedIn(const identity::Principal& before, const Message& response) {
+  if (response.GetDescriptor() != v1::CreateSessionResponse::descriptor()) return before;
+  identity::Principal principal = before;
+  const std::string& session = static_cast<const v1::CreateSessionResponse&>(response).session().name();
+  if (!session.empty()) principal.name = session.substr(0, session.find("/sessions/"));
+  return principal;
 }
 
 // The repeated field of a page that has the resources.
@@ -49,11 +54,23 @@ Caller Door::CallerOf(const grpc::CallbackServerContext& context) const {
     caller.local = caller.credentials.authorization.empty();
     return caller;
   }
-  caller.forged = edge_secret_.empty() || !Equal(edge, edge_secret_);
+  caller.forged = edge_secret_.empty() || !base::SecretEquals(base::AsBytes(edge), base::AsBytes(edge_secret_));
   caller.credentials.session = MetadataOf(context, kSessionMetadata);
   caller.credentials.peer = MetadataOf(context, kPeerMetadata);
   caller.client = MetadataOf(context, kClientMetadata);
   return caller;
+}
+
+void Door::NoteExpiry(absl::Time time) {
+  const int64_t expiry_us = absl::ToUnixMicros(time);
+  int64_t next = next_expiry_us_;
+  while (expiry_us < next && !next_expiry_us_.compare_exchange_weak(next, expiry_us)) continue;
+}
+
+bool Door::TakeExpired() {
+  int64_t next = next_expiry_us_;
+  return next <= absl::ToUnixMicros(clock_.Now()) &&
+         next_expiry_us_.compare_exchange_strong(next, std::numeric_limits<int64_t>::max());
 }
 
 absl::StatusOr<identity::Principal> Door::WhoIs(const Caller& caller) {
@@ -123,7 +140,7 @@ absl::Status Door::Answer(const Caller& caller, const Message& request, Message&
   if (admitted) status = work(principal, caller);
   if (status.ok() && method.lists) status = LeaveOut(principal, method.access.permission(), response);
   if (!status.ok()) response.Clear();
-  if (!admitted || !method.reads) Record(caller, principal, method, request, status);
+  if (!admitted || !method.reads) Record(caller, SignedIn(principal, response), method, request, status);
   return status;
 }
 

@@ -11,6 +11,8 @@
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <atomic>
+#include <limits>
 #include <memory>
 #include <string>
 #include <type_traits>
@@ -88,7 +90,7 @@ class Door {
   }
 
   // Answers a call with a stream of what comes from `source`, as far as the caller may see it. A stream ends with
-  // UNAUTHENTICATED when its caller's session or token does.
+  // UNAUTHENTICATED when its caller's session or token does: StreamGuard sees to it.
   template <typename Request, typename Message>
   WatchStream<Message>* Watch(grpc::CallbackServerContext* context, const Request* request,
                               std::unique_ptr<WatchSource<Message>> source, StreamSet& streams, absl::Duration pause) {
@@ -121,6 +123,11 @@ class Door {
   // For GuardedSource.
   int64_t generation() const { return identity_.generation(); }
   absl::Time now() const { return clock_.Now(); }
+  // A stream goes on until then, unless it looks again.
+  void NoteExpiry(absl::Time time);
+
+  // For StreamGuard: whether one of the times that were noted has come. They are forgotten then.
+  bool TakeExpired();
 
  private:
   absl::Status LeaveOut(const identity::Principal& principal, const std::string& permission,
@@ -132,6 +139,7 @@ class Door {
   identity::AuditLog& audit_;
   Objects objects_;
   const std::string edge_secret_;
+  std::atomic<int64_t> next_expiry_us_ = std::numeric_limits<int64_t>::max();  // unix time
 };
 
 // A stream's source behind the door.
@@ -169,7 +177,10 @@ class GuardedSource final : public WatchSource<Message> {
 
   // Once, and again whenever somebody's permissions have changed.
   absl::Status Check() {
-    if (generation_ == door_.generation() && door_.now() < principal_.expire_time) return absl::OkStatus();
+    if (generation_ == door_.generation() && door_.now() < principal_.expire_time) {
+      door_.NoteExpiry(principal_.expire_time);
+      return absl::OkStatus();
+    }
     const int64_t generation = door_.generation();
     const MethodFacts& method = MethodOf(*Request::descriptor());
     permission_ = method.access.permission();
@@ -180,6 +191,7 @@ class GuardedSource final : public WatchSource<Message> {
       return admitted;
     }
     principal_ = *std::move(principal);
+    door_.NoteExpiry(principal_.expire_time);
     of_everything_ = OwnedNamesIn(request_).empty();
     // What gives away more than how things are is written down.
     if (generation_ < 0 && !permission_.ends_with(".view")) door_.Record(caller_, principal_, method, request_, admitted);

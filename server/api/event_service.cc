@@ -1,6 +1,7 @@
 #include "server/api/event_service.h"
 
 #include <deque>
+#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -12,8 +13,6 @@
 namespace umbra::api {
 namespace {
 
-// Events that a watcher holds in memory: one page of the catalog, whatever lies before it.
-constexpr int kWatchPageSize = 100;
 // Longer than any resource name.
 constexpr size_t kResourceSizeMax = 512;
 constexpr int64_t kOnlyNewEvents = -1;
@@ -24,12 +23,12 @@ absl::Status CheckResource(const std::string& resource) {
                      kResourceSizeMax);
 }
 
-// Events after a number, then new ones: the catalog's log is read from where the last page ended, so that none is
-// missed and none comes twice, however the wake-ups fall.
+// Events after a number, then new ones: each page begins where the last one ended, so that none is missed and none
+// comes twice, however the wake-ups fall.
 class EventSource final : public WatchSource<v1::Event> {
  public:
-  EventSource(catalog::Catalog& catalog, jobs::EventHub& events, const v1::WatchEventsRequest& request)
-      : catalog_(catalog), events_(events), resource_(request.resource()), last_seen_(request.after_sequence()) {
+  EventSource(EventFeed& feed, jobs::EventHub& events, const v1::WatchEventsRequest& request)
+      : feed_(feed), events_(events), resource_(request.resource()), last_seen_(request.after_sequence()) {
     if (last_seen_ == kOnlyNewEvents) last_seen_ = events_.Newest();
   }
 
@@ -45,27 +44,24 @@ class EventSource final : public WatchSource<v1::Event> {
       if (const absl::Status read = ReadPage(); !read.ok()) return End{read};
     }
     if (page_.empty()) return NothingNew{};
-    v1::Event event;
-    ToProto(page_.front(), &event);
+    v1::Event event = *page_.front();
     page_.pop_front();
     return event;
   }
 
  private:
   absl::Status ReadPage() {
-    const catalog::ListOptions<int64_t> options{kWatchPageSize, last_seen_};
-    ASSIGN_OR_RETURN(auto page,
-                     catalog_.Read([&](const catalog::Stores& s) { return s.events.List(resource_, options); }));
-    for (catalog::Event& event : page.items) page_.push_back(std::move(event));
-    if (!page_.empty()) last_seen_ = page_.back().sequence;
+    ASSIGN_OR_RETURN(EventFeed::Page page, feed_.After(last_seen_, resource_));
+    last_seen_ = page.seen;
+    page_.assign(std::make_move_iterator(page.events.begin()), std::make_move_iterator(page.events.end()));
     return absl::OkStatus();
   }
 
-  catalog::Catalog& catalog_;
+  EventFeed& feed_;
   jobs::EventHub& events_;
   const std::string resource_;
   int64_t last_seen_;
-  std::deque<catalog::Event> page_;
+  std::deque<EventFeed::SharedEvent> page_;
   jobs::Subscription subscription_;
 };
 
@@ -91,7 +87,7 @@ absl::Status EventService::List(const v1::ListEventsRequest& request, v1::ListEv
 grpc::ServerWriteReactor<v1::Event>* EventService::WatchEvents(grpc::CallbackServerContext* context,
                                                                const v1::WatchEventsRequest* request) {
   return door_.Watch<v1::WatchEventsRequest, v1::Event>(
-      context, request, std::make_unique<EventSource>(catalog_, events_, *request), streams_, absl::ZeroDuration());
+      context, request, std::make_unique<EventSource>(feed_, events_, *request), streams_, absl::ZeroDuration());
 }
 
 }  // namespace umbra::api

@@ -3,8 +3,9 @@
 #define UMBRA_SERVER_API_EVENT_SERVICE_H_
 
 #include "absl/status/status.h"
-#include "server/api/door.h"
 #include "server/api/agent/stream_set.h"
+#include "server/api/door.h"
+#include "server/api/event_feed.h"
 #include "server/jobs/event_hub.h"
 #include "storage/catalog/catalog.h"
 #include "umbra/v1/event.grpc.pb.h"
@@ -15,7 +16,7 @@ namespace umbra::api {
 class EventService final : public v1::EventService::CallbackService {
  public:
   EventService(Door& door, catalog::Catalog& catalog, jobs::EventHub& events, StreamSet& streams)
-      : door_(door), catalog_(catalog), events_(events), streams_(streams) {}
+      : door_(door), catalog_(catalog), events_(events), streams_(streams), feed_(catalog, events) {}
 
  private:
   grpc::ServerUnaryReactor* ListEvents(grpc::CallbackServerContext* context, const v1::ListEventsRequest* request,
@@ -28,6 +29,7 @@ class EventService final : public v1::EventService::CallbackService {
   catalog::Catalog& catalog_;
   jobs::EventHub& events_;
   StreamSet& streams_;
+  EventFeed feed_;
 };
 
 }  // namespace umbra::api

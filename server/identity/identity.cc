@@ -7,6 +7,7 @@
 #include "server/identity/grants.h"
 #include "server/identity/permissions.h"
 #include "server/identity/secrets.h"
+#include "storage/base/invalid.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 #include "storage/base/utf8.h"
@@ -14,6 +15,7 @@
 namespace umbra::identity {
 namespace {
 
+using base::Invalid;
 using catalog::ApiTokenId;
 using catalog::SessionId;
 using catalog::Stores;
@@ -30,11 +32,6 @@ absl::Status Unauthenticated() {
 
 absl::Status Disabled() {
   return base::Error(absl::StatusCode::kUnauthenticated, "ACCOUNT_DISABLED", "the user is disabled");
-}
-
-template <typename... Args>
-absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
-  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", format, std::forward<Args>(args)...);
 }
 
 // As the catalog keeps it, so that an answer says the same now and later.

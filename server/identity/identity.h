@@ -161,7 +161,8 @@ class Identity {
 
   // UNAUTHENTICATED / UNAUTHENTICATED      wrong name or password; takes as long for names that aren't there.
   // UNAUTHENTICATED / ACCOUNT_DISABLED     both are right, but the user is disabled.
-  // RESOURCE_EXHAUSTED / SIGN_IN_THROTTLED      too many failures, or too many at once; base::RetryAfterOf says when.
+  // RESOURCE_EXHAUSTED / SIGN_IN_THROTTLED      too many failures, too many at once, or too often; base::RetryAfterOf
+  //                                             says when.
   absl::StatusOr<SignedIn> SignIn(const SignInRequest& request);
 
   // ---- Users ----

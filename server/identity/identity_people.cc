@@ -7,6 +7,7 @@
 #include "server/identity/identity.h"
 #include "server/identity/permissions.h"
 #include "server/identity/secrets.h"
+#include "storage/base/invalid.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 #include "storage/base/utf8.h"
@@ -14,6 +15,7 @@
 namespace umbra::identity {
 namespace {
 
+using base::Invalid;
 using catalog::CustomRole;
 using catalog::Stores;
 using catalog::UserId;
@@ -22,11 +24,6 @@ constexpr size_t kNameSizeMax = 64;
 constexpr size_t kDisplayNameSizeMax = 128;
 constexpr size_t kDescriptionSizeMax = 512;
 constexpr size_t kRolePermissionsMax = 100;
-
-template <typename... Args>
-absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
-  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", format, std::forward<Args>(args)...);
-}
 
 bool IsName(std::string_view name, std::string_view beside_letters) {
   const auto is_plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };

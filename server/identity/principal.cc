@@ -4,10 +4,13 @@
 #include <set>
 
 #include "server/identity/permissions.h"
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 
 namespace umbra::identity {
 namespace {
+
+using base::Invalid;
 
 constexpr size_t kScopeEntriesMax = 256;
 constexpr size_t kScopeEntrySizeMax = 512;
@@ -57,11 +60,6 @@ bool Reaches(const std::vector<Grant>& grants, std::string_view permission, cons
     });
   };
   return all(scope.hosts, &Scope::hosts) && all(scope.policies, &Scope::policies) && all(scope.labels, &Scope::labels);
-}
-
-template <typename... Args>
-absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
-  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", format, std::forward<Args>(args)...);
 }
 
 bool IsResource(std::string_view name, std::string_view collection) {

@@ -22,6 +22,13 @@ std::string AddressKey(const std::string& address) {
   return "a:" + NetworkOf(address).substr(0, kKeySizeMax);
 }
 
+absl::Status TooSoon(std::string_view why, absl::Duration wait) {
+  const int64_t seconds = absl::ToInt64Seconds(absl::Ceil(wait, absl::Seconds(1)));
+  return base::WithRetryAfter(
+      base::Error(absl::StatusCode::kResourceExhausted, "SIGN_IN_THROTTLED", "{}; try again in {} s", why, seconds),
+      wait);
+}
+
 }  // namespace
 
 absl::Status Throttle::Begin(const std::string& user, const std::string& address) {
@@ -29,12 +36,9 @@ absl::Status Throttle::Begin(const std::string& user, const std::string& address
   const absl::Duration now = clock_.Monotonic();
   absl::Duration wait = WaitLocked(UserKey(user), now);
   if (!address.empty()) wait = std::max(wait, WaitLocked(AddressKey(address), now));
-  if (wait > absl::ZeroDuration()) {
-    const int64_t seconds = absl::ToInt64Seconds(absl::Ceil(wait, absl::Seconds(1)));
-    return base::WithRetryAfter(base::Error(absl::StatusCode::kResourceExhausted, "SIGN_IN_THROTTLED",
-                                            "too many attempts to sign in have failed; try again in {} s", seconds),
-                                wait);
-  }
+  if (wait > absl::ZeroDuration()) return TooSoon("too many attempts to sign in have failed", wait);
+  wait = SuccessWaitLocked(user, now);
+  if (wait > absl::ZeroDuration()) return TooSoon("too many sign-ins of this user; programs use API tokens", wait);
   FailLocked(UserKey(user), options_.user_wait_max, now);
   if (!address.empty()) FailLocked(AddressKey(address), options_.address_wait_max, now);
   return absl::OkStatus();
@@ -42,6 +46,7 @@ absl::Status Throttle::Begin(const std::string& user, const std::string& address
 
 void Throttle::Succeeded(const std::string& user, const std::string& address) {
   absl::MutexLock lock(&mu_);
+  SucceedLocked(user, clock_.Monotonic());
   entries_.erase(UserKey(user));
   if (!address.empty()) UndoLocked(AddressKey(address));
 }
@@ -50,6 +55,27 @@ void Throttle::Undo(const std::string& user, const std::string& address) {
   absl::MutexLock lock(&mu_);
   UndoLocked(UserKey(user));
   if (!address.empty()) UndoLocked(AddressKey(address));
+}
+
+double Throttle::SuccessesLeft(const Successes& successes, absl::Duration now) const {
+  return std::min<double>(options_.successes_at_once,
+                          successes.left + absl::FDivDuration(now - successes.at, options_.success_interval));
+}
+
+absl::Duration Throttle::SuccessWaitLocked(const std::string& user, absl::Duration now) {
+  const auto found = successes_.find(user);
+  if (found == successes_.end()) return absl::ZeroDuration();
+  const double left = SuccessesLeft(found->second, now);
+  return left >= 1 ? absl::ZeroDuration() : (1 - left) * options_.success_interval;
+}
+
+void Throttle::SucceedLocked(const std::string& user, absl::Duration now) {
+  absl::erase_if(successes_, [&](const auto& entry) {
+    return entry.first != user && SuccessesLeft(entry.second, now) >= options_.successes_at_once;
+  });
+  Successes& successes =
+      successes_.try_emplace(user, Successes{static_cast<double>(options_.successes_at_once), now}).first->second;
+  successes = {std::max(0.0, SuccessesLeft(successes, now) - 1), now};
 }
 
 void Throttle::UndoLocked(const std::string& key) {

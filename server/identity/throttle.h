@@ -1,4 +1,5 @@
 // Slows guessing of passwords down: after a few failures each further attempt has to wait longer than the one before.
+// Bounds how often one user signs in, too.
 #ifndef UMBRA_SERVER_IDENTITY_THROTTLE_H_
 #define UMBRA_SERVER_IDENTITY_THROTTLE_H_
 
@@ -25,6 +26,10 @@ struct ThrottleOptions {
   absl::Duration address_wait_max = absl::Minutes(15);
   // Failures are forgotten when there was none for so long.
   absl::Duration forget_after = absl::Hours(1);
+  // Sign-ins of one user that succeed: so many at once, and one more after each interval. A program that signs in for
+  // every call should have a token instead.
+  int successes_at_once = 60;
+  absl::Duration success_interval = absl::Seconds(2);
   // Users and addresses that are remembered. More: those with the oldest failure are forgotten.
   size_t entries_max = 20'000;
 };
@@ -51,8 +56,16 @@ class Throttle {
     absl::Duration blocked;  // no attempt before
   };
   using Entries = absl::flat_hash_map<std::string, Entry>;
+  struct Successes {
+    double left = 0;
+    absl::Duration at;  // monotonic time of the last look
+  };
 
   absl::Duration WaitLocked(const std::string& key, absl::Duration now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // How long until the user may sign in once more.
+  absl::Duration SuccessWaitLocked(const std::string& user, absl::Duration now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SucceedLocked(const std::string& user, absl::Duration now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  double SuccessesLeft(const Successes& successes, absl::Duration now) const;
   void FailLocked(const std::string& key, absl::Duration wait_max, absl::Duration now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void UndoLocked(const std::string& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -61,6 +74,7 @@ class Throttle {
   base::Clock& clock_;
   const ThrottleOptions options_;
   absl::Mutex mu_;
+  absl::flat_hash_map<std::string, Successes> successes_ ABSL_GUARDED_BY(mu_);  // by user; only real ones are in it
   Entries entries_ ABSL_GUARDED_BY(mu_);  // by "u:" and the user, or "a:" and the network
 };
 

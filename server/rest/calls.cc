@@ -6,8 +6,11 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/client_callback.h>
 
+#include <optional>
+
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "storage/base/retry_after.h"
 #include "storage/base/status.h"
 
 namespace umbra::rest {
@@ -31,14 +34,19 @@ std::string ToString(const grpc::ByteBuffer& buffer) {
 absl::Status FromRpcStatus(const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
   std::string reason;
+  std::optional<absl::Duration> retry_after;
   google::rpc::Status details;
   if (details.ParseFromString(status.error_details())) {
     for (const auto& detail : details.details()) {
       google::rpc::ErrorInfo info;
+      google::rpc::RetryInfo retry;
       if (detail.UnpackTo(&info)) reason = info.reason();
+      if (detail.UnpackTo(&retry)) retry_after = absl::Seconds(retry.retry_delay().seconds());
     }
   }
-  return base::MakeError(static_cast<absl::StatusCode>(status.error_code()), reason, status.error_message());
+  absl::Status error =
+      base::MakeError(static_cast<absl::StatusCode>(status.error_code()), reason, status.error_message());
+  return retry_after ? base::WithRetryAfter(std::move(error), *retry_after) : error;
 }
 
 absl::Status Stopped() {

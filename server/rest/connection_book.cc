@@ -4,35 +4,61 @@
 
 namespace umbra::rest {
 
-void ConnectionBook::NotPendingLocked(Entry& entry) {
-  if (entry.drop == nullptr) return;
-  entry.drop = nullptr;
-  addresses_[entry.address].pending.erase(entry.in_address);
-  pending_.erase(entry.in_all);
+void ConnectionBook::PutLocked(uint64_t id, Entry& entry, Place place) {
+  entry.place = place;
+  if (place == Place::kBusy || place == Place::kLeaving) return;
+  std::list<uint64_t>& of_address = addresses_[entry.address].lists.Of(place);
+  std::list<uint64_t>& of_all = lists_.Of(place);
+  entry.in_address = of_address.insert(of_address.end(), id);
+  entry.in_all = of_all.insert(of_all.end(), id);
 }
 
-std::function<void()> ConnectionBook::TakeOldestLocked(std::list<uint64_t>& pending) {
-  Entry& entry = entries_.at(pending.front());
-  std::function<void()> drop = entry.drop;
-  NotPendingLocked(entry);
-  return drop;
+void ConnectionBook::TakeLocked(Entry& entry) {
+  if (entry.place == Place::kBusy || entry.place == Place::kLeaving) return;
+  addresses_[entry.address].lists.Of(entry.place).erase(entry.in_address);
+  lists_.Of(entry.place).erase(entry.in_all);
+  entry.place = Place::kBusy;
+}
+
+bool ConnectionBook::DropOldestLocked(const std::list<uint64_t>& list, Drops& drops) {
+  if (list.empty()) return false;
+  const uint64_t id = list.front();
+  Entry& entry = entries_.at(id);
+  TakeLocked(entry);
+  PutLocked(id, entry, Place::kLeaving);
+  drops.push_back(std::exchange(entry.drop, nullptr));
+  Address& at = addresses_[entry.address];
+  --at.count;
+  ++at.leaving;
+  --count_;
+  return true;
+}
+
+bool ConnectionBook::MakeRoomLocked(const std::string& address, Drops& drops) {
+  Lists& own = addresses_[address].lists;
+  if (entries_.size() >= limits_.all_max + limits_.leaving_max) return false;
+  if (own.pending.size() >= limits_.pending_per_address_max) DropOldestLocked(own.pending, drops);
+  if (lists_.pending.size() >= limits_.pending_max) DropOldestLocked(lists_.pending, drops);
+  if (addresses_[address].count >= limits_.per_address_max && !DropOldestLocked(own.waiting, drops)) return false;
+  return count_ < limits_.all_max || DropOldestLocked(lists_.waiting, drops);
 }
 
 std::optional<uint64_t> ConnectionBook::Admit(const std::string& address, std::function<void()> drop) {
-  std::vector<std::function<void()>> drops;
-  uint64_t id = 0;
+  Drops drops;
+  std::optional<uint64_t> id;
   {
     absl::MutexLock lock(&mu_);
-    if (entries_.size() >= limits_.all_max) return std::nullopt;
-    Address& at = addresses_[address];
-    if (at.count >= limits_.per_address_max) return std::nullopt;
-    if (at.pending.size() >= limits_.pending_per_address_max) drops.push_back(TakeOldestLocked(at.pending));
-    if (pending_.size() >= limits_.pending_max) drops.push_back(TakeOldestLocked(pending_));
-    id = next_id_++;
-    ++at.count;
-    at.pending.push_back(id);
-    pending_.push_back(id);
-    entries_[id] = {address, std::move(drop), std::prev(at.pending.end()), std::prev(pending_.end())};
+    if (MakeRoomLocked(address, drops)) {
+      id = next_id_++;
+      Entry& entry = entries_[*id];
+      entry.address = address;
+      entry.drop = std::move(drop);
+      PutLocked(*id, entry, Place::kPending);
+      ++addresses_[address].count;
+      ++count_;
+    } else if (const Address& at = addresses_[address]; at.count + at.leaving == 0) {
+      addresses_.erase(address);
+    }
   }
   for (const auto& each : drops) each();
   return id;
@@ -40,16 +66,29 @@ std::optional<uint64_t> ConnectionBook::Admit(const std::string& address, std::f
 
 void ConnectionBook::Served(uint64_t id) {
   absl::MutexLock lock(&mu_);
-  if (const auto found = entries_.find(id); found != entries_.end()) NotPendingLocked(found->second);
+  if (const auto found = entries_.find(id); found != entries_.end()) TakeLocked(found->second);
+}
+
+void ConnectionBook::Waits(uint64_t id) {
+  absl::MutexLock lock(&mu_);
+  const auto found = entries_.find(id);
+  if (found != entries_.end() && found->second.place == Place::kBusy) PutLocked(id, found->second, Place::kWaiting);
 }
 
 void ConnectionBook::Left(uint64_t id) {
   absl::MutexLock lock(&mu_);
   const auto found = entries_.find(id);
   if (found == entries_.end()) return;
-  NotPendingLocked(found->second);
-  const auto address = addresses_.find(found->second.address);
-  if (--address->second.count == 0) addresses_.erase(address);
+  Entry& entry = found->second;
+  Address& at = addresses_[entry.address];
+  if (entry.place == Place::kLeaving) {
+    --at.leaving;
+  } else {
+    TakeLocked(entry);
+    --at.count;
+    --count_;
+  }
+  if (at.count + at.leaving == 0) addresses_.erase(entry.address);
   entries_.erase(found);
 }
 
@@ -60,7 +99,7 @@ size_t ConnectionBook::all_count() const {
 
 size_t ConnectionBook::pending_count() const {
   absl::MutexLock lock(&mu_);
-  return pending_.size();
+  return lists_.pending.size();
 }
 
 }  // namespace umbra::rest

@@ -18,6 +18,8 @@
 namespace umbra::rest {
 
 struct ConnectionLimits {
+  // Past these the oldest connection that waits (it has its answer, or still reads it slowly, and asked for nothing
+  // since) is dropped for the newcomer: of his address, or of all. Only where all of them are busy, he is refused.
   size_t all_max = 10'000;
   // A proxy in front is one address, and so are all the browsers of a site behind one router.
   size_t per_address_max = 5'000;
@@ -25,6 +27,8 @@ struct ConnectionLimits {
   // them is dropped for the newcomer, so whoever opens many only drops his own first.
   size_t pending_max = 512;
   size_t pending_per_address_max = 128;
+  // Dropped ones that aren't closed yet, as far as they go beyond `all_max`: they still have a socket.
+  size_t leaving_max = 1'000;
 };
 
 // Thread-safe.
@@ -36,33 +40,52 @@ class ConnectionBook {
   // from within another call of Admit, to ask that the connection be closed (and then Left): it must not block or call
   // back.
   std::optional<uint64_t> Admit(const std::string& address, std::function<void()> drop);
-  // It sent a whole request: not pending any more.
+  // It sent a whole request: it is busy until it waits, and never dropped meanwhile.
   void Served(uint64_t id);
+  // Its answer is made: it waits for the client to read it, and for the next request.
+  void Waits(uint64_t id);
   void Left(uint64_t id);
 
   size_t all_count() const;
   size_t pending_count() const;
 
  private:
+  enum class Place { kPending, kBusy, kWaiting, kLeaving };
+  // Who could give way, the oldest first.
+  struct Lists {
+    std::list<uint64_t> pending;
+    std::list<uint64_t> waiting;
+
+    std::list<uint64_t>& Of(Place place) { return place == Place::kPending ? pending : waiting; }
+  };
   struct Address {
-    size_t count = 0;
-    std::list<uint64_t> pending;  // oldest first
+    size_t count = 0;  // without those that are leaving
+    size_t leaving = 0;
+    Lists lists;
   };
   struct Entry {
     std::string address;
-    std::function<void()> drop;  // null: not pending
+    std::function<void()> drop;
+    Place place = Place::kPending;
+    // Of kPending and kWaiting.
     std::list<uint64_t>::iterator in_address;
     std::list<uint64_t>::iterator in_all;
   };
-  void NotPendingLocked(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  std::function<void()> TakeOldestLocked(std::list<uint64_t>& pending) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  using Drops = std::vector<std::function<void()>>;
+
+  void PutLocked(uint64_t id, Entry& entry, Place place) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void TakeLocked(Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // False: there is nobody in `list`.
+  bool DropOldestLocked(const std::list<uint64_t>& list, Drops& drops) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool MakeRoomLocked(const std::string& address, Drops& drops) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const ConnectionLimits limits_;
   mutable absl::Mutex mu_;  // counts and lists say the same
   uint64_t next_id_ ABSL_GUARDED_BY(mu_) = 1;
   std::unordered_map<uint64_t, Entry> entries_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, Address> addresses_ ABSL_GUARDED_BY(mu_);
-  std::list<uint64_t> pending_ ABSL_GUARDED_BY(mu_);  // oldest first
+  Lists lists_ ABSL_GUARDED_BY(mu_);
+  size_t count_ ABSL_GUARDED_BY(mu_) = 0;  // without those that are leaving
 };
 
 }  // namespace umbra::rest

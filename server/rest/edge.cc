@@ -20,6 +20,7 @@ absl::StatusOr<std::unique_ptr<Edge>> Edge::Start(EdgeOptions options, std::shar
   }
   ASSIGN_OR_RETURN(auto tls, TlsContext::Make(options.certificate.chain_pem, options.certificate.key_pem));
   std::unique_ptr<Edge> edge(new Edge);
+  edge->tls_ = tls.get();
   edge->gateway_ = std::make_unique<Gateway>(std::move(channel), std::move(routes), std::move(files), clock, random,
                                              std::move(options.gateway));
   Gateway* const gateway = edge->gateway_.get();
@@ -29,6 +30,10 @@ absl::StatusOr<std::unique_ptr<Edge>> Edge::Start(EdgeOptions options, std::shar
                        [gateway](std::shared_ptr<Exchange> exchange) { gateway->Handle(std::move(exchange)); },
                        [gateway](int status, std::string_view detail) { return gateway->Refusal(status, detail); }));
   return edge;
+}
+
+absl::Status Edge::SetCertificate(const tls::ServerCertificate& certificate) {
+  return tls_->Replace(certificate.chain_pem, certificate.key_pem);
 }
 
 Edge::~Edge() {

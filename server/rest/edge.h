@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "server/rest/gateway.h"
 #include "server/rest/http_server.h"
+#include "server/rest/tls_context.h"
 #include "storage/base/clock.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/random.h"
@@ -35,6 +36,10 @@ class Edge {
   // Before the services stop.
   ~Edge();
 
+  // Connections that begin from now on are shown `certificate`; event streams and others that are open go on. When it
+  // can't be used, nothing changes: INVALID_ARGUMENT / CERTIFICATE_INVALID. Thread-safe.
+  absl::Status SetCertificate(const tls::ServerCertificate& certificate);
+
   // "address:port" with the port that was taken.
   const std::string& address() const { return server_->address(); }
 
@@ -43,6 +48,7 @@ class Edge {
 
   std::unique_ptr<Gateway> gateway_;
   std::unique_ptr<HttpServer> server_;
+  TlsContext* tls_ = nullptr;  // the server's
 };
 
 }  // namespace umbra::rest

@@ -23,6 +23,7 @@ constexpr char kSecretField[] = "session_secret";
 constexpr char kOwnSession[] = "/sessions/current";
 constexpr char kCookieAttributes[] = "; Path=/; Secure; HttpOnly; SameSite=Strict";
 constexpr char kRequestMark[] = "X-Umbra-Request";
+constexpr std::string_view kHtml = "text/html; charset=utf-8";
 constexpr char kNothing[] = "default-src 'none'; frame-ancestors 'none'";
 // The page of the reference has a style and nothing else.
 constexpr char kReferencePolicy[] = "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -72,6 +73,66 @@ class Place {
   const bool admitted_;
 };
 
+// Holds the call of a stream. The call may answer, and end, before whoever starts it has it in hand: what is asked of
+// it until then waits here. Thread-safe.
+class CallSlot {
+ public:
+  // Once. False: it has ended already, or was cancelled, and nothing is to be done with it any more.
+  bool Fill(const std::shared_ptr<Stream>& call) {
+    bool next = false;
+    bool cancelled = false;
+    {
+      absl::MutexLock lock(&mu_);
+      if (ended_) return false;
+      call_ = call;
+      next = next_;
+      cancelled = cancelled_;
+    }
+    if (cancelled) {
+      call->Cancel();
+    } else if (next) {
+      call->Next();
+    }
+    return !cancelled;
+  }
+
+  // Asks for the next message.
+  void Next() {
+    std::shared_ptr<Stream> call;
+    {
+      absl::MutexLock lock(&mu_);
+      call = call_;
+      next_ = call == nullptr;
+    }
+    if (call != nullptr) call->Next();
+  }
+
+  void Cancel() {
+    std::shared_ptr<Stream> call;
+    {
+      absl::MutexLock lock(&mu_);
+      cancelled_ = true;
+      call = call_;
+    }
+    if (call != nullptr) call->Cancel();
+  }
+
+  // The call has ended: it is let go of.
+  void Ended() {
+    std::shared_ptr<Stream> call;
+    absl::MutexLock lock(&mu_);
+    ended_ = true;
+    call = std::move(call_);
+  }
+
+ private:
+  absl::Mutex mu_;  // who asks for something finds a call that hasn't ended, or leaves word
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;
+  bool next_ ABSL_GUARDED_BY(mu_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
+  std::shared_ptr<Stream> call_ ABSL_GUARDED_BY(mu_);  // keeps its listener, and so this, until it ends
+};
+
 }  // namespace
 
 // One request on its way.
@@ -96,15 +157,8 @@ class Gateway::EventStream final : public StreamListener, public std::enable_sha
 
   void Start(Calls& calls, CallRequest request) {
     const auto self = shared_from_this();
-    auto call = calls.StartStream(std::move(request), self);
-    bool next = false;
-    {
-      absl::MutexLock lock(&mu_);
-      if (ended_) return;
-      call_ = call;
-      next = next_;
-    }
-    if (next) call->Next();
+    const auto call = calls.StartStream(std::move(request), self);
+    if (!call_.Fill(call)) return;
     job_->exchange->WhenGone([call] { call->Cancel(); });
     job_->exchange->After(kStreamBegins, [self] {
       absl::MutexLock lock(&self->mu_);
@@ -113,24 +167,20 @@ class Gateway::EventStream final : public StreamListener, public std::enable_sha
   }
 
   void OnMessage(std::string bytes) override {
-    const std::unique_ptr<pb::Message> message = NewMessage(*job_->route->method->output_type());
-    absl::StatusOr<std::string> json = message->ParseFromString(bytes) ? ToJson(*message) : absl::InternalError("");
-    if (!json.ok()) json = "{}";  // of a message that the service itself made: it can't be
+    std::string event = *gateway_.frames_.Of(*job_->route->method->output_type(), std::move(bytes));
     {
       absl::MutexLock lock(&mu_);
       BeginLocked();
     }
-    const auto sequence = SequenceOf(*message);
-    std::string event = FormatEvent(sequence ? std::to_string(*sequence) : std::string(), "", *json);
-    job_->exchange->Write(std::move(event), [self = shared_from_this()] { self->Next(); });
+    job_->exchange->Write(std::move(event), [self = shared_from_this()] { self->call_.Next(); });
   }
 
   void OnEnd(absl::Status status) override {
+    call_.Ended();
     bool refused = false;
     {
       absl::MutexLock lock(&mu_);
       ended_ = true;
-      call_ = nullptr;
       refused = !begun_ && !status.ok();
       if (!refused) BeginLocked();
     }
@@ -141,17 +191,6 @@ class Gateway::EventStream final : public StreamListener, public std::enable_sha
   }
 
  private:
-  // Called when a message has left.
-  void Next() {
-    std::shared_ptr<Stream> call;
-    {
-      absl::MutexLock lock(&mu_);
-      call = call_;
-      next_ = call == nullptr;
-    }
-    if (call != nullptr) call->Next();
-  }
-
   void BeginLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     if (std::exchange(begun_, true)) return;
     Response head;
@@ -165,12 +204,11 @@ class Gateway::EventStream final : public StreamListener, public std::enable_sha
 
   Gateway& gateway_;
   const std::shared_ptr<Job> job_;
+  CallSlot call_;
 
   absl::Mutex mu_;  // the head is sent once and first, nothing after the end
   bool begun_ ABSL_GUARDED_BY(mu_) = false;
   bool ended_ ABSL_GUARDED_BY(mu_) = false;
-  bool next_ ABSL_GUARDED_BY(mu_) = false;             // asked for before there was a call to ask
-  std::shared_ptr<Stream> call_ ABSL_GUARDED_BY(mu_);  // until it ends; the call keeps this as long
 };
 
 // ---- Downloads: a stream whose messages are the bytes of the answer ----
@@ -180,19 +218,8 @@ class Gateway::Download final : public StreamListener, public std::enable_shared
   Download(Gateway& gateway, std::shared_ptr<Job> job) : gateway_(gateway), job_(std::move(job)) {}
 
   void Start(Calls& calls, CallRequest request) {
-    auto call = calls.StartStream(std::move(request), shared_from_this());
-    bool next = false;
-    bool over = false;
-    {
-      absl::MutexLock lock(&mu_);
-      if (ended_) return;
-      call_ = call;
-      next = next_;
-      over = over_;
-    }
-    if (over) return call->Cancel();
-    if (next) call->Next();
-    job_->exchange->WhenGone([call] { call->Cancel(); });
+    const auto call = calls.StartStream(std::move(request), shared_from_this());
+    if (call_.Fill(call)) job_->exchange->WhenGone([call] { call->Cancel(); });
   }
 
   void OnMessage(std::string bytes) override {
@@ -204,18 +231,14 @@ class Gateway::Download final : public StreamListener, public std::enable_shared
       left_ = content.length_bytes();
       Begin(content);
       if (job_->request().method == "HEAD") return End();
-      return Next();
+      return call_.Next();
     }
     left_ -= static_cast<int64_t>(content.data().size());
-    job_->exchange->Write(std::move(*content.mutable_data()), [self = shared_from_this()] { self->Next(); });
+    job_->exchange->Write(std::move(*content.mutable_data()), [self = shared_from_this()] { self->call_.Next(); });
   }
 
   void OnEnd(absl::Status status) override {
-    {
-      absl::MutexLock lock(&mu_);
-      ended_ = true;
-      call_ = nullptr;
-    }
+    call_.Ended();
     if (!begun_) return Refuse(status);
     status.ok() && left_ == 0 ? job_->exchange->End() : job_->exchange->Abort();
   }
@@ -223,24 +246,8 @@ class Gateway::Download final : public StreamListener, public std::enable_shared
  private:
   // The head is all that is wanted.
   void End() {
-    std::shared_ptr<Stream> call;
-    {
-      absl::MutexLock lock(&mu_);
-      over_ = true;
-      call = call_;
-    }
     job_->exchange->End();
-    if (call != nullptr) call->Cancel();
-  }
-
-  void Next() {
-    std::shared_ptr<Stream> call;
-    {
-      absl::MutexLock lock(&mu_);
-      call = call_;
-      next_ = call == nullptr;
-    }
-    if (call != nullptr) call->Next();
+    call_.Cancel();
   }
 
   void Begin(const v1::DiskContent& first) {
@@ -271,12 +278,7 @@ class Gateway::Download final : public StreamListener, public std::enable_shared
   const std::shared_ptr<Job> job_;
   bool begun_ = false;  // this and the next belong to gRPC's thread
   int64_t left_ = 0;
-
-  absl::Mutex mu_;  // who asks for more finds a call that hasn't ended
-  bool ended_ ABSL_GUARDED_BY(mu_) = false;
-  bool next_ ABSL_GUARDED_BY(mu_) = false;  // asked for before there was a call to ask
-  bool over_ ABSL_GUARDED_BY(mu_) = false;  // ended before there was a call to cancel
-  std::shared_ptr<Stream> call_ ABSL_GUARDED_BY(mu_);
+  CallSlot call_;
 };
 
 // ---- Gateway ----
@@ -291,7 +293,15 @@ Gateway::Gateway(std::shared_ptr<grpc::Channel> channel, RouteTable routes, Stat
       by_credential_(clock, options_.requests_per_second, kBurstSeconds * options_.requests_per_second),
       by_address_(clock, options_.requests_per_second_of_address,
                   kBurstSeconds * options_.requests_per_second_of_address),
-      calls_(std::move(channel)) {}
+      calls_(std::move(channel)) {
+  const auto add = [this](std::string_view path, std::string_view type, std::string_view text) {
+    pages_.push_back({path, type, std::make_shared<std::string>(text),
+                      std::make_shared<std::string>(Gzip(std::string(text))), TagOf("", text)});
+  };
+  add("/openapi.json", "application/json", OpenApiJson());
+  add("/docs.css", "text/css; charset=utf-8", ReferenceCss());
+  add("/docs", kHtml, ReferenceHtml());
+}
 
 Gateway::~Gateway() = default;
 
@@ -428,24 +438,20 @@ void Gateway::AnswerPage(Job& job, std::string_view path) {
   const std::string* encodings = request.Find("Accept-Encoding");
   const std::string* if_none_match = request.Find("If-None-Match");
   const bool gzip = encodings != nullptr && AcceptsGzip(*encodings);
-  const auto page = [&](std::string_view type, std::string_view text) {
-    const std::string tag = TagOf("", text);
-    response.Set("Content-Type", type);
+  for (const Page& page : pages_) {
+    if (page.path != path) continue;
+    response.Set("Content-Type", page.type);
     response.Set("Cache-Control", "no-cache");
-    response.Set("ETag", tag);
-    if (if_none_match != nullptr && Matches(*if_none_match, tag)) {
+    response.Set("ETag", page.tag);
+    response.Set("Vary", "Accept-Encoding");
+    if (page.type == kHtml) response.Set("Content-Security-Policy", kReferencePolicy);
+    if (if_none_match != nullptr && Matches(*if_none_match, page.tag)) {
       response.status = 304;
-    } else if (response.body = std::string(text); gzip) {
-      response.body = Gzip(response.body);
-      response.Set("Content-Encoding", "gzip");
+    } else {
+      response.shared_body = gzip ? page.packed : page.plain;
+      if (gzip) response.Set("Content-Encoding", "gzip");
     }
-    Finish(job, std::move(response));
-  };
-  if (path == "/openapi.json") return page("application/json", OpenApiJson());
-  if (path == "/docs.css") return page("text/css; charset=utf-8", ReferenceCss());
-  if (path == "/docs") {
-    response.Set("Content-Security-Policy", kReferencePolicy);
-    return page("text/html; charset=utf-8", ReferenceHtml());
+    return Finish(job, std::move(response));
   }
   const auto decoded = DecodePercent(path, false);
   if (files_.empty() && path == "/") {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "server/rest/calls.h"
+#include "server/rest/event_frames.h"
 #include "server/rest/http.h"
 #include "server/rest/problem.h"
 #include "server/rest/rate_limit.h"
@@ -61,6 +62,14 @@ class Gateway {
 
  private:
   struct Job;
+  // A page of the daemon's own: anybody gets it, so it is neither made nor copied for whoever asks.
+  struct Page {
+    std::string_view path;
+    std::string_view type;
+    std::shared_ptr<const std::string> plain;
+    std::shared_ptr<const std::string> packed;
+    std::string tag;
+  };
   class EventStream;
   class Download;
 
@@ -86,6 +95,8 @@ class Gateway {
   RateLimiter by_address_;
   std::atomic<size_t> calls_now_{0};
   std::atomic<size_t> streams_now_{0};
+  EventFrames frames_;
+  std::vector<Page> pages_;  // constant once made
   Calls calls_;
 };
 

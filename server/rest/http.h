@@ -3,6 +3,7 @@
 #define UMBRA_SERVER_REST_HTTP_H_
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,8 @@ struct Response {
   int status = 200;
   std::vector<Header> headers;  // without Content-Length, Connection and Transfer-Encoding: the server's own
   std::string body;
+  // In the place of `body`, when many answers have the same one: nobody gets a copy.
+  std::shared_ptr<const std::string> shared_body = nullptr;
 
   // Adds a header. One that can't be sent (see IsHeaderName, IsHeaderValue) is left out: nothing that a caller says can
   // begin another header or another answer.

@@ -1,6 +1,5 @@
-// The only source with Boost: Asio waits for sockets and timers, Beast parses requests. OpenSSL works on the sockets
-// directly (tls_context.h): Asio's own TLS streams hold 70 KiB of buffers each, which thousands of event streams can't
-// pay.
+// Asio waits for sockets and timers. OpenSSL works on the sockets directly (tls_context.h): Asio's own TLS streams hold
+// 70 KiB of buffers each, which thousands of event streams can't pay.
 #include "server/rest/http_server.h"
 
 #include <algorithm>
@@ -9,8 +8,6 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
 #include <charconv>
 #include <list>
 #include <optional>
@@ -25,10 +22,8 @@ namespace umbra::rest {
 namespace {
 
 namespace asio = boost::asio;
-namespace http = boost::beast::http;
 using Tcp = asio::ip::tcp;
 using ErrorCode = boost::system::error_code;
-using Parser = http::request_parser<http::string_body>;
 
 // How exact deadlines are.
 constexpr auto kTick = std::chrono::milliseconds(250);
@@ -39,7 +34,8 @@ constexpr size_t kReadAheadMax = 16 * 1024;
 // After an answer that ends the connection, so that what the client still sends doesn't reset it before it has read
 // that.
 constexpr absl::Duration kLinger = absl::Seconds(2);
-constexpr int kBacklog = 1024;
+// A flood of connections must not keep others waiting for their first answer from the kernel.
+constexpr int kBacklog = 4096;
 constexpr char kContinue[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
 class Connection;
@@ -147,10 +143,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   void Received();
   void NextRequest();
   void Parse();
-  void RefuseParse(ErrorCode error);
   void Refuse(int status, std::string_view detail);
-  void Work();
-  absl::StatusOr<Request> TakeRequest();
+  void Work(WholeRequest whole);
 
   std::string Head(const Response& response, std::optional<size_t> length) const;
   void SendPiece(const std::string& bytes);
@@ -175,10 +169,11 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   absl::Duration write_deadline_ = absl::InfiniteDuration();
 
   std::string in_;
-  std::optional<Parser> parser_;
-  bool continued_ = false;
+  std::unique_ptr<RequestParser> parser_;  // of a request that is coming
   std::string out_;
   size_t out_sent_ = 0;
+  // Follows `out_`: bytes of many connections, which whoever reads slowly doesn't make more of.
+  std::shared_ptr<const std::string> shared_out_;
 
   // Of the request that is worked on.
   uint64_t serial_ = 0;
@@ -367,39 +362,13 @@ void Connection::NextRequest() {
 }
 
 void Connection::Parse() {
-  if (!parser_) {
-    parser_.emplace();
-    parser_->header_limit(static_cast<uint32_t>(shared_.limits.header_bytes_max));
-    parser_->body_limit(shared_.limits.body_bytes_max);
-    parser_->eager(true);
-    continued_ = false;
-  }
-  while (!in_.empty() && !parser_->is_done()) {
-    ErrorCode error;
-    const size_t taken = parser_->put(asio::const_buffer(in_.data(), in_.size()), error);
-    in_.erase(0, taken);
-    if (error == http::error::need_more) error = {};
-    if (error) return RefuseParse(error);
-    if (taken == 0) break;
-  }
-  if (parser_->is_header_done() && !parser_->is_done() && !continued_) {
-    const auto expect = parser_->get().find(http::field::expect);
-    continued_ = true;
-    if (expect != parser_->get().end()) {
-      const auto value = expect->value();
-      if (EqualsNoCase({value.data(), value.size()}, "100-continue")) Send(kContinue);
-    }
-  }
-  if (parser_->is_done()) Work();
+  if (parser_ == nullptr) parser_ = std::make_unique<RequestParser>(shared_.limits);
+  ParsedRequest parsed = parser_->Take(in_);
+  if (auto* whole = std::get_if<WholeRequest>(&parsed)) return Work(std::move(*whole));
+  if (const auto* none = std::get_if<NoRequest>(&parsed)) return Refuse(none->status, none->detail);
+  if (std::get<PartOfRequest>(parsed).wants_continue) Send(kContinue);
 }
 
-void Connection::RefuseParse(ErrorCode error) {
-  if (error == http::error::header_limit) return Refuse(431, "the header is too large");
-  if (error == http::error::body_limit) return Refuse(413, "the body is too large");
-  Refuse(400, "this is no HTTP request");
-}
-
-// After this the connection can't be understood any more.
 void Connection::Refuse(int status, std::string_view detail) {
   ++serial_;
   keep_alive_ = false;
@@ -407,50 +376,24 @@ void Connection::Refuse(int status, std::string_view detail) {
   head_only_ = false;
   state_ = State::kWorking;
   in_.clear();
-  parser_.reset();
+  parser_ = nullptr;
   shared_.book.Served(book_id_);
   Answer(serial_, shared_.refusal(status, detail));
 }
 
-absl::StatusOr<Request> Connection::TakeRequest() {
-  const auto& message = parser_->get();
-  const auto invalid = [](std::string_view what) {
-    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "{}", what);
-  };
-  Request request;
-  size_t hosts = 0;
-  for (const auto& field : message) {
-    const auto name = field.name_string();
-    const auto value = field.value();
-    request.headers.push_back({std::string(name.data(), name.size()), std::string(value.data(), value.size())});
-    hosts += field.name() == http::field::host ? 1 : 0;
-  }
-  if (message.version() >= 11 && hosts != 1) return invalid("a request has one Host");
-  const auto method = message.method_string();
-  const auto target = message.target();
-  request.method.assign(method.data(), method.size());
-  request.target.assign(target.data(), target.size());
-  if (request.target.empty() || request.target.front() != '/') return invalid("the target isn't a path");
-  request.body = std::move(parser_->get().body());
-  request.peer = peer_;
-  return request;
-}
-
-void Connection::Work() {
-  auto request = TakeRequest();
-  if (!request.ok()) return Refuse(400, base::MessageOf(request.status()));
-  if (request->headers.size() > shared_.limits.header_lines_max) return Refuse(431, "the header has too many lines");
+void Connection::Work(WholeRequest whole) {
   shared_.book.Served(book_id_);
   ++serial_;
-  keep_alive_ = parser_->keep_alive();
-  may_chunk_ = parser_->get().version() >= 11;
-  head_only_ = request->method == "HEAD";
+  keep_alive_ = whole.keep_alive;
+  may_chunk_ = whole.may_chunk;
+  head_only_ = whole.request.method == "HEAD";
   chunked_ = false;
   heartbeat_every_ = absl::InfiniteDuration();
-  parser_.reset();
+  parser_ = nullptr;
   state_ = State::kWorking;
   read_deadline_ = absl::InfiniteDuration();
-  shared_.handler(std::make_shared<HttpExchange>(shared_from_this(), serial_, *std::move(request)));
+  whole.request.peer = peer_;
+  shared_.handler(std::make_shared<HttpExchange>(shared_from_this(), serial_, std::move(whole.request)));
 }
 
 // ---- Connection: answering ----
@@ -475,10 +418,15 @@ void Connection::Answer(uint64_t serial, Response response) {
   if (!IsCurrent(serial, State::kWorking)) return;
   if (shared_.draining) keep_alive_ = false;
   const bool bodiless = response.status == 204 || response.status == 304;
-  std::string bytes = Head(response, bodiless ? std::nullopt : std::optional(response.body.size()));
-  if (!bodiless && !head_only_) bytes += response.body;
+  const size_t length = response.shared_body != nullptr ? response.shared_body->size() : response.body.size();
+  std::string bytes = Head(response, bodiless ? std::nullopt : std::optional(length));
+  if (!bodiless && !head_only_) {
+    bytes += response.body;
+    shared_out_ = std::move(response.shared_body);
+  }
   state_ = State::kAnswered;
   gone_ = nullptr;
+  shared_.book.Waits(book_id_);
   Send(std::move(bytes));
 }
 
@@ -512,6 +460,7 @@ void Connection::End(uint64_t serial) {
   if (!IsCurrent(serial, State::kPieces)) return;
   state_ = State::kAnswered;
   gone_ = nullptr;
+  shared_.book.Waits(book_id_);
   if (chunked_) return Send("0\r\n\r\n");
   if (out_.empty()) Done();
 }
@@ -547,8 +496,12 @@ void Connection::Send(std::string bytes) {
 
 void Connection::Flush() {
   writing_ = false;
-  while (out_sent_ < out_.size()) {
-    const Transferred put = tls_->Write(out_.data() + out_sent_, out_.size() - out_sent_);
+  const size_t total = out_.size() + (shared_out_ != nullptr ? shared_out_->size() : 0);
+  while (out_sent_ < total) {
+    const bool own = out_sent_ < out_.size();
+    const std::string& from = own ? out_ : *shared_out_;
+    const size_t at = own ? out_sent_ : out_sent_ - out_.size();
+    const Transferred put = tls_->Write(from.data() + at, from.size() - at);
     if (put.outcome == Transfer::kClosed) return Close();
     if (put.outcome == Transfer::kDone) {
       out_sent_ += put.count;
@@ -560,6 +513,7 @@ void Connection::Flush() {
                 &Connection::Flush);
   }
   out_ = std::string();  // an idle connection holds no buffer
+  shared_out_ = nullptr;
   out_sent_ = 0;
   write_deadline_ = absl::InfiniteDuration();
   last_sent_ = Now();

@@ -4,7 +4,8 @@
 //   hand-shake           10 s                       header      8 KiB and 100 lines, else 431
 //   a whole request      15 s from its first byte   body        1 MiB, else 413
 //   an answer            10 s without progress      pipelining  one request at a time, the next is read then
-//   between requests     60 s                       connections see connection_book.h
+//   between requests     60 s                       connections see connection_book.h: newcomers take the places of
+//                                                   those who ask for nothing, also of slow readers
 // A client that goes away is noticed while its request is worked on (Exchange::WhenGone).
 #ifndef UMBRA_SERVER_REST_HTTP_SERVER_H_
 #define UMBRA_SERVER_REST_HTTP_SERVER_H_
@@ -17,15 +18,13 @@
 #include "absl/time/time.h"
 #include "server/rest/connection_book.h"
 #include "server/rest/http.h"
+#include "server/rest/request_parser.h"
 #include "server/rest/tls_context.h"
 #include "storage/base/clock.h"
 
 namespace umbra::rest {
 
-struct HttpLimits {
-  size_t header_bytes_max = 8 * 1024;
-  size_t header_lines_max = 100;
-  size_t body_bytes_max = 1024 * 1024;
+struct HttpLimits : RequestLimits {
   absl::Duration handshake = absl::Seconds(10);
   absl::Duration request = absl::Seconds(15);
   absl::Duration write_stall = absl::Seconds(10);

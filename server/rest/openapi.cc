@@ -322,6 +322,9 @@ Json ProblemSchema() {
   properties["detail"] = text("What is wrong, for people; its words may change.");
   properties["reason"] = text("What is wrong, for programs; it never changes its meaning.");
   properties["action"] = text("What it means, and what to do.");
+  properties["retryAfterSeconds"] = {
+      {"type", "integer"},
+      {"description", "How long to wait before the next try; absent where the error doesn't know."}};
   properties["requestId"] = text("Names the request in the daemon's log.");
   return {{"type", "object"},
           {"required", Json::array({"type", "title", "status", "detail", "requestId"})},

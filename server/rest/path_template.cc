@@ -3,17 +3,15 @@
 #include <algorithm>
 #include <utility>
 
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 
 namespace umbra::rest {
 namespace {
 
-constexpr size_t kParametersMax = 100;
+using base::Invalid;
 
-template <typename... Args>
-absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
-  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", format, std::forward<Args>(args)...);
-}
+constexpr size_t kParametersMax = 100;
 
 int HexDigit(char c) {
   if (c >= '0' && c <= '9') return c - '0';

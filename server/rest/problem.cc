@@ -3,13 +3,14 @@
 #include <nlohmann/json.hpp>
 
 #include "server/rest/api_description.h"
+#include "storage/base/retry_after.h"
 #include "storage/base/status.h"
 
 namespace umbra::rest {
 namespace {
 
-// Long enough for whatever was too much to pass, short enough that nobody gives up.
-constexpr char kRetryAfterSeconds[] = "2";
+// Of errors that don't know better: long enough for whatever was too much to pass, short enough that nobody gives up.
+constexpr absl::Duration kRetryAfter = absl::Seconds(2);
 
 }  // namespace
 
@@ -47,7 +48,8 @@ int HttpStatusOf(absl::StatusCode code, bool conditional) {
 }
 
 Problem ProblemOf(const absl::Status& status, bool conditional) {
-  return {HttpStatusOf(status.code(), conditional), base::ReasonOf(status), base::MessageOf(status)};
+  return {HttpStatusOf(status.code(), conditional), base::ReasonOf(status), base::MessageOf(status),
+          base::RetryAfterOf(status)};
 }
 
 std::string_view ActionFor(std::string_view reason) {
@@ -65,6 +67,7 @@ std::string ProblemJson(const Problem& problem, std::string_view request_id) {
   json["detail"] = problem.detail.empty() ? std::string(Phrase(problem.status)) : problem.detail;
   if (!problem.reason.empty()) json["reason"] = problem.reason;
   if (const std::string_view action = ActionFor(problem.reason); !action.empty()) json["action"] = std::string(action);
+  if (problem.retry_after) json["retryAfterSeconds"] = absl::ToInt64Seconds(*problem.retry_after);
   json["requestId"] = std::string(request_id);
   return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
@@ -75,7 +78,9 @@ Response ProblemResponse(const Problem& problem, std::string_view request_id) {
   response.Set("Content-Type", "application/problem+json");
   response.Set("Cache-Control", "no-store");
   if (problem.status == 401) response.Set("WWW-Authenticate", "Bearer realm=\"umbra\"");
-  if (problem.status == 429 || problem.status == 503) response.Set("Retry-After", kRetryAfterSeconds);
+  if (problem.retry_after || problem.status == 429 || problem.status == 503) {
+    response.Set("Retry-After", std::to_string(absl::ToInt64Seconds(problem.retry_after.value_or(kRetryAfter))));
+  }
   response.body = ProblemJson(problem, request_id);
   return response;
 }

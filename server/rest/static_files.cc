@@ -65,13 +65,14 @@ absl::StatusOr<StaticFiles> StaticFiles::Read(base::Filesystem& filesystem, cons
         packed.emplace_back(path.substr(0, path.size() - 3), std::move(content));
       } else {
         std::string tag = TagOf("", content);
-        files.files_[path] = {std::move(content), {}, std::move(tag)};
+        files.files_[path] = {std::make_shared<std::string>(std::move(content)), nullptr, std::move(tag)};
       }
     }
   }
   for (auto& [path, content] : packed) {
-    if (const auto plain = files.files_.find(path); plain != files.files_.end())
-      plain->second.packed = std::move(content);
+    if (const auto plain = files.files_.find(path); plain != files.files_.end()) {
+      plain->second.packed = std::make_shared<std::string>(std::move(content));
+    }
   }
   if (!files.files_.contains(kIndex)) return Unusable(folder, "there is no index.html in it");
   return files;
@@ -97,12 +98,8 @@ Response StaticFiles::Get(std::string_view path, bool gzip, const std::string* i
     return response;
   }
   response.Set("Content-Type", TypeOf(name));
-  if (gzip && !file.packed.empty()) {
-    response.Set("Content-Encoding", "gzip");
-    response.body = file.packed;
-  } else {
-    response.body = file.bytes;
-  }
+  if (gzip && file.packed != nullptr) response.Set("Content-Encoding", "gzip");
+  response.shared_body = gzip && file.packed != nullptr ? file.packed : file.bytes;
   return response;
 }
 

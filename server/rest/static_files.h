@@ -3,6 +3,7 @@
 #define UMBRA_SERVER_REST_STATIC_FILES_H_
 
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -30,8 +31,8 @@ class StaticFiles {
 
  private:
   struct File {
-    std::string bytes;
-    std::string packed;  // empty: there is none
+    std::shared_ptr<const std::string> bytes;   // shared with the answers that are on their way
+    std::shared_ptr<const std::string> packed;  // null: there is none
     std::string tag;
   };
   std::map<std::string, File, std::less<>> files_;  // by path, such as "/assets/app-4f2a.js"

@@ -120,10 +120,11 @@ int SelectProtocol(SSL*, const unsigned char** out, unsigned char* out_size, con
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<TlsContext>> TlsContext::Make(const std::string& chain_pem, const std::string& key_pem) {
-  SSL_CTX* const raw = SSL_CTX_new(TLS_server_method());
+absl::StatusOr<TlsContext::ContextPtr> TlsContext::MakeContext(const std::string& chain_pem,
+                                                               const std::string& key_pem) {
+  ContextPtr context(SSL_CTX_new(TLS_server_method()));
+  SSL_CTX* const raw = context.get();
   if (raw == nullptr) return TlsError("TLS");
-  std::unique_ptr<TlsContext> context(new TlsContext(raw));
   SSL_CTX_set_min_proto_version(raw, TLS1_2_VERSION);
   SSL_CTX_set_options(raw, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
   // Idle connections give their buffers back: 34 KiB each, of thousands of event streams.
@@ -136,12 +137,27 @@ absl::StatusOr<std::unique_ptr<TlsContext>> TlsContext::Make(const std::string& 
   return context;
 }
 
-TlsContext::~TlsContext() {
-  SSL_CTX_free(context_);
+void FreeContext::operator()(ssl_ctx_st* context) const {
+  SSL_CTX_free(context);
+}
+
+absl::StatusOr<std::unique_ptr<TlsContext>> TlsContext::Make(const std::string& chain_pem, const std::string& key_pem) {
+  ASSIGN_OR_RETURN(ContextPtr context, MakeContext(chain_pem, key_pem));
+  return std::unique_ptr<TlsContext>(new TlsContext(std::move(context)));
+}
+
+absl::Status TlsContext::Replace(const std::string& chain_pem, const std::string& key_pem) {
+  ASSIGN_OR_RETURN(ContextPtr context, MakeContext(chain_pem, key_pem));
+  absl::MutexLock lock(&mu_);
+  context_.swap(context);
+  return absl::OkStatus();
 }
 
 std::unique_ptr<TlsSession> TlsContext::NewSession(int socket) {
-  SSL* const ssl = SSL_new(context_);
+  SSL* const ssl = [this] {
+    absl::MutexLock lock(&mu_);
+    return SSL_new(context_.get());  // which keeps the context
+  }();
   if (ssl == nullptr) return nullptr;
   std::unique_ptr<TlsSession> session(new TlsSession(ssl));
   BIO* const bio = BIO_new(SocketMethod());

@@ -4,8 +4,11 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 
 struct ssl_ctx_st;
 struct ssl_st;
@@ -47,22 +50,33 @@ class TlsSession {
   bool broken_ = false;
 };
 
+struct FreeContext {
+  void operator()(ssl_ctx_st* context) const;
+};
+
 // TLS 1.2 and 1.3 with forward secrecy and authenticated ciphers only, no renegotiation, HTTP/1.1 by ALPN. Thread-safe.
 class TlsContext {
  public:
   // `chain_pem`: the certificate, then those that vouch for it. INVALID_ARGUMENT / CERTIFICATE_INVALID.
   static absl::StatusOr<std::unique_ptr<TlsContext>> Make(const std::string& chain_pem, const std::string& key_pem);
-  ~TlsContext();
   TlsContext(const TlsContext&) = delete;
   TlsContext& operator=(const TlsContext&) = delete;
+
+  // Connections that begin from now on are shown this certificate; others go on as they are. As Make: when it can't be
+  // used nothing changes.
+  absl::Status Replace(const std::string& chain_pem, const std::string& key_pem);
 
   // The server's side over `socket`; null when memory is short.
   std::unique_ptr<TlsSession> NewSession(int socket);
 
  private:
-  explicit TlsContext(ssl_ctx_st* context) : context_(context) {}
+  using ContextPtr = std::unique_ptr<ssl_ctx_st, FreeContext>;
 
-  ssl_ctx_st* const context_;
+  explicit TlsContext(ContextPtr context) : context_(std::move(context)) {}
+  static absl::StatusOr<ContextPtr> MakeContext(const std::string& chain_pem, const std::string& key_pem);
+
+  absl::Mutex mu_;  // the context is whole: sessions keep the one that they began with
+  ContextPtr context_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace umbra::rest

@@ -8,19 +8,16 @@
 #include <utility>
 
 #include "server/rest/json_scan.h"
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 
 namespace umbra::rest {
 namespace {
 
 namespace pb = google::protobuf;
+using base::Invalid;
 
 constexpr size_t kQuotedTextMax = 200;
-
-template <typename... Args>
-absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
-  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", format, std::forward<Args>(args)...);
-}
 
 std::string_view Shown(std::string_view text) {
   return text.substr(0, kQuotedTextMax);

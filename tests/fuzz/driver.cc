@@ -1,5 +1,9 @@
-// Runs a target over its seeds and over mutations of them. UMBRA_FUZZ_SEED repeats a run, UMBRA_FUZZ_RUNS sets its length.
+// Runs a target over the inputs that once broke it (tests/fuzz/corpus), its seeds, and mutations of both.
+// UMBRA_FUZZ_SEED repeats a run, UMBRA_FUZZ_RUNS sets its length.
+#include <algorithm>
 #include <csignal>
+#include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "tests/fuzz/fuzz.h"
@@ -59,6 +63,17 @@ std::string Mutated(std::string input, std::mt19937_64& random) {
   return input;
 }
 
+std::vector<std::string> Corpus() {
+  std::vector<std::string> inputs;
+  std::error_code none;
+  for (const auto& entry : std::filesystem::directory_iterator(UMBRA_FUZZ_CORPUS, none)) {
+    std::ifstream file(entry.path(), std::ios::binary);
+    inputs.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  }
+  std::sort(inputs.begin(), inputs.end());  // a seed is one run on every machine
+  return inputs;
+}
+
 // A crash leaves its input behind, for a seed of the target.
 const std::string* current_input = nullptr;
 void SaveInput(int signal_number) {
@@ -80,8 +95,10 @@ int main() {
   const uint64_t runs = Number("UMBRA_FUZZ_RUNS", 100000);
   std::printf("seed %llu, %llu runs\n", static_cast<unsigned long long>(seed), static_cast<unsigned long long>(runs));
   std::fflush(stdout);
-  const std::vector<std::string> seeds = umbra::fuzz::Seeds();
+  std::vector<std::string> seeds = umbra::fuzz::Seeds();
   umbra::fuzz::Require(!seeds.empty(), "a target has seeds");
+  const std::vector<std::string> corpus = Corpus();
+  seeds.insert(seeds.end(), corpus.begin(), corpus.end());
   for (const std::string& input : seeds) umbra::fuzz::TestOneInput(input);
   std::mt19937_64 random(seed);
   for (uint64_t i = 0; i < runs; ++i) {

@@ -170,6 +170,30 @@ class RestTest(unittest.TestCase):
         events = self.stack.get("/v1/events", ("Accept-Encoding", "gzip"))
         self.assertIn("events", json.loads(gzip.decompress(events.body)))
 
+    def test_what_a_policy_would_do_and_sums(self):
+        """Checked and previewed by the command line and by REST, nothing made; sums by both."""
+        tried = self.stack.umbra("policy", "create", "tried", "--select", "all", "--schedule", "daily at 22:00", "--keep-daily", "3", "--dry-run")
+        policy, preview = tried.objects
+        self.assertEqual(policy["name"], "policies/tried")
+        self.assertEqual(len(preview["expectedPoints"]), 3)
+        machines = str(len(self.stack.umbra("vm", "list").objects))
+        self.assertEqual(preview["schedule"]["memberCount"], machines)
+        told = self.stack.ask("POST", "/v1/policies:preview", body={"policy": policy, "period": "86400s"})
+        self.assertEqual((told.status, len(told.json()["schedule"]["runs"])), (200, 1), told)
+        wrong = self.stack.ask("POST", "/v1/policies:preview", body={"policy": {**policy, "timeZone": "Mars"}})
+        self.assertEqual((wrong.status, wrong.json()["reason"]), (400, "INVALID_TIME_ZONE"))
+        checked = self.stack.ask("POST", "/v1/policies?policyId=tried&validateOnly=true", body=policy)
+        self.assertEqual((checked.status, checked.json()["name"]), (200, "policies/tried"), checked)
+        self.assertEqual(self.stack.get("/v1/policies/tried").status, 404)
+
+        sums = self.stack.get("/v1/coverage:summary").json()
+        self.assertEqual(sums["totalCount"], machines)
+        self.assertEqual(sum(int(sums[f"{kind}Count"]) for kind in ("protected", "failing", "unprotected", "never", "late")), int(machines))
+        self.assertEqual(self.stack.umbra("coverage", "--summary").last["totalCount"], machines)
+        days = self.stack.get("/v1/jobs:summarizeBackups?startTime=2026-01-01T00:00:00Z&count=3").json()["summaries"]
+        self.assertEqual([day["startTime"] for day in days], [f"2026-01-0{n}T00:00:00Z" for n in (1, 2, 3)])
+        self.assertEqual(len(self.stack.umbra("backup", "summary", "--days", "2").objects), 2)
+
     def test_describes_itself(self):
         openapi = self.stack.get("/openapi.json").json()
         self.assertEqual(openapi["openapi"], "3.1.0")
@@ -316,6 +340,9 @@ class RestTest(unittest.TestCase):
         self.problem(long, 431, "HEADER_TOO_LARGE")
         self.problem(self.stack.ask("GET", "/v1/jobs", [(f"X-{i}", "1") for i in range(120)]), 431, "HEADER_TOO_LARGE")
         self.problem(self.stack.ask("POST", "/v1/policies", body=b" " * (BODY_MAX + 1)), 413, "BODY_TOO_LARGE")
+        with self.stack.connect() as connection:  # a line of the body that never ends
+            connection.send(b"POST /v1/policies HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"a" * (2 * HEADER_MAX))
+            self.problem(connection.read_answer(), 431, "HEADER_TOO_LARGE")
         with self.stack.connect() as connection:  # before it is sent
             connection.send(b"POST /v1/policies HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
             self.problem(connection.read_answer(), 413, "BODY_TOO_LARGE")

@@ -57,6 +57,25 @@ TEST_F(ThrottleTest, ANetworkOfIpv6CountsAsOne) {
   EXPECT_EQ(WaitOf("alice", "2001:db8:0:1::1"), absl::ZeroDuration());
 }
 
+TEST_F(ThrottleTest, NobodySignsInAsOftenAsHeLikes) {
+  for (int i = 0; i < options_.successes_at_once; ++i) {
+    ASSERT_EQ(WaitOf("alice", "192.0.2.1"), absl::ZeroDuration()) << i;
+    throttle_.Succeeded("alice", "192.0.2.1");
+  }
+  EXPECT_EQ(WaitOf("alice", "192.0.2.1"), absl::Seconds(2));
+  EXPECT_EQ(WaitOf("bob", "192.0.2.1"), absl::ZeroDuration()) << "others aren't concerned";
+  clock_.Advance(absl::Seconds(2));
+  EXPECT_EQ(WaitOf("alice", "192.0.2.1"), absl::ZeroDuration());
+  throttle_.Succeeded("alice", "192.0.2.1");
+  EXPECT_GT(WaitOf("alice", "192.0.2.1"), absl::ZeroDuration());
+  clock_.Advance(absl::Hours(1));
+  for (int i = 0; i < options_.successes_at_once; ++i) {
+    ASSERT_EQ(WaitOf("alice", ""), absl::ZeroDuration()) << i;
+    throttle_.Succeeded("alice", "");
+  }
+  EXPECT_GT(WaitOf("alice", ""), absl::ZeroDuration());
+}
+
 TEST_F(ThrottleTest, SuccessForgetsTheUsersFailuresButNotTheAddresss) {
   for (int i = 0; i < options_.free_failures; ++i) {
     EXPECT_EQ(WaitOf("alice", "192.0.2.1"), absl::ZeroDuration());

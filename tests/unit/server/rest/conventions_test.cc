@@ -4,7 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "server/rest/problem.h"
+#include "storage/base/retry_after.h"
 #include "storage/base/status.h"
 
 namespace umbra::rest {
@@ -146,6 +149,13 @@ TEST(Problems, SayWhenToComeBack) {
   for (const int status : {429, 503})
     EXPECT_NE(FindHeader(ProblemResponse({status, "", ""}, "x").headers, "Retry-After"), nullptr);
   EXPECT_EQ(FindHeader(ProblemResponse({500, "", ""}, "x").headers, "Retry-After"), nullptr);
+  const absl::Status throttled = base::WithRetryAfter(
+      base::MakeError(absl::StatusCode::kResourceExhausted, "SIGN_IN_THROTTLED", "later"), absl::Milliseconds(16500));
+  const Response response = ProblemResponse(ProblemOf(throttled), "x");
+  ASSERT_NE(FindHeader(response.headers, "Retry-After"), nullptr);
+  EXPECT_EQ(*FindHeader(response.headers, "Retry-After"), "17");
+  EXPECT_EQ(nlohmann::json::parse(response.body)["retryAfterSeconds"], 17);
+  EXPECT_FALSE(nlohmann::json::parse(ProblemResponse({429, "", ""}, "x").body).contains("retryAfterSeconds"));
   EXPECT_NE(FindHeader(ProblemResponse({401, "", ""}, "x").headers, "WWW-Authenticate"), nullptr);
 }
 

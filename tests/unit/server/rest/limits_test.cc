@@ -72,6 +72,48 @@ TEST(ConnectionBook, RefusesPastTheWhole) {
   EXPECT_NE(book.Admit("c", ""), 0);
 }
 
+TEST(ConnectionBook, WhoWaitsGivesWayWhenAllIsFull) {
+  Book book({.all_max = 3, .per_address_max = 100, .pending_max = 100, .pending_per_address_max = 100});
+  const uint64_t busy = book.Admit("a", "busy");
+  const uint64_t first = book.Admit("b", "first");
+  const uint64_t second = book.Admit("c", "second");
+  for (const uint64_t id : {busy, first, second}) (*book).Served(id);
+  EXPECT_EQ(book.Admit("d", ""), 0);  // all are busy
+  (*book).Waits(second);
+  (*book).Waits(first);
+  EXPECT_NE(book.Admit("d", "d"), 0);
+  EXPECT_THAT(book.dropped, ElementsAre("second"));  // it has waited longest
+  EXPECT_EQ((*book).all_count(), 4);                 // it hasn't left yet
+  (*book).Left(second);
+  (*book).Served(first);  // asks again: busy
+  EXPECT_EQ(book.Admit("e", ""), 0);
+  (*book).Left(busy);
+  EXPECT_NE(book.Admit("e", "e"), 0);
+  EXPECT_THAT(book.dropped, ElementsAre("second"));
+}
+
+TEST(ConnectionBook, OfAFullAddressItsOwnGiveWay) {
+  Book book({.all_max = 100, .per_address_max = 2, .pending_max = 100, .pending_per_address_max = 100});
+  for (const char* address : {"other", "a", "a"}) {
+    const uint64_t id = book.Admit(address, address);
+    (*book).Served(id);
+    (*book).Waits(id);
+  }
+  EXPECT_NE(book.Admit("a", "new"), 0);
+  EXPECT_THAT(book.dropped, ElementsAre("a"));
+}
+
+TEST(ConnectionBook, WhoLeavesSlowlyIsBoundedToo) {
+  Book book({.all_max = 2, .per_address_max = 9, .pending_max = 1, .pending_per_address_max = 9, .leaving_max = 2});
+  std::vector<uint64_t> ids;
+  for (int i = 0; i < 4; ++i) ids.push_back(book.Admit("a", std::to_string(i)));
+  EXPECT_THAT(ids, ::testing::Each(::testing::Ne(0)));
+  EXPECT_EQ(book.Admit("a", ""), 0);  // three were dropped and are still there
+  for (int i = 0; i < 3; ++i) (*book).Left(ids[i]);
+  EXPECT_EQ((*book).all_count(), 1);
+  EXPECT_NE(book.Admit("a", ""), 0);
+}
+
 TEST(RateLimiter, HoldsABurstAndRefills) {
   testing::ManualClock clock;
   RateLimiter limiter(clock, 10, 3);

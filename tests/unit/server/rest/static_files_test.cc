@@ -36,15 +36,15 @@ TEST_F(StaticFilesTest, ServesWhatIsThere) {
   Write("/assets/app-1f.js.gz", "packed");
   const StaticFiles files = Read();
   Response page = files.Get("/index.html", true, nullptr);
-  EXPECT_EQ(page.body, "<p>");
+  EXPECT_EQ(*page.shared_body, "<p>");
   EXPECT_EQ(HeaderOf(page, "Content-Type"), "text/html; charset=utf-8");
   EXPECT_EQ(HeaderOf(page, "Cache-Control"), "no-cache");
   EXPECT_NE(HeaderOf(page, "Content-Security-Policy"), "");
   Response script = files.Get("/assets/app-1f.js", true, nullptr);
-  EXPECT_EQ(script.body, "packed");
+  EXPECT_EQ(*script.shared_body, "packed");
   EXPECT_EQ(HeaderOf(script, "Content-Encoding"), "gzip");
   EXPECT_EQ(HeaderOf(script, "Cache-Control"), "public, max-age=31536000, immutable");
-  EXPECT_EQ(files.Get("/assets/app-1f.js", false, nullptr).body, "let a;");
+  EXPECT_EQ(*files.Get("/assets/app-1f.js", false, nullptr).shared_body, "let a;");
   const std::string tag = HeaderOf(page, "ETag");
   EXPECT_EQ(files.Get("/index.html", true, &tag).status, 304);
 }
@@ -53,7 +53,7 @@ TEST_F(StaticFilesTest, PathsOfThePageAreThePage) {
   Write("/index.html", "<p>");
   const StaticFiles files = Read();
   for (const char* path : {"/", "/jobs", "/hosts/h1/virtualMachines", "/assets/"})
-    EXPECT_EQ(files.Get(path, false, nullptr).body, "<p>") << path;
+    EXPECT_EQ(*files.Get(path, false, nullptr).shared_body, "<p>") << path;
   for (const char* path : {"/missing.js", "/../etc/passwd.txt", "/assets/app-2.js", "/.hidden"}) {
     EXPECT_EQ(files.Get(path, false, nullptr).status, 404) << path;
   }
