@@ -3742,6 +3742,8 @@ export interface components {
             reason?: string;
             /** @description What it means, and what to do. */
             action?: string;
+            /** @description How long to wait before the next try; absent where the error doesn't know. */
+            retryAfterSeconds?: number;
             /** @description Names the request in the daemon's log. */
             requestId: string;
         };

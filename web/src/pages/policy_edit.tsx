@@ -228,6 +228,7 @@ function WhatPanel({ draft, problems, set, preview }: FormParts & { preview: Pre
 
 /** What the daemon says, marked as old while it doesn't fit what is written. */
 function Tried({ preview, problem, children }: { preview: Preview; problem?: string; children: ReactNode }) {
+  if (!preview.data && preview.error) return null
   if (!preview.data) return preview.isFetching ? <Skeleton height={40} aria-label="The daemon tries it" /> : <Text size="sm" className="dim">What it does is shown here as soon as it is whole.</Text>
   return <div className={preview.isPlaceholderData || preview.error || problem ? 'tried tried-old' : 'tried'} aria-busy={preview.isFetching}>{children}</div>
 }

@@ -1,5 +1,4 @@
 // What happened to a resource, as it happens: the newest last, and in sight as long as nobody looks at what was before.
-import { Table } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { useEffect, useRef } from 'react'
 import { eventsQuery } from '../api/queries'
@@ -26,17 +25,13 @@ export function EventLog({ resource, empty = 'No event of it is kept any more.' 
         {(events) => events.length === 0 ? <Empty>{empty}</Empty> : (
           <div className="log" role="log" aria-label="Events" tabIndex={0} ref={box}
             onScroll={(event) => { const at = event.currentTarget; follows.current = at.scrollHeight - at.scrollTop - at.clientHeight < NEAR_END_PX }}>
-            <Table verticalSpacing={4}>
-              <Table.Tbody>
-                {events.map((event) => (
-                  <Table.Tr key={event.sequence}>
-                    <Table.Td className="clip" w="13rem">{time(event.time, zone)}</Table.Td>
-                    <Table.Td w="6rem"><Tag tone={TONES[event.severity ?? 'SEVERITY_UNSPECIFIED']}>{enumWords(event.severity, 'SEVERITY_') || 'info'}</Tag></Table.Td>
-                    <Table.Td className="wrap">{event.message}</Table.Td>
-                  </Table.Tr>
-                ))}
-              </Table.Tbody>
-            </Table>
+            {events.map((event) => (
+              <div className="log-row" key={event.sequence}>
+                <span className="log-time">{time(event.time, zone)}</span>
+                <span className="log-tone"><Tag tone={TONES[event.severity ?? 'SEVERITY_UNSPECIFIED']}>{enumWords(event.severity, 'SEVERITY_') || 'info'}</Tag></span>
+                <span className="log-text wrap">{event.message}</span>
+              </div>
+            ))}
           </div>
         )}
       </Loaded>

@@ -32,7 +32,7 @@ export function PointCharts({ points }: { points: RecoveryPoint[] }) {
         data={[{ value: 'sizes', label: 'Bytes' }, { value: 'change', label: 'Change' }, { value: 'still', label: 'Standing still' }]} />
       {known.length === 0 ? <Text size="sm">{shown === 'still' ? 'It never stood still: its points were taken while it was off, or without the guest’s help.' : 'Nothing is known of it.'}</Text> : (
         <>
-          <TimeChart key={shown} label={`Of ${data.times.length} recovery points: ${words}`} times={data.times} series={known.length === series[shown].length ? series[shown] : known} format={format} />
+          <TimeChart key={shown} label={`Of ${data.times.length} recovery points: ${words}`} times={data.times} series={known.length === series[shown].length ? series[shown] : known} format={format} binary={shown === 'sizes'} />
           <Text size="sm" className="dim">{words[0]?.toUpperCase()}{words.slice(1)}. Drag to look closer, click twice for all.</Text>
         </>
       )}

@@ -15,13 +15,22 @@ export interface ChartSeries {
 // On both grounds at least 3 to 1.
 const COLORS = { blue: '#3d85cc', orange: '#d9730d', green: '#2f9447', violet: '#8660d6' }
 const HEIGHT_PX = 190
+// Bytes are told in units of 1024: round ones are powers of two.
+const BINARY_STEPS = Array.from({ length: 60 }, (_, power) => 2 ** power)
 
-/** `times` in seconds since 1970, rising. `label` says in words what is to be seen, for those who can't. */
-export function TimeChart(props: { label: string; times: number[]; series: ChartSeries[]; format: (value: number) => string }) {
+/** What an axis of time says, as fine as its steps are. */
+function axisTime(seconds: number, stepSeconds: number, zone: 'local' | 'utc'): string {
+  const parts: Intl.DateTimeFormatOptions = stepSeconds >= 86_400 ? { day: 'numeric', month: 'short' }
+    : { hour: '2-digit', minute: '2-digit', hourCycle: 'h23', ...(stepSeconds < 60 ? { second: '2-digit' } : {}) }
+  return new Intl.DateTimeFormat('en-GB', { ...parts, ...(zone === 'utc' ? { timeZone: 'UTC' } : {}) }).format(new Date(seconds * 1000))
+}
+
+/** `times` in seconds since 1970, rising; `binary`: the values are bytes. `label` says in words what is to be seen, for those who can't. */
+export function TimeChart(props: { label: string; times: number[]; series: ChartSeries[]; format: (value: number) => string; binary?: boolean }) {
   const box = useRef<HTMLDivElement>(null)
   const zone = useZone()
   const scheme = useComputedColorScheme('light')
-  const { times, series, format } = props
+  const { times, series, format, binary } = props
   useEffect(() => {
     const element = box.current
     if (!element) return undefined
@@ -37,7 +46,7 @@ export function TimeChart(props: { label: string; times: number[]; series: Chart
       chart = new Plot({
         width: element.clientWidth, height: HEIGHT_PX, tzDate: (at) => (zone === 'utc' ? Plot.tzDate(new Date(at * 1000), 'UTC') : new Date(at * 1000)),
         scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.08 : 1] } },
-        axes: [axis, { ...axis, size: 78, values: (_, values) => values.map((value) => (value < 0 ? '' : format(value))) }],
+        axes: [{ ...axis, space: 70, values: (_, splits, __, ___, step) => splits.map((at) => axisTime(at, step, zone)) }, { ...axis, size: 78, ...(binary ? { incrs: BINARY_STEPS } : {}), values: (_, values) => values.map((value) => (value < 0 ? '' : format(value))) }],
         series: [
           { label: 'Time', value: '{YYYY}-{MM}-{DD} {HH}:{mm}' },
           ...series.map((one) => ({ label: one.label, stroke: COLORS[one.color], width: 2, points: { show: times.length < 80, size: 5 }, value: (_: uPlot, value: number | null) => (value === null ? '–' : format(value)) })),
@@ -50,6 +59,6 @@ export function TimeChart(props: { label: string; times: number[]; series: Chart
       sizer.disconnect()
       chart?.destroy()
     }
-  }, [times, series, format, zone, scheme])
+  }, [times, series, format, binary, zone, scheme])
   return <div className="chart" role="img" aria-label={props.label} ref={box} />
 }
