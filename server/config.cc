@@ -25,6 +25,9 @@ constexpr uint32_t kHttpBodyKibMax = 4096;
 constexpr absl::Duration kHeartbeatMin = absl::Milliseconds(100);
 constexpr absl::Duration kHeartbeatMax = absl::Minutes(5);
 constexpr absl::Duration kPruneDurationMax = absl::Hours(24 * 366 * 10);
+// Shorter ones are for trying renewal out.
+constexpr absl::Duration kCertificateLifetimeMin = absl::Seconds(10);
+constexpr absl::Duration kCertificateLifetimeMax = absl::Hours(24 * 365 * 10);
 // A lease must outlast a few lost heartbeats.
 constexpr int kHeartbeatsPerLease = 3;
 
@@ -111,6 +114,8 @@ Key<Config> OfCatalog(const char* name, const char* expected, Field CatalogConfi
           [field](const toml::node& node, Config& config) { return Take(node, config.catalog.*field); }};
 }
 
+// A tebibyte: more is no limit.
+constexpr uint32_t kUploadMibPerSecondMax = 1 << 20;
 constexpr char kText[] = "a text";
 constexpr char kAddress[] = "a text \"address:port\"";
 constexpr char kNumber[] = "a number";
@@ -126,6 +131,7 @@ const std::vector<Key<Config>>& ConfigKeys() {
       Plain("agents.advertise", "a list of texts", &Config::advertise),
       Plain("agents.heartbeat", kDuration, &Config::heartbeat),
       Plain("agents.lease", kDuration, &Config::lease),
+      Plain("agents.certificate_lifetime", kDuration, &Config::certificate_lifetime),
       OfPrune("prune.every", kDuration, &PruneConfig::every),
       OfPrune("prune.undelete_window", kDuration, &PruneConfig::undelete_window),
       OfPrune("prune.young_pack_grace", kDuration, &PruneConfig::young_pack_grace),
@@ -168,6 +174,7 @@ const std::vector<Key<RepositoryConfig>>& RepositoryKeys() {
       Plain("path", kText, &RepositoryConfig::path),
       Plain("key_file", kText, &RepositoryConfig::key_file),
       Plain("chunk_size_bytes", "a number of bytes", &RepositoryConfig::chunk_size_bytes),
+      Plain("upload_mib_per_second", kNumber, &RepositoryConfig::upload_mib_per_second),
   };
   return *keys;
 }
@@ -274,6 +281,10 @@ absl::Status CheckRepositories(const std::vector<RepositoryConfig>& repositories
       return Invalid("repository {}: chunk_size_bytes must be a power of two from {} to {}", repository.id,
                      repo::kMinChunkSizeBytes, repo::kMaxChunkSizeBytes);
     }
+    if (repository.upload_mib_per_second > kUploadMibPerSecondMax) {
+      return Invalid("repository {}: upload_mib_per_second must be from 0 to {}", repository.id,
+                     kUploadMibPerSecondMax);
+    }
   }
   return absl::OkStatus();
 }
@@ -325,6 +336,10 @@ absl::Status Check(const Config& config) {
   }
   if (config.lease < kHeartbeatsPerLease * config.heartbeat) {
     return Invalid("agents.lease: must be at least {} heartbeats", kHeartbeatsPerLease);
+  }
+  if (config.certificate_lifetime < kCertificateLifetimeMin || config.certificate_lifetime > kCertificateLifetimeMax) {
+    return Invalid("agents.certificate_lifetime: must be from {} to {}", absl::FormatDuration(kCertificateLifetimeMin),
+                   absl::FormatDuration(kCertificateLifetimeMax));
   }
   if (config.verify_interval < absl::ZeroDuration() || config.verify_budget < absl::ZeroDuration()) {
     return Invalid("verify.interval, verify.budget: must not be negative");
@@ -532,6 +547,9 @@ std::string PrintConfig(const Config& config) {
   for (const RepositoryConfig& repository : config.repositories) {
     toml::table entry{{"id", repository.id}, {"path", repository.path}, {"key_file", repository.key_file}};
     if (repository.chunk_size_bytes != 0) entry.insert("chunk_size_bytes", int64_t{repository.chunk_size_bytes});
+    if (repository.upload_mib_per_second != 0) {
+      entry.insert("upload_mib_per_second", int64_t{repository.upload_mib_per_second});
+    }
     repositories.push_back(std::move(entry));
   }
   const toml::table root{
@@ -542,7 +560,8 @@ std::string PrintConfig(const Config& config) {
                              {"enrolment_listen", config.enrolment_listen},
                              {"advertise", std::move(advertise)},
                              {"heartbeat", absl::FormatDuration(config.heartbeat)},
-                             {"lease", absl::FormatDuration(config.lease)}}},
+                             {"lease", absl::FormatDuration(config.lease)},
+                             {"certificate_lifetime", absl::FormatDuration(config.certificate_lifetime)}}},
       {"prune", toml::table{{"every", absl::FormatDuration(config.prune.every)},
                             {"undelete_window", absl::FormatDuration(config.prune.undelete_window)},
                             {"young_pack_grace", absl::FormatDuration(config.prune.young_pack_grace)},
@@ -581,8 +600,19 @@ std::string PrintConfig(const Config& config) {
   return out.str();
 }
 
+void TakeOnReloadable(const Config& now, Config& config) {
+  config.log.level = now.log.level;
+  for (RepositoryConfig& repository : config.repositories) {
+    const auto same = [&](const RepositoryConfig& other) { return other.id == repository.id; };
+    const auto found = std::ranges::find_if(now.repositories, same);
+    if (found != now.repositories.end()) repository.upload_mib_per_second = found->upload_mib_per_second;
+  }
+}
+
 std::vector<std::string> KeysThatNeedARestart(const Config& before, const Config& now) {
-  const toml::table old_keys = toml::parse(PrintConfig(before));
+  Config taken = before;
+  TakeOnReloadable(now, taken);
+  const toml::table old_keys = toml::parse(PrintConfig(taken));
   const toml::table new_keys = toml::parse(PrintConfig(now));
   std::vector<std::string> keys;
   for (const auto& [section, value] : new_keys) {
@@ -596,7 +626,7 @@ std::vector<std::string> KeysThatNeedARestart(const Config& before, const Config
       const toml::node* old_entry = old_value->as_table()->get(key.str());
       const bool same = old_entry != nullptr && toml::node_view(*old_entry) == toml::node_view(entry);
       std::string name = fmt::format("{}.{}", section.str(), key.str());
-      if (!same && name != "log.level") keys.push_back(std::move(name));
+      if (!same) keys.push_back(std::move(name));
     }
   }
   return keys;

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "storage/base/filesystem.h"
 #include "storage/base/log.h"
+#include "storage/tls/certificate_authority.h"
 
 namespace umbra::server {
 
@@ -21,6 +22,8 @@ struct RepositoryConfig {
   std::string key_file = {};
   // Only when the repository is made; a power of two from 64 KiB to 1 MiB. 0: the repository's own default.
   uint32_t chunk_size_bytes = 0;
+  // Most that all agents together upload to it; 0: no limit. Taken on while the daemon runs.
+  uint32_t upload_mib_per_second = 0;
 
   bool operator==(const RepositoryConfig&) const = default;
 };
@@ -116,6 +119,9 @@ struct Config {
   // a hiccup of the network ends backups. Too long: a dead host holds its virtual machines' jobs up.
   absl::Duration heartbeat = absl::Seconds(5);
   absl::Duration lease = absl::Seconds(60);
+  // Agents get a new certificate by themselves when two thirds are over. One that is off for longer than the last third
+  // has to be enrolled again.
+  absl::Duration certificate_lifetime = tls::kAgentLifetime;
 
   // Verification of the repositories by the daemon itself; the time from one run to the next, 0: none (see
   // maintenance::VerifyScheduleOptions).
@@ -171,7 +177,11 @@ struct CommandLine {
   RestoreCatalogConfig restore_catalog;
 };
 
-// What of `now` a running daemon can't take on: keys of the file, for people. Empty: nothing but the log's level differs.
+// Takes over from `now` what a running daemon can take on: the log's level, the limits of repositories that it has
+// open.
+void TakeOnReloadable(const Config& now, Config& config);
+
+// What of `now` a running daemon can't take on: keys of the file, for people. Empty: nothing else differs.
 std::vector<std::string> KeysThatNeedARestart(const Config& before, const Config& now);
 
 // `arguments` are those after the program's name. Reads the file that --config names.

@@ -198,8 +198,19 @@ int RestoreTheCatalog(const CommandLine& line) {
   return report->points.problems.empty() ? 0 : kExitDamaged;
 }
 
+// Reads the certificate of the HTTPS port again, where the configuration of the start says.
+void ReloadCertificate(Server& server) {
+  const auto log = umbra::base::Log("server");
+  const absl::StatusOr<bool> read = server.ReloadCertificate();
+  if (!read.ok()) {
+    log->error("certificate not reloaded, the one before is shown error={}", umbra::base::Describe(read.status()));
+  } else if (*read) {
+    log->info("certificate reloaded");
+  }
+}
+
 // Reads the configuration again. A file that can't be used changes nothing.
-void Reload(const std::vector<std::string>& arguments, umbra::server::Config& config) {
+void Reload(const std::vector<std::string>& arguments, umbra::server::Config& config, Server& server) {
   const auto log = umbra::base::Log("server");
   umbra::base::PosixFilesystem filesystem;
   const auto line = umbra::server::ReadCommandLine(filesystem, arguments);
@@ -207,7 +218,8 @@ void Reload(const std::vector<std::string>& arguments, umbra::server::Config& co
     log->error("configuration not reloaded error={}", umbra::base::Describe(line.status()));
     return;
   }
-  config.log.level = line->config.log.level;
+  umbra::server::TakeOnReloadable(line->config, config);
+  server.TakeOn(config);
   umbra::base::SetLogLevel(config.log.level);
   log->info("configuration reloaded log_level={}", config.log.level);
   const auto keys = umbra::server::KeysThatNeedARestart(config, line->config);
@@ -237,7 +249,8 @@ int Run(const CommandLine& line, const std::vector<std::string>& arguments, cons
     manager.Ready();
     while ((signal = WaitForSignal(signals)) == SIGHUP) {
       manager.Reloading();
-      Reload(arguments, config);
+      Reload(arguments, config, **server);
+      ReloadCertificate(**server);
       manager.Ready();
     }
   }

@@ -8,6 +8,7 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,8 +25,8 @@
 #include "server/api/agent/store_service.h"
 #include "server/api/agent/stream_set.h"
 #include "server/api/catalog_service.h"
-#include "server/api/door.h"
 #include "server/api/disk_content_service.h"
+#include "server/api/door.h"
 #include "server/api/event_service.h"
 #include "server/api/file_set_service.h"
 #include "server/api/host_service.h"
@@ -38,7 +39,9 @@
 #include "server/api/recovery_point_service.h"
 #include "server/api/repository_key_service.h"
 #include "server/api/repository_service.h"
+#include "server/api/stream_guard.h"
 #include "server/auth/enrolment.h"
+#include "server/auth/renewal.h"
 #include "server/dispatch/dispatcher.h"
 #include "server/identity/audit_log.h"
 #include "server/identity/identity.h"
@@ -58,6 +61,7 @@
 #include "server/metrics/health.h"
 #include "server/metrics/metrics.h"
 #include "server/notifications/notifications.h"
+#include "server/policies/coverage_board.h"
 #include "server/policies/retention_keeper.h"
 #include "server/policies/scheduler.h"
 #include "server/repository_keys.h"
@@ -193,6 +197,10 @@ repo::PruneOptions OptionsOf(const PruneConfig& config) {
   return options;
 }
 
+int64_t UploadBytesPerSecond(const RepositoryConfig& config) {
+  return int64_t{config.upload_mib_per_second} * static_cast<int64_t>(base::kMiB);
+}
+
 absl::StatusOr<std::unique_ptr<repo::Repository>> OpenRepository(const RepositoryConfig& config, uint64_t reserve_mib, bool expect_points,
                                                                  base::Filesystem& filesystem, base::Clock& clock,
                                                                  base::Random& random) {
@@ -222,7 +230,8 @@ absl::StatusOr<std::unique_ptr<maintenance::RepositorySet>> OpenRepositories(con
       return stores.recovery_points.List({.repository = id, .show_removed = true}, {.page_size = 1});
     }));
     ASSIGN_OR_RETURN(auto repository, OpenRepository(entry, config.prune.reserve_mib, !known.items.empty(), filesystem, clock, random));
-    repositories.push_back({id, entry.path, std::move(repository)});
+    repositories.push_back({id, entry.path, std::move(repository),
+                            std::make_unique<base::TokenBucket>(clock, UploadBytesPerSecond(entry))});
   }
   return std::make_unique<maintenance::RepositorySet>(std::move(repositories));
 }
@@ -273,6 +282,7 @@ struct Server::Parts {
   std::unique_ptr<jobs::JobEngine> engine;
 
   std::unique_ptr<auth::Enrolment> enrolment;
+  std::unique_ptr<auth::Renewal> renewal;
   dispatch::AgentRegistry agents;
   std::unique_ptr<metrics::Metrics> metrics;  // looks at all of the above, and hears of jobs that end below
   dispatch::AssignmentTable assignments;
@@ -286,6 +296,7 @@ struct Server::Parts {
   std::unique_ptr<maintenance::Housekeeper> housekeeper;
   std::unique_ptr<policies::RetentionKeeper> retention_keeper;
   std::unique_ptr<policies::Scheduler> scheduler;
+  std::unique_ptr<policies::CoverageBoard> coverage_board;
   std::unique_ptr<maintenance::CatalogKeeper> catalog_keeper;
   std::unique_ptr<notifications::Notifications> notifications;
 
@@ -298,6 +309,7 @@ struct Server::Parts {
   std::unique_ptr<api::Door> door;
   std::unique_ptr<api::SlowCalls> slow_calls;
   api::StreamSet watches{kWatchStreamsMax};
+  std::unique_ptr<api::StreamGuard> stream_guard;
   std::vector<std::unique_ptr<grpc::Service>> services;
   std::unique_ptr<grpc::Server> api_server;
   const std::string edge_secret = random.Hex(32);  // by which the services know calls that come through the edge
@@ -374,7 +386,8 @@ absl::Status Server::Parts::SortOutJobs() {
 }
 
 void Server::Parts::StartWorkers() {
-  enrolment = std::make_unique<auth::Enrolment>(*catalog, clock, random, *authority);
+  enrolment = std::make_unique<auth::Enrolment>(*catalog, clock, random, *authority, config.certificate_lifetime);
+  renewal = std::make_unique<auth::Renewal>(*catalog, clock, *authority, config.certificate_lifetime);
   api::StoreOptions store_options;
   store_options.worker_count = std::max(2, static_cast<int>(std::thread::hardware_concurrency()));
   // Before the dispatcher starts: the service listens for assignments that end.
@@ -384,6 +397,14 @@ void Server::Parts::StartWorkers() {
   options.heartbeat_interval = config.heartbeat;
   options.lease_duration = config.lease;
   options.oldest_agent_version = kOldestAgentVersion;
+  options.issue_certificate = [this](const dispatch::Peer& peer,
+                                     const std::string& request_pem) -> absl::StatusOr<agent::v1::Certificate> {
+    agent::v1::Certificate certificate;
+    ASSIGN_OR_RETURN(*certificate.mutable_certificate_pem(),
+                     renewal->Renew(peer.host, peer.certificate_fingerprint, request_pem));
+    certificate.set_ca_pem(renewal->authority_pem());
+    return certificate;
+  };
   dispatcher = std::make_unique<dispatch::Dispatcher>(*catalog, *engine, clock, agents, assignments, options);
   dispatcher->Start();
   const maintenance::VerifyScheduleOptions verification{.interval = config.verify_interval,
@@ -413,6 +434,8 @@ void Server::Parts::StartWorkers() {
   retention_keeper->Start();
   scheduler = std::make_unique<policies::Scheduler>(*catalog, *engine, clock);
   scheduler->Start();
+  coverage_board = std::make_unique<policies::CoverageBoard>(*catalog, clock);
+  coverage_board->Start();
   maintenance::CatalogKeeperOptions copies;
   copies.every = config.catalog.backup_every;
   copies.after_change = config.catalog.backup_after_change;
@@ -447,7 +470,7 @@ absl::Status Server::Parts::StartAgentPort(const tls::ServerCertificate& certifi
 }
 
 absl::Status Server::Parts::StartEnrolmentPort(const tls::ServerCertificate& certificate) {
-  enrolment_service = std::make_unique<api::EnrolmentService>(*enrolment, clock, addresses.agent);
+  enrolment_service = std::make_unique<api::EnrolmentService>(*enrolment, agents, clock, addresses.agent);
   grpc::ServerBuilder builder;
   api::SetEnrolmentPortLimits(builder);
   WithoutExtras(builder);
@@ -463,6 +486,7 @@ absl::Status Server::Parts::StartEnrolmentPort(const tls::ServerCertificate& cer
 absl::Status Server::Parts::StartApi() {
   executor = std::make_unique<api::Executor>(kApiThreads);
   door = std::make_unique<api::Door>(*executor, *catalog, clock, *identity, *audit, edge_secret);
+  stream_guard = std::make_unique<api::StreamGuard>(*door, watches, clock);
   slow_calls = std::make_unique<api::SlowCalls>();
   services.push_back(
       std::make_unique<api::HostService>(*door, *catalog, clock, *engine, *enrolment, agents, addresses.enrolment));
@@ -472,7 +496,8 @@ absl::Status Server::Parts::StartApi() {
   services.push_back(std::make_unique<api::JobService>(*door, *catalog, *engine, *repositories, watches));
   services.push_back(std::make_unique<api::RecoveryPointService>(*door, *catalog, clock, *repositories,
                                                                  config.prune.undelete_window));
-  services.push_back(std::make_unique<api::PolicyService>(*door, *catalog, clock, *repositories, *scheduler));
+  services.push_back(
+      std::make_unique<api::PolicyService>(*door, *catalog, clock, *repositories, *scheduler, *coverage_board));
   services.push_back(std::make_unique<api::NotificationService>(*door, *catalog, clock, *notifications));
   services.push_back(std::make_unique<api::RepositoryService>(*door, *catalog, clock, *repositories));
   services.push_back(std::make_unique<api::RepositoryKeyService>(*door, random, *repositories));
@@ -513,12 +538,21 @@ absl::StatusOr<tls::ServerCertificate> HttpCertificate(const Config& config, tls
   return certificate;
 }
 
+// At most half of the files that this process may open are connections of strangers: the rest is for agents and
+// repositories.
+static size_t ConnectionsMax(size_t wanted) {
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) return wanted;
+  return std::min<size_t>(wanted, files.rlim_cur / 2);
+}
+
 absl::Status Server::Parts::StartHttp() {
   if (config.http.listen.empty()) return absl::OkStatus();
   rest::EdgeOptions options;
   options.listen = config.http.listen;
   ASSIGN_OR_RETURN(options.certificate, HttpCertificate(config, *authority, filesystem));
   options.dashboard_dir = config.http.dashboard_dir;
+  options.limits.connections.all_max = ConnectionsMax(options.limits.connections.all_max);
   options.limits.body_bytes_max = size_t{config.http.body_kib_max} * 1024;
   options.gateway.edge_secret = edge_secret;
   options.gateway.cors_origins = config.http.cors_origins;
@@ -559,6 +593,7 @@ void Server::Parts::Stop() {
     watches.StopAll();
   }
   edge.reset();
+  if (coverage_board != nullptr) coverage_board->Stop();
   Shutdown(api_server);
   Shutdown(enrolment_server);
   if (agent_server != nullptr) {
@@ -578,8 +613,23 @@ Server::~Server() {
   base::Log("server")->info("stopped");
 }
 
+void Server::TakeOn(const Config& config) {
+  for (const RepositoryConfig& entry : config.repositories) {
+    const auto open = parts_->repositories->Find(catalog::RepositoryId(entry.id));
+    if (open.ok()) (*open)->upload_limit->SetRate(UploadBytesPerSecond(entry));
+  }
+}
+
 bool Server::Alive() const {
   return parts_->CatalogAnswers();
+}
+
+absl::StatusOr<bool> Server::ReloadCertificate() {
+  if (parts_->edge == nullptr || parts_->config.http.certificate.empty()) return false;
+  ASSIGN_OR_RETURN(const tls::ServerCertificate certificate,
+                   HttpCertificate(parts_->config, *parts_->authority, parts_->filesystem));
+  RETURN_IF_ERROR(parts_->edge->SetCertificate(certificate));
+  return true;
 }
 
 const Addresses& Server::addresses() const {

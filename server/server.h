@@ -63,6 +63,14 @@ class Server {
 
   const Addresses& addresses() const;
 
+  // Reads the files of `http.certificate` and `http.key` again: connections that begin from now on are shown what is in
+  // them. False when there are none to read. When they can't be used, everything stays as it is: INVALID_ARGUMENT /
+  // CERTIFICATE_INVALID, or why they can't be read.
+  absl::StatusOr<bool> ReloadCertificate();
+
+  // Takes on the limits of repositories from `config`, the rest of which is what it was started with. Any thread.
+  void TakeOn(const Config& config);
+
   // The catalog answers: what a watchdog wants to know. Blocks as long as that takes.
   bool Alive() const;
 

@@ -401,6 +401,12 @@ void ToProto(const catalog::Job& job, v1::Job* out) {
   ToProto(job.create_time, out->mutable_create_time());
   if (job.start_time) ToProto(*job.start_time, out->mutable_start_time());
   if (job.end_time) ToProto(*job.end_time, out->mutable_end_time());
+  for (const catalog::JobPhaseTime& phase : job.phases) {
+    v1::JobPhase* const to = out->add_phases();
+    to->set_phase(As<v1::Job::Phase>(phase.phase));
+    ToProto(phase.start_time, to->mutable_start_time());
+    if (phase.end_time) ToProto(*phase.end_time, to->mutable_end_time());
+  }
   ResultToProto(job, out);
   if (job.prune_result) ToProto(*job.prune_result, out->mutable_prune_result());
   out->set_etag(std::to_string(job.revision));

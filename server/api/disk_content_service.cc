@@ -6,6 +6,7 @@
 
 #include "server/api/names.h"
 #include "server/api/watch_stream.h"
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
@@ -15,12 +16,6 @@ namespace {
 constexpr int64_t kPieceBytes = 512 * base::kKiB;
 // Clients read in order: what is decoded ahead is soon wanted.
 constexpr uint64_t kCacheBytes = 8 * base::kMiB;
-constexpr std::string_view kDisks = "/disks/";
-
-template <typename... Args>
-absl::Status Refused(absl::StatusCode code, fmt::format_string<Args...> format, Args&&... args) {
-  return base::MakeError(code, "INVALID_REQUEST", fmt::format(format, std::forward<Args>(args)...));
-}
 
 class DiskSource final : public WatchSource<v1::DiskContent> {
  public:
@@ -49,27 +44,20 @@ class DiskSource final : public WatchSource<v1::DiskContent> {
 
  private:
   absl::Status Open(v1::DiskContent& first) {
-    const size_t disks = request_.name().find(kDisks);
-    if (disks == std::string::npos) {
-      return Refused(absl::StatusCode::kInvalidArgument, "name: must be recoveryPoints/ID/disks/DISK");
-    }
-    ASSIGN_OR_RETURN(const catalog::RecoveryPointId id,
-                     ParseRecoveryPointName(request_.name().substr(0, disks), "name"));
+    ASSIGN_OR_RETURN(const DiskName name, ParseDiskName(request_.name(), "name"));
     ASSIGN_OR_RETURN(const auto point,
-                     catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.Get(id); }));
+                     catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.Get(name.point); }));
     ASSIGN_OR_RETURN(const maintenance::OpenRepository* repository, repositories_.Find(point.repository));
     repo::DiskViewOptions options;
     options.cache_bytes = kCacheBytes;
     options.read_ahead_threads = 1;
-    ASSIGN_OR_RETURN(auto view, repository->repository->OpenDiskView(
-                                    id.value, request_.name().substr(disks + kDisks.size()), options));
+    ASSIGN_OR_RETURN(auto view, repository->repository->OpenDiskView(name.point.value, name.disk, options));
     const int64_t size = static_cast<int64_t>(view->capacity_bytes());
     const int64_t offset =
         request_.offset_bytes() < 0 ? std::max<int64_t>(0, size + request_.offset_bytes()) : request_.offset_bytes();
-    if (request_.length_bytes() < 0)
-      return Refused(absl::StatusCode::kInvalidArgument, "length_bytes: must not be negative");
+    if (request_.length_bytes() < 0) return base::Invalid("length_bytes: must not be negative");
     if (offset > size || (offset == size && size > 0)) {
-      return Refused(absl::StatusCode::kOutOfRange, "offset_bytes: the disk has {} bytes", size);
+      return base::Error(absl::StatusCode::kOutOfRange, "INVALID_REQUEST", "offset_bytes: the disk has {} bytes", size);
     }
     at_ = offset;
     left_ = request_.length_bytes() == 0 ? size - offset : std::min(request_.length_bytes(), size - offset);

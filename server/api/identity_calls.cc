@@ -7,16 +7,14 @@
 #include "server/api/identity_convert.h"
 #include "server/api/paging.h"
 #include "server/identity/permissions.h"
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
 namespace {
 
+using base::Invalid;
 using identity::Principal;
-
-absl::Status Invalid(std::string message) {
-  return base::MakeError(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", std::move(message));
-}
 
 // It is the caller's own, or he may do it to anybody's.
 absl::Status CheckOwnOr(const Principal& caller, const std::string& user, std::string_view permission) {
@@ -32,7 +30,7 @@ absl::StatusOr<std::vector<std::string>> Masked(const google::protobuf::FieldMas
   if (mask.paths().empty() || (mask.paths_size() == 1 && mask.paths(0) == "*")) return fields;
   for (const std::string& path : mask.paths()) {
     if (std::find(fields.begin(), fields.end(), path) == fields.end()) {
-      return Invalid(fmt::format("update_mask: '{}' can't be changed", path.substr(0, 80)));
+      return Invalid("update_mask: '{}' can't be changed", path.substr(0, 80));
     }
   }
   return std::vector<std::string>(mask.paths().begin(), mask.paths().end());

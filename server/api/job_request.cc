@@ -7,18 +7,15 @@
 
 #include "server/api/convert.h"
 #include "server/api/names.h"
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 #include "storage/filetree/subject.h"
 
 namespace umbra::api {
 namespace {
 
+using base::Invalid;
 using catalog::Stores;
-
-template <typename... Args>
-absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
-  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", format, std::forward<Args>(args)...);
-}
 
 // Text that ends up in a hypervisor's configuration or in a path.
 bool HasControlCharacter(const std::string& text) {

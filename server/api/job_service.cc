@@ -17,6 +17,18 @@
 namespace umbra::api {
 namespace {
 
+constexpr absl::Duration kSummaryPeriodDefault = absl::Hours(24);
+constexpr absl::Duration kSummaryPeriodMin = absl::Hours(1);
+constexpr absl::Duration kSummaryPeriodMax = absl::Hours(24 * 366);
+constexpr int kSummaryCountDefault = 7;
+constexpr int kSummaryCountMax = 100;
+// Seconds around 1970, up to the year 9999: with all its stretches it stays a time that the catalog can hold.
+constexpr int64_t kSummaryTimeMax = 253'402'300'800;
+
+absl::Status Invalid(std::string message) {
+  return base::MakeError(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", std::move(message));
+}
+
 absl::StatusOr<catalog::JobStore::Filter> FilterOf(const v1::ListJobsRequest& request) {
   catalog::JobStore::Filter filter;
   filter.active_only = request.active_only();
@@ -29,8 +41,7 @@ absl::StatusOr<catalog::JobStore::Filter> FilterOf(const v1::ListJobsRequest& re
     if (request.kind() == catalog::NameOf(kind)) filter.kind = kind;
   }
   if (filter.kind) return filter;
-  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST",
-                     "kind: must be backup, restore, verify, prune or empty");
+  return Invalid("kind: must be backup, restore, verify, prune or empty");
 }
 
 jobs::RequestKey KeyOf(const v1::CreateJobRequest& request) {
@@ -126,6 +137,44 @@ absl::Status JobService::List(const v1::ListJobsRequest& request, v1::ListJobsRe
   ASSIGN_OR_RETURN(const auto page, engine_.List(filter, options));
   for (const catalog::Job& job : page.items) ToProto(job, response.add_jobs());
   response.set_next_page_token(NextPageToken(page.next_key, list));
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* JobService::SummarizeBackups(grpc::CallbackServerContext* context,
+                                                       const v1::SummarizeBackupsRequest* request,
+                                                       v1::SummarizeBackupsResponse* response) {
+  return door_.Unary(context, request, response, [=, this] { return Summarize(*request, *response); });
+}
+
+absl::Status JobService::Summarize(const v1::SummarizeBackupsRequest& request, v1::SummarizeBackupsResponse& response) {
+  if (!request.has_start_time()) return Invalid("start_time: is needed");
+  if (request.start_time().seconds() < -kSummaryTimeMax || request.start_time().seconds() > kSummaryTimeMax) {
+    return Invalid("start_time: no time that a backup could have");
+  }
+  absl::Duration period = FromProto(request.period());
+  if (period == absl::ZeroDuration()) period = kSummaryPeriodDefault;
+  if (period < kSummaryPeriodMin || period > kSummaryPeriodMax)
+    return Invalid("period: an hour at least, a year at most");
+  if (request.count() < 0 || request.count() > kSummaryCountMax) {
+    return Invalid(fmt::format("count: must be from 0 to {}", kSummaryCountMax));
+  }
+  const int count = request.count() == 0 ? kSummaryCountDefault : request.count();
+  absl::Time start = FromProto(request.start_time());
+  for (int i = 0; i < count; ++i, start += period) {
+    // One at a time: others read in between.
+    ASSIGN_OR_RETURN(const catalog::BackupSummary sums, catalog_.Read([&](const catalog::Stores& s) {
+      return s.jobs.SummarizeBackups(start, start + period);
+    }));
+    v1::BackupSummary* const out = response.add_summaries();
+    ToProto(start, out->mutable_start_time());
+    out->set_succeeded_count(sums.succeeded);
+    out->set_warned_count(sums.warned);
+    out->set_failed_count(sums.failed);
+    out->set_cancelled_count(sums.cancelled);
+    out->set_recovery_point_count(sums.recovery_points);
+    out->set_read_bytes(sums.read_bytes);
+    out->set_stored_bytes(sums.stored_bytes);
+  }
   return absl::OkStatus();
 }
 

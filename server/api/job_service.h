@@ -31,10 +31,14 @@ class JobService final : public v1::JobService::CallbackService {
                                      v1::ListJobsResponse* response) override;
   grpc::ServerUnaryReactor* CancelJob(grpc::CallbackServerContext* context, const v1::CancelJobRequest* request,
                                       v1::Job* response) override;
+  grpc::ServerUnaryReactor* SummarizeBackups(grpc::CallbackServerContext* context,
+                                             const v1::SummarizeBackupsRequest* request,
+                                             v1::SummarizeBackupsResponse* response) override;
   grpc::ServerWriteReactor<v1::Job>* WatchJob(grpc::CallbackServerContext* context,
                                               const v1::WatchJobRequest* request) override;
 
   absl::Status Create(const v1::CreateJobRequest& request, v1::Job& response);
+  absl::Status Summarize(const v1::SummarizeBackupsRequest& request, v1::SummarizeBackupsResponse& response);
   absl::Status List(const v1::ListJobsRequest& request, v1::ListJobsResponse& response);
 
   Door& door_;

@@ -4,16 +4,14 @@
 #include <string_view>
 #include <utility>
 
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 #include "storage/base/utf8.h"
 
 namespace umbra::api {
 namespace {
 
-template <typename... Args>
-absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
-  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", format, std::forward<Args>(args)...);
-}
+using base::Invalid;
 
 bool IsPlain(char c) {
   return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');

@@ -98,6 +98,18 @@ absl::StatusOr<catalog::RecoveryPointId> ParseRecoveryPointName(std::string_view
   return ParseOne<catalog::RecoveryPointId>(name, field, "recoveryPoints", "recoveryPoints/{uuid}");
 }
 
+absl::StatusOr<DiskName> ParseDiskName(std::string_view name, std::string_view field) {
+  constexpr std::string_view kDisks = "/disks/";
+  const size_t at = name.find(kDisks);
+  const std::string_view disk = at == std::string_view::npos ? "" : name.substr(at + kDisks.size());
+  if (disk.empty() || disk.size() > kSegmentSizeMax || disk.find('/') != std::string_view::npos) {
+    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "{}: '{}' is not of the form {}", field,
+                       name.substr(0, kShownMax), "recoveryPoints/{uuid}/disks/{disk}");
+  }
+  ASSIGN_OR_RETURN(catalog::RecoveryPointId point, ParseRecoveryPointName(name.substr(0, at), field));
+  return DiskName{std::move(point), std::string(disk)};
+}
+
 absl::StatusOr<catalog::PolicyId> ParsePolicyName(std::string_view name, std::string_view field) {
   return ParseOne<catalog::PolicyId>(name, field, "policies", "policies/{policy}");
 }

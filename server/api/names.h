@@ -29,6 +29,11 @@ absl::StatusOr<catalog::HostId> ParseHostName(std::string_view name, std::string
 absl::StatusOr<std::optional<catalog::HostId>> ParseHostNameOrAll(std::string_view name, std::string_view field);
 absl::StatusOr<catalog::JobId> ParseJobName(std::string_view name, std::string_view field);
 absl::StatusOr<catalog::RecoveryPointId> ParseRecoveryPointName(std::string_view name, std::string_view field);
+struct DiskName {
+  catalog::RecoveryPointId point;
+  std::string disk;  // as the recovery point names it: anything but a slash
+};
+absl::StatusOr<DiskName> ParseDiskName(std::string_view name, std::string_view field);
 absl::StatusOr<catalog::PolicyId> ParsePolicyName(std::string_view name, std::string_view field);
 absl::StatusOr<catalog::RepositoryId> ParseRepositoryName(std::string_view name, std::string_view field);
 

@@ -5,11 +5,13 @@
 #include "server/api/convert.h"
 #include "server/api/names.h"
 #include "server/notifications/channel_check.h"
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
 namespace {
 
+using base::Invalid;
 using catalog::SmtpSecurity;
 
 constexpr size_t kChannelIdSizeMax = 63;
@@ -37,10 +39,6 @@ static_assert(Same(catalog::DeliveryKind::kNotices, v1::Notification::KIND_NOTIC
 static_assert(Same(catalog::DeliveryState::kQueued, v1::Notification::STATE_QUEUED) &&
               Same(catalog::DeliveryState::kDelivered, v1::Notification::STATE_DELIVERED) &&
               Same(catalog::DeliveryState::kGivenUp, v1::Notification::STATE_GIVEN_UP));
-
-absl::Status Invalid(const std::string& message) {
-  return base::MakeError(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", message);
-}
 
 int DefaultPort(SmtpSecurity security) {
   if (security == SmtpSecurity::kTls) return kPortTls;
@@ -81,7 +79,7 @@ absl::StatusOr<catalog::ChannelId> CheckChannelId(const std::string& id) {
       !id.empty() && id.size() <= kChannelIdSizeMax && id.front() != '-' &&
       std::ranges::all_of(id, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
   if (!good) {
-    return Invalid(fmt::format("notification_channel_id: 1 to {} of a-z, 0-9 and -, not - first", kChannelIdSizeMax));
+    return Invalid("notification_channel_id: 1 to {} of a-z, 0-9 and -, not - first", kChannelIdSizeMax);
   }
   return catalog::ChannelId(id);
 }

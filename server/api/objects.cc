@@ -36,11 +36,6 @@ void Collect(const Message& message, std::vector<std::string>& names) {
   }
 }
 
-// "recoveryPoints/p" of "recoveryPoints/p/disks/vda".
-std::string PointOf(const std::string& name) {
-  return name.substr(0, name.find("/disks/"));
-}
-
 absl::Status IgnoreMissing(const absl::Status& status) {
   return absl::IsNotFound(status) ? absl::OkStatus() : status;
 }
@@ -90,7 +85,8 @@ absl::StatusOr<std::vector<identity::Object>> OfPoint(const catalog::Stores& sto
 
 absl::StatusOr<std::vector<identity::Object>> Find(const catalog::Stores& stores, const std::string& name) {
   if (const auto job = ParseJobName(name, ""); job.ok()) return OfJob(stores, *job);
-  if (const auto point = ParseRecoveryPointName(PointOf(name), ""); point.ok()) return OfPoint(stores, *point);
+  if (const auto point = ParseRecoveryPointName(name, ""); point.ok()) return OfPoint(stores, *point);
+  if (const auto disk = ParseDiskName(name, ""); disk.ok()) return OfPoint(stores, disk->point);
   if (const auto policy = ParsePolicyName(name, ""); policy.ok()) {
     return std::vector<identity::Object>{{.name = name, .host = "", .policy = name, .labels = {}}};
   }

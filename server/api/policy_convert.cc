@@ -7,10 +7,13 @@
 #include "server/api/job_request.h"
 #include "server/api/names.h"
 #include "server/jobs/job_engine.h"
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
 namespace {
+
+using base::Invalid;
 
 constexpr size_t kPolicyIdSizeMax = 63;
 constexpr size_t kDescriptionSizeMax = 1024;
@@ -22,11 +25,6 @@ constexpr int kClosedMax = 256;
 constexpr int kRetentionCountMax = 100'000;
 constexpr absl::Duration kSpreadMax = absl::Hours(24);
 constexpr absl::Duration kKeepMax = absl::Hours(24 * 366 * 100);
-
-template <typename... Args>
-absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
-  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", format, std::forward<Args>(args)...);
-}
 
 absl::Status CheckDuration(const google::protobuf::Duration& duration, absl::Duration max, std::string_view field) {
   const absl::Duration value = FromProto(duration);

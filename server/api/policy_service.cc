@@ -10,6 +10,7 @@
 #include "server/api/paging.h"
 #include "server/api/policy_convert.h"
 #include "server/policies/coverage.h"
+#include "server/policies/preview.h"
 #include "server/policies/retention_keeper.h"
 #include "storage/base/status.h"
 
@@ -21,11 +22,18 @@ constexpr absl::Duration kPreviewMax = absl::Hours(24 * 366);
 constexpr int kPlannedRunsMax = 10'000;
 // The names are for a person to check; the count says the rest.
 constexpr int kNamesMax = 1000;
+constexpr int kDisplayNamesMax = 100;
+// What a policy that has no name yet is called meanwhile: no policy can have it.
+constexpr char kUnnamed[] = "-";
 
 absl::Status CheckEtag(const catalog::Policy& policy, const std::string& etag) {
   if (etag.empty() || etag == EtagOf(policy)) return absl::OkStatus();
   return base::Error(absl::StatusCode::kAborted, "POLICY_CHANGED", "policy {} was changed since it was read",
                      policy.id);
+}
+
+absl::Status AlreadyThere(const catalog::PolicyId& id) {
+  return base::Error(absl::StatusCode::kAlreadyExists, "POLICY_EXISTS", "there is a policy {} already", id);
 }
 
 // When the due times themselves are others: what was due by the old ones is no promise any more.
@@ -58,6 +66,13 @@ policies::CoverageFilter FilterOf(v1::ListCoverageRequest::Filter filter) {
     default:
       return policies::CoverageFilter::kAll;
   }
+}
+
+absl::StatusOr<absl::Duration> PeriodOf(const google::protobuf::Duration& said) {
+  const absl::Duration period = FromProto(said);
+  if (period == absl::ZeroDuration()) return kPreviewDefault;
+  if (period > absl::ZeroDuration() && period <= kPreviewMax) return period;
+  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "period: at most a year");
 }
 
 absl::StatusOr<const policies::CompiledPolicy*> FindPolicy(const policies::PolicySet& set, const std::string& name) {
@@ -144,6 +159,17 @@ grpc::ServerUnaryReactor* PolicyService::PreviewRetention(Context* context, cons
   return door_.Unary(context, request, response, [=, this] { return Retention(*request, *response); });
 }
 
+grpc::ServerUnaryReactor* PolicyService::PreviewPolicy(Context* context, const v1::PreviewPolicyRequest* request,
+                                                       v1::PreviewPolicyResponse* response) {
+  return door_.Unary(context, request, response, [=, this] { return Preview(*request, *response); });
+}
+
+grpc::ServerUnaryReactor* PolicyService::GetCoverageSummary(Context* context,
+                                                            const v1::GetCoverageSummaryRequest* request,
+                                                            v1::CoverageSummary* response) {
+  return door_.Unary(context, request, response, [=, this] { return Summary(*response); });
+}
+
 grpc::ServerUnaryReactor* PolicyService::ListCoverage(Context* context, const v1::ListCoverageRequest* request,
                                                       v1::ListCoverageResponse* response) {
   return door_.Unary(context, request, response, [=, this] { return Coverage(*request, *response); });
@@ -166,6 +192,16 @@ absl::Status PolicyService::Create(const v1::CreatePolicyRequest& request, v1::P
   ASSIGN_OR_RETURN(catalog::Policy policy, FromProto(request.policy(), repositories_));
   policy.id = id;
   policy.create_time = policy.update_time = policy.done_time = clock_.Now();
+  if (request.validate_only()) {
+    const auto found = catalog_.Read([&](const catalog::Stores& s) { return s.policies.Get(id); });
+    if (found.ok()) return AlreadyThere(id);
+    if (!absl::IsNotFound(found.status())) return found.status();
+    Answer(policy, response);
+    response.clear_create_time();
+    response.clear_update_time();
+    response.clear_etag();
+    return absl::OkStatus();
+  }
   ASSIGN_OR_RETURN(policy, catalog_.Write([&](catalog::Stores& s) -> absl::StatusOr<catalog::Policy> {
     RETURN_IF_ERROR(s.policies.Insert(policy));
     RETURN_IF_ERROR(s.events.Append(EventOf(id, "POLICY_CREATED")).status());
@@ -192,24 +228,35 @@ absl::Status PolicyService::Change(const catalog::PolicyId& id, const std::strin
   return absl::OkStatus();
 }
 
+absl::Status PolicyService::Apply(const v1::UpdatePolicyRequest& request, catalog::Policy& current) const {
+  RETURN_IF_ERROR(CheckEtag(current, request.policy().etag()));
+  v1::Policy said;
+  ToProto(current, &said);
+  ASSIGN_OR_RETURN(const v1::Policy merged, Merged(said, request));
+  ASSIGN_OR_RETURN(catalog::Policy updated, FromProto(merged, repositories_));
+  updated.id = current.id;
+  updated.paused = current.paused;
+  updated.create_time = current.create_time;
+  updated.update_time = current.update_time;
+  updated.last_due_time = current.last_due_time;
+  updated.last_run_time = current.last_run_time;
+  updated.revision = current.revision;
+  updated.done_time = SameCalendar(updated, current) ? current.done_time : clock_.Now();
+  current = std::move(updated);
+  return absl::OkStatus();
+}
+
 absl::Status PolicyService::Update(const v1::UpdatePolicyRequest& request, v1::Policy& response) {
   ASSIGN_OR_RETURN(const catalog::PolicyId id, ParsePolicyName(request.policy().name(), "policy.name"));
-  const auto change = [&](catalog::Policy& current) -> absl::Status {
-    RETURN_IF_ERROR(CheckEtag(current, request.policy().etag()));
-    v1::Policy said;
-    ToProto(current, &said);
-    ASSIGN_OR_RETURN(const v1::Policy merged, Merged(said, request));
-    ASSIGN_OR_RETURN(catalog::Policy updated, FromProto(merged, repositories_));
-    updated.id = current.id;
-    updated.paused = current.paused;
-    updated.create_time = current.create_time;
-    updated.last_due_time = current.last_due_time;
-    updated.last_run_time = current.last_run_time;
-    updated.done_time = SameCalendar(updated, current) ? current.done_time : clock_.Now();
-    current = std::move(updated);
+  if (request.validate_only()) {
+    ASSIGN_OR_RETURN(catalog::Policy policy,
+                     catalog_.Read([&](const catalog::Stores& s) { return s.policies.Get(id); }));
+    RETURN_IF_ERROR(Apply(request, policy));
+    Answer(policy, response);
     return absl::OkStatus();
-  };
-  return Change(id, "POLICY_UPDATED", change, response);
+  }
+  return Change(
+      id, "POLICY_UPDATED", [&](catalog::Policy& current) { return Apply(request, current); }, response);
 }
 
 absl::Status PolicyService::SetPaused(const std::string& name, bool paused, v1::Policy& response) {
@@ -241,14 +288,17 @@ absl::Status PolicyService::List(const v1::ListPoliciesRequest& request, v1::Lis
 absl::Status PolicyService::Schedule(const v1::PreviewScheduleRequest& request, v1::PreviewScheduleResponse& response) {
   ASSIGN_OR_RETURN(const auto set, policies::PolicySet::Load(catalog_));
   ASSIGN_OR_RETURN(const policies::CompiledPolicy* policy, FindPolicy(set, request.name()));
-  absl::Duration period = request.has_period() ? FromProto(request.period()) : kPreviewDefault;
-  if (period == absl::ZeroDuration()) period = kPreviewDefault;
-  if (period < absl::ZeroDuration() || period > kPreviewMax) {
-    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "period: at most a year");
-  }
+  ASSIGN_OR_RETURN(const absl::Duration period, PeriodOf(request.period()));
+  return FillSchedule(set, *policy, policy->record().done_time, period, response).status();
+}
+
+absl::StatusOr<std::vector<catalog::Subject>> PolicyService::FillSchedule(const policies::PolicySet& set,
+                                                                          const policies::CompiledPolicy& policy,
+                                                                          absl::Time done, absl::Duration period,
+                                                                          v1::PreviewScheduleResponse& response) {
   const absl::Time now = clock_.Now();
-  absl::Time done = std::max(now, policy->record().done_time);
-  for (auto run = policy->plan().Next(done); run && run->start <= now + period; run = policy->plan().Next(run->due)) {
+  const calendar::Plan& plan = policy.plan();
+  for (auto run = plan.Next(std::max(now, done)); run && run->start <= now + period; run = plan.Next(run->due)) {
     if (response.runs_size() == kPlannedRunsMax) {
       response.set_truncated(true);
       break;
@@ -256,15 +306,59 @@ absl::Status PolicyService::Schedule(const v1::PreviewScheduleRequest& request, 
     v1::PlannedRun* const planned = response.add_runs();
     ToProto(run->due, planned->mutable_due_time());
     ToProto(run->start, planned->mutable_start_time());
-    ToProto(run->start + run->Spread(policy->record().spread), planned->mutable_last_start_time());
+    ToProto(run->start + run->Spread(policy.record().spread), planned->mutable_last_start_time());
     if (run->until) ToProto(*run->until, planned->mutable_not_after());
   }
-  ASSIGN_OR_RETURN(const auto selected, policies::Select(catalog_, set, *policy));
+  ASSIGN_OR_RETURN(auto selected, policies::Select(catalog_, set, policy));
   for (const catalog::Subject& subject : selected) {
     if (response.members_size() < kNamesMax) response.add_members(NameOf(subject.key));
   }
   response.set_member_count(static_cast<int64_t>(selected.size()));
-  response.set_job_count(static_cast<int64_t>(policies::GroupMembers(policy->record(), selected).size()));
+  response.set_job_count(static_cast<int64_t>(policies::GroupMembers(policy.record(), selected).size()));
+  return selected;
+}
+
+absl::Status PolicyService::Preview(const v1::PreviewPolicyRequest& request, v1::PreviewPolicyResponse& response) {
+  ASSIGN_OR_RETURN(const absl::Duration period, PeriodOf(request.period()));
+  ASSIGN_OR_RETURN(catalog::Policy policy, FromProto(request.policy(), repositories_));
+  policy.id = catalog::PolicyId(kUnnamed);
+  if (!request.policy().name().empty()) {
+    ASSIGN_OR_RETURN(policy.id, ParsePolicyName(request.policy().name(), "policy.name"));
+  }
+  ASSIGN_OR_RETURN(auto all, catalog_.Read([](const catalog::Stores& s) { return s.policies.All(); }));
+  const policies::PolicySet set = policies::WithPolicy(std::move(all), policy);
+  const policies::CompiledPolicy* const compiled = set.Find(policy.id);
+  if (compiled == nullptr) return base::Error(absl::StatusCode::kInternal, "INTERNAL", "the policy can't be read");
+  const absl::Time now = clock_.Now();
+  ASSIGN_OR_RETURN(const auto selected, FillSchedule(set, *compiled, now, period, *response.mutable_schedule()));
+  for (const catalog::Subject& subject : selected) {
+    if (response.member_display_names_size() == kDisplayNamesMax) break;
+    response.add_member_display_names(subject.display_name);
+  }
+  for (const retention::Verdict& verdict : policies::ExpectedPoints(*compiled, now)) {
+    v1::ExpectedRecoveryPoint* const point = response.add_expected_points();
+    ToProto(verdict.time, point->mutable_point_time());
+    for (const std::string& why : verdict.kept_by) point->add_kept_by(why);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PolicyService::Summary(v1::CoverageSummary& response) {
+  ASSIGN_OR_RETURN(const auto sums, board_.Get());
+  response.set_total_count(sums->total);
+  response.set_protected_count(sums->protected_count);
+  response.set_failing_count(sums->failing);
+  response.set_unprotected_count(sums->unprotected);
+  response.set_never_count(sums->never);
+  response.set_late_count(sums->late);
+  for (const policies::FailingVm& vm : sums->newest_failing) {
+    v1::FailingVirtualMachine* const out = response.add_failing();
+    out->set_virtual_machine(NameOf(vm.key));
+    out->set_display_name(vm.display_name);
+    out->set_job(NameOf(vm.job));
+    out->mutable_error()->set_reason(vm.error.reason);
+    out->mutable_error()->set_message(vm.error.message);
+  }
   return absl::OkStatus();
 }
 

@@ -4,10 +4,12 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "server/api/door.h"
 #include "server/maintenance/repository_set.h"
+#include "server/policies/coverage_board.h"
 #include "server/policies/scheduler.h"
 #include "storage/base/clock.h"
 #include "storage/catalog/catalog.h"
@@ -19,8 +21,14 @@ namespace umbra::api {
 class PolicyService final : public v1::PolicyService::CallbackService {
  public:
   PolicyService(Door& door, catalog::Catalog& catalog, base::Clock& clock,
-                const maintenance::RepositorySet& repositories, policies::Scheduler& scheduler)
-      : door_(door), catalog_(catalog), clock_(clock), repositories_(repositories), scheduler_(scheduler) {}
+                const maintenance::RepositorySet& repositories, policies::Scheduler& scheduler,
+                policies::CoverageBoard& board)
+      : door_(door),
+        catalog_(catalog),
+        clock_(clock),
+        repositories_(repositories),
+        scheduler_(scheduler),
+        board_(board) {}
 
  private:
   using Context = grpc::CallbackServerContext;
@@ -44,6 +52,10 @@ class PolicyService final : public v1::PolicyService::CallbackService {
                                             v1::PreviewScheduleResponse* response) override;
   grpc::ServerUnaryReactor* PreviewRetention(Context* context, const v1::PreviewRetentionRequest* request,
                                              v1::PreviewRetentionResponse* response) override;
+  grpc::ServerUnaryReactor* PreviewPolicy(Context* context, const v1::PreviewPolicyRequest* request,
+                                          v1::PreviewPolicyResponse* response) override;
+  grpc::ServerUnaryReactor* GetCoverageSummary(Context* context, const v1::GetCoverageSummaryRequest* request,
+                                               v1::CoverageSummary* response) override;
   grpc::ServerUnaryReactor* ListCoverage(Context* context, const v1::ListCoverageRequest* request,
                                          v1::ListCoverageResponse* response) override;
 
@@ -53,8 +65,18 @@ class PolicyService final : public v1::PolicyService::CallbackService {
   absl::Status SetPaused(const std::string& name, bool paused, v1::Policy& response);
   absl::Status Schedule(const v1::PreviewScheduleRequest& request, v1::PreviewScheduleResponse& response);
   absl::Status Retention(const v1::PreviewRetentionRequest& request, v1::PreviewRetentionResponse& response);
+  absl::Status Preview(const v1::PreviewPolicyRequest& request, v1::PreviewPolicyResponse& response);
+  absl::Status Summary(v1::CoverageSummary& response);
   absl::Status Coverage(const v1::ListCoverageRequest& request, v1::ListCoverageResponse& response);
 
+  // The runs of `policy`, which is one of `set`, from `done` on, and whom it selects at present: all of them are
+  // returned.
+  absl::StatusOr<std::vector<catalog::Subject>> FillSchedule(const policies::PolicySet& set,
+                                                             const policies::CompiledPolicy& policy, absl::Time done,
+                                                             absl::Duration period,
+                                                             v1::PreviewScheduleResponse& response);
+  // Takes over into `current` what an update says.
+  absl::Status Apply(const v1::UpdatePolicyRequest& request, catalog::Policy& current) const;
   // Reads the policy, lets `change` change it, and writes it with an event, in one transaction; then tells the
   // scheduler.
   absl::Status Change(const catalog::PolicyId& id, const std::string& event,
@@ -68,6 +90,7 @@ class PolicyService final : public v1::PolicyService::CallbackService {
   base::Clock& clock_;
   const maintenance::RepositorySet& repositories_;
   policies::Scheduler& scheduler_;
+  policies::CoverageBoard& board_;
 };
 
 }  // namespace umbra::api

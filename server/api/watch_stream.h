@@ -59,6 +59,15 @@ class WatchStream final : public grpc::ServerWriteReactor<Message>, public Stopp
   }
 
   void Stop(const absl::Status& status) override { EndWith(status); }
+  void Wake() override {
+    {
+      absl::MutexLock lock(&mu_);
+      woken_ = true;
+      if (busy_) return;
+      busy_ = true;
+    }
+    Submit();
+  }
   void OnCancel() override { EndWith(absl::CancelledError("the caller has gone")); }
 
   void OnWriteDone(bool ok) override {
@@ -85,16 +94,6 @@ class WatchStream final : public grpc::ServerWriteReactor<Message>, public Stopp
     if (!added.ok()) return this->Finish(ToRpcStatus(added));
     source_->Subscribe([this] { Wake(); });
     Wake();
-  }
-
-  void Wake() {
-    {
-      absl::MutexLock lock(&mu_);
-      woken_ = true;
-      if (busy_) return;
-      busy_ = true;
-    }
-    Submit();
   }
 
   void EndWith(const absl::Status& status) {

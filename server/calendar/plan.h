@@ -39,6 +39,11 @@ class Plan {
   // The run of every due time after `done` that could have begun by `now`; absent when there is none.
   std::optional<Run> Ready(absl::Time done, absl::Time now) const;
 
+  // Looks back: the newest run that began by `now`, of those whose `due` is before `before`. Asked again with an
+  // earlier `before`, it gives the runs before that one, as if nobody had ever been late. Its `first_due` is its `due`:
+  // which others it stands for isn't looked for. Absent: there is none within ten years or so.
+  std::optional<Run> Previous(absl::Time before, absl::Time now) const;
+
   absl::TimeZone zone() const { return zone_; }
   const Openings& openings() const { return openings_; }
 
@@ -46,6 +51,10 @@ class Plan {
   std::optional<absl::Time> NextDue(absl::Time after) const;
   // The newest due time not later than `now`; `some` is one of them.
   absl::Time NewestDue(absl::Time some, absl::Time now) const;
+  // The newest due time before `before`.
+  std::optional<absl::Time> DueBefore(absl::Time before) const;
+  // When the last opening before `closed`, which isn't open, ended.
+  std::optional<absl::Time> LastOpenEnd(absl::Time closed) const;
 
   std::vector<Schedule> schedules_;
   absl::TimeZone zone_;

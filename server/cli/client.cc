@@ -6,14 +6,16 @@
 namespace umbra::cli {
 namespace {
 
-std::string ReasonIn(const grpc::Status& status) {
+// The detail of this type that the error carries; an empty one: it carries none.
+template <typename Detail>
+Detail DetailIn(const grpc::Status& status) {
   google::rpc::Status details;
-  if (!details.ParseFromString(status.error_details())) return "";
+  Detail detail;
+  if (!details.ParseFromString(status.error_details())) return detail;
   for (const auto& any : details.details()) {
-    google::rpc::ErrorInfo info;
-    if (any.UnpackTo(&info)) return info.reason();
+    if (any.UnpackTo(&detail)) return detail;
   }
-  return "";
+  return detail;
 }
 
 int ExitCodeFor(grpc::StatusCode code) {
@@ -43,13 +45,14 @@ int ExitCodeFor(grpc::StatusCode code) {
 }  // namespace
 
 ExitError ToExitError(const grpc::Status& status) {
-  std::string reason = ReasonIn(status);
+  std::string reason = DetailIn<google::rpc::ErrorInfo>(status).reason();
   std::string message = status.error_message();
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE && reason.empty()) {
     message = "umbrad can't be reached (" + message + "). Is it running, and is --socket right?";
     reason = "DAEMON_UNREACHABLE";
   }
-  return {ExitCodeFor(status.error_code()), message, reason};
+  const int64_t wait_s = DetailIn<google::rpc::RetryInfo>(status).retry_delay().seconds();
+  return {ExitCodeFor(status.error_code()), message, reason, wait_s};
 }
 
 Client::Client(const std::string& socket_path) {

@@ -40,6 +40,7 @@ struct ExitError {
   int code;
   std::string message;
   std::string reason;  // stable; empty when there is none
+  int64_t retry_after_s = 0;  // how long to wait before the next try; 0: the error doesn't say
 };
 
 // The error of a call as the end of the program.

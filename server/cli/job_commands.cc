@@ -1,4 +1,4 @@
-// umbra job list | show | watch | cancel, umbra backup run | list | show | cancel
+// umbra job list | show | watch | cancel, umbra backup run | list | summary | show | watch | cancel
 #include <fmt/format.h>
 
 #include "absl/time/time.h"
@@ -39,12 +39,7 @@ struct BackupOptions {
 
 std::string Took(const v1::Job& job) {
   if (!job.has_start_time() || !job.has_end_time()) return "-";
-  google::protobuf::Duration duration;
-  const int64_t nanos = (job.end_time().seconds() - job.start_time().seconds()) * 1000000000LL + job.end_time().nanos() -
-                        job.start_time().nanos();
-  duration.set_seconds(nanos / 1000000000);
-  duration.set_nanos(static_cast<int32_t>(nanos % 1000000000));
-  return DurationText(duration);
+  return DurationText(Between(job.start_time(), job.end_time()));
 }
 
 std::string Note(const v1::Job& job) {
@@ -64,6 +59,41 @@ void ListJobs(Context& context, const ListOptions& options) {
             table.Add({ShortId(job.name()), KindText(job), StateText(job), TimeText(job.has_create_time(), job.create_time()),
                        Took(job), base::FormatSize(static_cast<uint64_t>(job.progress().new_bytes())), Note(job)});
           });
+  if (!context.json) table.Print();
+}
+
+// Asked for by its name: only then it comes with its phases.
+void ShowJob(Context& context, const std::string& text) {
+  v1::GetJobRequest request;
+  request.set_name(ResolveJob(context.client(), text).name());
+  PrintJob(context.output(), Call(*context.client().jobs, &v1::JobService::Stub::GetJob, request));
+}
+
+// Days of this machine's time zone, today the last one.
+void SummarizeBackups(Context& context, int days) {
+  const absl::TimeZone zone = absl::LocalTimeZone();
+  const absl::CivilDay today(absl::ToCivilDay(base::SystemClock().Now(), zone));
+  Table table({"DAY", "OK", "WITH WARNINGS", "FAILED", "CANCELLED", "POINTS", "READ", "STORED"});
+  for (int back = days - 1; back >= 0; --back) {
+    // A day at a time: one on which the clocks change isn't as long as the others.
+    const absl::Time start = absl::FromCivil(today - back, zone);
+    v1::SummarizeBackupsRequest request;
+    request.mutable_start_time()->set_seconds(absl::ToUnixSeconds(start));
+    request.mutable_period()->set_seconds(absl::ToInt64Seconds(absl::FromCivil(today - back + 1, zone) - start));
+    request.set_count(1);
+    const auto response = Call(*context.client().jobs, &v1::JobService::Stub::SummarizeBackups, request);
+    for (const v1::BackupSummary& day : response.summaries()) {
+      if (context.json) {
+        context.output().Json(day);
+        continue;
+      }
+      table.Add({absl::FormatCivilTime(today - back), std::to_string(day.succeeded_count()),
+                 std::to_string(day.warned_count()), std::to_string(day.failed_count()),
+                 std::to_string(day.cancelled_count()), std::to_string(day.recovery_point_count()),
+                 base::FormatSize(static_cast<uint64_t>(day.read_bytes())),
+                 base::FormatSize(static_cast<uint64_t>(day.stored_bytes()))});
+    }
+  }
   if (!context.json) table.Print();
 }
 
@@ -112,7 +142,7 @@ void AddJobVerbs(CLI::App* parent, Context& context) {
   static bool watch = false;
   CLI::App* show = parent->add_subcommand("show", "Shows a job");
   show->add_option("JOB", name, "Id, or the beginning of it")->required();
-  show->callback([&] { PrintJob(context.output(), ResolveJob(context.client(), name)); });
+  show->callback([&] { ShowJob(context, name); });
 
   CLI::App* follow = parent->add_subcommand("watch", "Follows a job to its end; the exit code tells how it ended");
   follow->add_option("JOB", name, "Id, or the beginning of it")->required();
@@ -215,6 +245,11 @@ void AddJobCommands(CLI::App& app, Context& context) {
       "  umbra backup run old01 --no-saved-state --allow-crash-consistent");
   run->callback([&] { RunBackup(context, options); });
   AddListVerb(backup, context, backup_list, "Lists backups, newest first");
+  static int days = 7;
+  CLI::App* summary = backup->add_subcommand("summary", "How the backups of the last days went");
+  summary->add_option("--days", days, "How many, today included")->check(CLI::Range(1, 100))->capture_default_str();
+  summary->footer("Example:\n  umbra backup summary --days 30");
+  summary->callback([&context] { SummarizeBackups(context, days); });
   AddJobVerbs(backup, context);
 }
 

@@ -32,11 +32,16 @@ void PrintError(const umbra::cli::ExitError& error, bool json) {
     auto& fields = *object.mutable_fields();
     (*fields["error"].mutable_struct_value()->mutable_fields())["reason"].set_string_value(error.reason);
     (*fields["error"].mutable_struct_value()->mutable_fields())["message"].set_string_value(error.message);
+    if (error.retry_after_s > 0) {
+      auto& wait = (*fields["error"].mutable_struct_value()->mutable_fields())["retryAfterSeconds"];
+      wait.set_number_value(static_cast<double>(error.retry_after_s));
+    }
     std::string text;
     if (google::protobuf::util::MessageToJsonString(object, &text).ok()) fmt::print("{}\n", text);
     return;
   }
   fmt::print(stderr, "umbra: {}{}\n", error.message, error.reason.empty() ? "" : " [" + error.reason + "]");
+  if (error.retry_after_s > 0) fmt::print(stderr, "Try again in {} s.\n", error.retry_after_s);
 }
 
 }  // namespace

@@ -310,20 +310,61 @@ void ListPolicies(Context& context) {
   if (!context.json) table.Print();
 }
 
-void CreatePolicy(Context& context, CLI::App& command, const std::string& name, const PolicyOptions& options) {
+void PrintRuns(const v1::PreviewScheduleResponse& response) {
+  Table table({"DUE", "BEGINS", "LAST JOB", "NOT AFTER"});
+  for (const v1::PlannedRun& run : response.runs()) {
+    table.Add({TimeText(run.has_due_time(), run.due_time()), TimeText(run.has_start_time(), run.start_time()),
+               TimeText(run.has_last_start_time(), run.last_start_time()),
+               TimeText(run.has_not_after(), run.not_after())});
+  }
+  table.Print();
+  fmt::print("{}{} runs of {} jobs; {} members are selected now\n", response.truncated() ? "more than " : "",
+             response.runs_size(), response.job_count(), response.member_count());
+}
+
+// What `policy`, which was only checked, would do.
+void PreviewPolicy(Context& context, const v1::Policy& policy) {
+  v1::PreviewPolicyRequest request;
+  *request.mutable_policy() = policy;
+  const v1::PreviewPolicyResponse response =
+      Call(*context.client().policies, &v1::PolicyService::Stub::PreviewPolicy, request);
+  PrintPolicy(context, policy);
+  if (context.json) return context.output().Json(response);
+  fmt::print("\n");
+  PrintRuns(response.schedule());
+  for (int i = 0; i < response.schedule().members_size(); ++i) {
+    const bool named = i < response.member_display_names_size();
+    fmt::print("  {}{}\n", response.schedule().members(i), named ? "  " + response.member_display_names(i) : "");
+  }
+  fmt::print("\n");
+  Table points({"A MACHINE WOULD HAVE", "KEPT BY"});
+  for (const v1::ExpectedRecoveryPoint& point : response.expected_points()) {
+    points.Add({TimeText(point.has_point_time(), point.point_time()), ListText(point.kept_by())});
+  }
+  points.Print();
+  fmt::print(stderr, "this would be so; nothing was changed\n");
+}
+
+void CreatePolicy(Context& context, CLI::App& command, const std::string& name, const PolicyOptions& options,
+                  bool dry_run) {
   v1::CreatePolicyRequest request;
+  request.set_validate_only(dry_run);
   request.set_policy_id(name);
   google::protobuf::FieldMask mask;
   Filler(context, command, *request.mutable_policy(), mask).Fill(options);
-  PrintPolicy(context, Call(*context.client().policies, &v1::PolicyService::Stub::CreatePolicy, request));
+  const v1::Policy policy = Call(*context.client().policies, &v1::PolicyService::Stub::CreatePolicy, request);
+  dry_run ? PreviewPolicy(context, policy) : PrintPolicy(context, policy);
 }
 
-void UpdatePolicy(Context& context, CLI::App& command, const std::string& name, const PolicyOptions& options) {
+void UpdatePolicy(Context& context, CLI::App& command, const std::string& name, const PolicyOptions& options,
+                  bool dry_run) {
   v1::UpdatePolicyRequest request;
+  request.set_validate_only(dry_run);
   Filler(context, command, *request.mutable_policy(), *request.mutable_update_mask()).Fill(options);
   if (request.update_mask().paths().empty()) throw ExitError{kExitUsage, "say what to change", "INVALID_REQUEST"};
   request.mutable_policy()->set_name(PolicyName(name));
-  PrintPolicy(context, Call(*context.client().policies, &v1::PolicyService::Stub::UpdatePolicy, request));
+  const v1::Policy policy = Call(*context.client().policies, &v1::PolicyService::Stub::UpdatePolicy, request);
+  dry_run ? PreviewPolicy(context, policy) : PrintPolicy(context, policy);
 }
 
 void DeletePolicy(Context& context, const std::string& text, bool yes) {
@@ -360,15 +401,7 @@ void Preview(Context& context, const std::string& text, int days) {
   const v1::PreviewScheduleResponse response =
       Call(*context.client().policies, &v1::PolicyService::Stub::PreviewSchedule, request);
   if (context.json) return context.output().Json(response);
-  Table table({"DUE", "BEGINS", "LAST JOB", "NOT AFTER"});
-  for (const v1::PlannedRun& run : response.runs()) {
-    table.Add({TimeText(run.has_due_time(), run.due_time()), TimeText(run.has_start_time(), run.start_time()),
-               TimeText(run.has_last_start_time(), run.last_start_time()),
-               TimeText(run.has_not_after(), run.not_after())});
-  }
-  table.Print();
-  fmt::print("{}{} runs of {} jobs; {} members are selected now\n", response.truncated() ? "more than " : "",
-             response.runs_size(), response.job_count(), response.member_count());
+  PrintRuns(response);
   for (const std::string& member : response.members()) fmt::print("  {}\n", member);
 }
 
@@ -418,6 +451,26 @@ void ListCoverage(Context& context, const std::string& filter, int limit) {
   if (!context.json) table.Print();
 }
 
+void PrintCoverageSummary(Context& context) {
+  const v1::CoverageSummary sums =
+      Call(*context.client().policies, &v1::PolicyService::Stub::GetCoverageSummary, v1::GetCoverageSummaryRequest());
+  if (context.json) return context.output().Json(sums);
+  context.output().Fields({{"Virtual machines", std::to_string(sums.total_count())},
+                           {"Protected", std::to_string(sums.protected_count())},
+                           {"Failing", std::to_string(sums.failing_count())},
+                           {"Unprotected", std::to_string(sums.unprotected_count())},
+                           {"Never backed up", std::to_string(sums.never_count())},
+                           {"Late", std::to_string(sums.late_count())}});
+  if (sums.failing().empty()) return;
+  fmt::print("\n");
+  Table table({"FAILING", "JOB", "WHY"});
+  for (const v1::FailingVirtualMachine& vm : sums.failing()) {
+    table.Add(
+        {vm.display_name(), ShortId(vm.job()), fmt::format("{} [{}]", vm.error().message(), vm.error().reason())});
+  }
+  table.Print();
+}
+
 constexpr char kCreateExamples[] =
     "Schedules: every 15 minutes, hourly at :15, daily at 22:00, weekdays at 21:00, weekly on sat,sun at 03:30,\n"
     "monthly on 1,last at 02:00, monthly on first sun at 02:00, yearly on 12-31 at 23:00, or cron: 30 2 * * "
@@ -429,6 +482,10 @@ constexpr char kCreateExamples[] =
     "--keep-daily 30\n"
     "  umbra policy create rest --everything-else --schedule \"weekly on sun at 03:00\" --window \"sat,sun "
     "00:00-24:00\" --keep-last 4";
+
+constexpr char kDryRunHelp[] =
+    "Check it and show what it would do: whom it selects, when it runs, which points a machine would have; changes "
+    "nothing";
 
 template <typename Request>
 void AddStateVerb(CLI::App* policy, Context& context, std::string& name, const char* verb, const char* help,
@@ -470,7 +527,7 @@ void AddPreviewVerbs(CLI::App* policy, Context& context, std::string& name) {
 
 void AddPolicyCommands(CLI::App& app, Context& context) {
   static std::string name, request_id;
-  static bool yes = false;
+  static bool yes = false, dry_run = false;
   static PolicyOptions options;
   CLI::App* policy = app.add_subcommand("policy", "What is backed up when, and how long it is kept");
   policy->require_subcommand(1);
@@ -482,17 +539,20 @@ void AddPolicyCommands(CLI::App& app, Context& context) {
   CLI::App* create = policy->add_subcommand("create", "Makes a policy");
   create->add_option("NAME", name, "1 to 63 of a-z, 0-9 and -")->required();
   AddPolicyOptions(create, options);
+  create->add_flag("--dry-run", dry_run, kDryRunHelp);
   create->footer(kCreateExamples);
-  create->callback([&context, create] { CreatePolicy(context, *create, name, options); });
+  create->callback([&context, create] { CreatePolicy(context, *create, name, options, dry_run); });
 
   CLI::App* update = policy->add_subcommand("update", "Changes what is given of a policy");
   update->add_option("POLICY", name, "Name")->required();
   AddPolicyOptions(update, options);
+  update->add_flag("--dry-run", dry_run, kDryRunHelp);
   update->footer(
       "A list is replaced as a whole; \"none\" empties it.\n\nExamples:\n  umbra policy update nightly --schedule "
       "\"daily at 21:00\" --keep-daily 30\n"
-      "  umbra policy update nightly --window none");
-  update->callback([&context, update] { UpdatePolicy(context, *update, name, options); });
+      "  umbra policy update nightly --window none\n"
+      "  umbra policy update nightly --keep-daily 30 --dry-run");
+  update->callback([&context, update] { UpdatePolicy(context, *update, name, options, dry_run); });
 
   CLI::App* remove = policy->add_subcommand("delete", "Deletes a policy; recovery points stay");
   remove->add_option("POLICY", name, "Name")->required();
@@ -516,8 +576,12 @@ void AddPolicyCommands(CLI::App& app, Context& context) {
   coverage->add_option("--only", filter, "all, unprotected, rpo-missed, or at-risk for both")
       ->check(CLI::IsMember({"all", "unprotected", "rpo-missed", "at-risk"}));
   coverage->add_option("--limit", limit, "Most lines; 0 means all")->capture_default_str();
-  coverage->footer("Examples:\n  umbra coverage --only unprotected\n  umbra coverage --only rpo-missed --json");
-  coverage->callback([&] { ListCoverage(context, filter, limit); });
+  static bool summary = false;
+  coverage->add_flag("--summary", summary, "Only how many, and which fail")->excludes("--only")->excludes("--limit");
+  coverage->footer(
+      "Examples:\n  umbra coverage --summary\n  umbra coverage --only unprotected\n  umbra coverage --only rpo-missed "
+      "--json");
+  coverage->callback([&] { summary ? PrintCoverageSummary(context) : ListCoverage(context, filter, limit); });
 }
 
 }  // namespace umbra::cli

@@ -159,6 +159,23 @@ void AddPruneResult(const v1::Job& job, std::vector<std::pair<std::string, std::
   fields.emplace_back("Needed", size(r.needed_bytes()));
 }
 
+google::protobuf::Duration Between(const google::protobuf::Timestamp& start, const google::protobuf::Timestamp& end) {
+  constexpr int64_t kNanosPerSecond = 1'000'000'000;
+  const int64_t nanos =
+      std::max<int64_t>(0, (end.seconds() - start.seconds()) * kNanosPerSecond + end.nanos() - start.nanos());
+  google::protobuf::Duration duration;
+  duration.set_seconds(nanos / kNanosPerSecond);
+  duration.set_nanos(static_cast<int32_t>(nanos % kNanosPerSecond));
+  return duration;
+}
+
+std::string PhaseText(const v1::JobPhase& phase) {
+  const std::string since = TimeText(phase.has_start_time(), phase.start_time());
+  const std::string took =
+      phase.has_end_time() ? DurationText(Between(phase.start_time(), phase.end_time())) : "goes on";
+  return fmt::format("{}, {} from {}", EnumText(v1::Job::Phase_Name(phase.phase()), "PHASE_"), took, since);
+}
+
 void PrintJob(const Output& output, const v1::Job& job) {
   if (output.json()) return output.Json(job);
   std::vector<std::pair<std::string, std::string>> fields = {{"Job", LastSegment(job.name())},
@@ -172,6 +189,7 @@ void PrintJob(const Output& output, const v1::Job& job) {
   fields.emplace_back("Created", TimeText(job.has_create_time(), job.create_time()));
   fields.emplace_back("Started", TimeText(job.has_start_time(), job.start_time()));
   fields.emplace_back("Ended", TimeText(job.has_end_time(), job.end_time()));
+  for (const v1::JobPhase& phase : job.phases()) fields.emplace_back("Phase", PhaseText(phase));
   if (job.progress().total_bytes() > 0) {
     const auto& p = job.progress();
     fields.emplace_back("Progress", fmt::format("{}% of {}, read {}, new {}, stored {}", Percent(p),

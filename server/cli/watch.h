@@ -21,6 +21,11 @@ std::string ProgressLine(const v1::Job& job, int width);
 std::string StateText(const v1::Job& job);
 std::string KindText(const v1::Job& job);
 
+// How long it took from one to the other; zero when it was the other way round.
+google::protobuf::Duration Between(const google::protobuf::Timestamp& start, const google::protobuf::Timestamp& end);
+// "transferring, 12.0 s from 2026-01-31 22:00:05".
+std::string PhaseText(const v1::JobPhase& phase);
+
 // Everything about a job, for people.
 void PrintJob(const Output& output, const v1::Job& job);
 

@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "server/jobs/retry.h"
 #include "storage/base/crash_point.h"
+#include "storage/base/invalid.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
 
@@ -21,13 +22,11 @@ using catalog::VmKey;
 
 namespace {
 
+using base::Invalid;
+
 constexpr char kStatesTopic[] = "*";  // no job has this id
 // Changes that come from the daemon itself are written this many at a time: others get their turn in between.
 constexpr size_t kBatchMax = 256;
-
-absl::Status Invalid(std::string message) {
-  return base::MakeError(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", std::move(message));
-}
 
 absl::Status CheckBackup(const catalog::BackupSpec& spec) {
   if (spec.vms.empty()) return Invalid("a backup names at least one virtual machine");
@@ -36,7 +35,7 @@ absl::Status CheckBackup(const catalog::BackupSpec& spec) {
   for (const VmKey& vm : spec.vms) {
     if (vm.host.empty() || vm.uuid.empty()) return Invalid("a virtual machine of a backup has no host or no uuid");
     if (vm.host != spec.vms.front().host) return Invalid("the virtual machines of one backup are of one host");
-    if (!seen.insert(vm).second) return Invalid(fmt::format("virtual machine {} is named twice", vm.uuid));
+    if (!seen.insert(vm).second) return Invalid("virtual machine {} is named twice", vm.uuid);
   }
   return absl::OkStatus();
 }
@@ -65,7 +64,7 @@ absl::Status CheckSpec(const catalog::JobSpec& spec) {
 absl::StatusOr<std::optional<Job>> Replay(const Stores& stores, const RequestKey& request) {
   if (request.id.empty()) return std::nullopt;
   if (request.id.size() > kRequestIdLengthMax) {
-    return Invalid(fmt::format("request_id is longer than {} bytes", kRequestIdLengthMax));
+    return Invalid("request_id is longer than {} bytes", kRequestIdLengthMax);
   }
   ASSIGN_OR_RETURN(const std::optional<catalog::Request> earlier, stores.requests.Find(request.id));
   if (!earlier.has_value()) return std::nullopt;
@@ -193,6 +192,31 @@ void TakeFacts(Job& job, const EventFacts& facts) {
   if (!facts.restored_vm_uuid.empty()) job.restored_vm_uuid = facts.restored_vm_uuid;
 }
 
+// Puts the two neighbours together that took least, so that what is long stays visible.
+void MergeShortest(std::vector<catalog::JobPhaseTime>& phases) {
+  const auto length = [&](size_t i) { return *phases[i].end_time - phases[i].start_time; };
+  size_t shortest = 0;
+  for (size_t i = 1; i + 1 < phases.size(); ++i) {
+    if (length(i) + length(i + 1) < length(shortest) + length(shortest + 1)) shortest = i;
+  }
+  if (length(shortest + 1) > length(shortest)) phases[shortest].phase = phases[shortest + 1].phase;
+  phases[shortest].end_time = phases[shortest + 1].end_time;
+  phases.erase(phases.begin() + static_cast<ptrdiff_t>(shortest) + 1);
+}
+
+// Brings the list of phases in line with the job's phase. Returns whether it changed.
+bool RecordPhase(Job& job, absl::Time now) {
+  std::vector<catalog::JobPhaseTime>& phases = job.phases;
+  const bool open = !phases.empty() && !phases.back().end_time.has_value();
+  if (job.phase == (open ? phases.back().phase : JobPhase::kNone)) return false;
+  // A clock that was set back makes no phase end before it began.
+  if (open) phases.back().end_time = std::max(now, phases.back().start_time);
+  if (job.phase == JobPhase::kNone) return true;
+  if (phases.size() >= catalog::kJobPhasesMax) MergeShortest(phases);
+  phases.push_back({job.phase, now, std::nullopt});
+  return true;
+}
+
 // Forgets what an attempt left in the job.
 void ResetAttempt(Job& job) {
   job.phase = JobPhase::kNone;
@@ -278,6 +302,11 @@ absl::Status WriteResults(Stores& stores, const Job& job, JobEvent event, const 
       ASSIGN_OR_RETURN(const bool added, stores.recovery_points.Insert(point));
       if (added) RETURN_IF_ERROR(stores.events.Append(PointEvent(point, now)).status());
     }
+    RETURN_IF_ERROR(stores.jobs.SetPointCount(job.id, static_cast<int64_t>(facts.recovery_points.size())));
+  }
+  const bool went_well_or_failed = job.state == JobState::kSucceeded || job.state == JobState::kFailed;
+  if (went_well_or_failed && catalog::KindOf(job.spec) == catalog::JobKind::kBackup) {
+    RETURN_IF_ERROR(stores.jobs.SetOutcome(job));
   }
   if (facts.prune_result) RETURN_IF_ERROR(stores.jobs.SetPruneResult(job.id, *facts.prune_result));
   for (const catalog::DamagedChunk& chunk : facts.damage) RETURN_IF_ERROR(stores.jobs.AddDamage(job.id, chunk));
@@ -294,14 +323,13 @@ absl::StatusOr<std::optional<Job>> JobEngine::FindRequest(const RequestKey& requ
 
 absl::Status CheckTerms(const catalog::JobTerms& terms) {
   if (terms.priority < -kPriorityMax || terms.priority > kPriorityMax) {
-    return Invalid(fmt::format("priority: must be from {} to {}", -kPriorityMax, kPriorityMax));
+    return Invalid("priority: must be from {} to {}", -kPriorityMax, kPriorityMax);
   }
   if (terms.retries_max < 0 || terms.retries_max > kRetriesMax) {
-    return Invalid(fmt::format("retry.max_retries: must be from 0 to {}", kRetriesMax));
+    return Invalid("retry.max_retries: must be from 0 to {}", kRetriesMax);
   }
   if (terms.retry_backoff <= absl::ZeroDuration() || terms.retry_backoff > kRetryBackoffMax) {
-    return Invalid(
-        fmt::format("retry.backoff: must be more than 0 and at most {}", absl::FormatDuration(kRetryBackoffMax)));
+    return Invalid("retry.backoff: must be more than 0 and at most {}", absl::FormatDuration(kRetryBackoffMax));
   }
   if (terms.due_time && terms.not_after && *terms.not_after < *terms.due_time) {
     return Invalid("not_after: must not be before due_time");
@@ -311,7 +339,7 @@ absl::Status CheckTerms(const catalog::JobTerms& terms) {
     return Invalid("policy_concurrency: must not be negative");
   }
   if (terms.policy_weight < 1 || terms.policy_weight > kWeightMax) {
-    return Invalid(fmt::format("weight: must be from 1 to {}", kWeightMax));
+    return Invalid("weight: must be from 1 to {}", kWeightMax);
   }
   return absl::OkStatus();
 }
@@ -547,6 +575,9 @@ absl::StatusOr<Applied> JobEngine::ChangeRow(Stores& stores, const Change& chang
   const JobState before = job.state;
   TakeFacts(job, facts);
   EnterState(job, transition.next, now);
+  const bool new_attempt = job.state == JobState::kDispatching && before != job.state;
+  if (new_attempt) job.phases.clear();
+  if (RecordPhase(job, now) || new_attempt) RETURN_IF_ERROR(stores.jobs.SetPhases(id, job.phases));
   job.revision = NextRevision(job.revision);
   if (job.state == JobState::kFailed) job.error = error;
   if (job.state == JobState::kQueued && next_attempt) {

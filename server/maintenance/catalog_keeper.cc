@@ -14,9 +14,10 @@ namespace {
 constexpr int kEventsPerRead = 1000;
 
 // Changes that a person, or an agent's enrolment, made: no repository and no agent could tell them again.
-constexpr std::string_view kChanges[] = {"POLICY_CREATED", "POLICY_UPDATED",  "POLICY_DELETED",  "POLICY_PAUSED",
-                                         "POLICY_RESUMED", "HOST_ENROLLED",   "HOST_REMOVED",    "HOST_DRAINED",
-                                         "HOST_UNDRAINED", "CATALOG_REBUILT", "CATALOG_RESTORED"};
+constexpr std::string_view kChanges[] = {"POLICY_CREATED", "POLICY_UPDATED",           "POLICY_DELETED",
+                                         "POLICY_PAUSED",  "POLICY_RESUMED",           "HOST_ENROLLED",
+                                         "HOST_REMOVED",   "HOST_CERTIFICATE_RENEWED", "HOST_DRAINED",
+                                         "HOST_UNDRAINED", "CATALOG_REBUILT",          "CATALOG_RESTORED"};
 
 bool WantsACopy(const catalog::Event& event) {
   return std::find(std::begin(kChanges), std::end(kChanges), event.type) != std::end(kChanges);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "storage/base/token_bucket.h"
 #include "storage/catalog/records.h"
 #include "storage/repo/repository.h"
 
@@ -16,6 +17,8 @@ struct OpenRepository {
   catalog::RepositoryId id;
   std::string location;  // folder on this machine
   std::unique_ptr<repo::Repository> repository;
+  // What all uploads to it get together; null: no limit, and none can be set.
+  std::unique_ptr<base::TokenBucket> upload_limit = nullptr;
 };
 
 // Constant after construction, so thread-safe; owns the repositories.

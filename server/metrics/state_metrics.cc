@@ -127,6 +127,20 @@ absl::Status StateMetrics::AddRepositories(Families& out) const {
   return absl::OkStatus();
 }
 
+void StateMetrics::AddUploadLimits(Families& out) const {
+  Family limit(kGauge, "umbra_repository_upload_limit_bytes_per_second",
+               "What uploads to the repository get; 0: no limit.");
+  Family waited(prometheus::MetricType::Counter, "umbra_repository_upload_wait_seconds_total",
+                "Time that uploads were made to wait for the repository's limit, of all streams together.");
+  for (const maintenance::OpenRepository& open : sources_.repositories.All()) {
+    if (open.upload_limit == nullptr) continue;
+    limit.Add({{"repository", open.id.value}}, static_cast<double>(open.upload_limit->rate()));
+    waited.Add({{"repository", open.id.value}}, absl::ToDoubleSeconds(open.upload_limit->waited()));
+  }
+  out.push_back(limit.Done());
+  out.push_back(waited.Done());
+}
+
 StateMetrics::Families StateMetrics::SlowFigures(int& failures) const {
   absl::MutexLock lock(&mu_);
   const absl::Duration now = sources_.clock.Monotonic();
@@ -144,6 +158,7 @@ std::vector<prometheus::MetricFamily> StateMetrics::Collect() const {
   Families out;
   int failures = Count("jobs", AddJobs(out));
   for (prometheus::MetricFamily& family : SlowFigures(failures)) out.push_back(std::move(family));
+  AddUploadLimits(out);
   out.push_back(Family(kGauge, "umbra_agents_online", "Agents that are connected.")
                     .Add({}, static_cast<double>(sources_.agents.Online().size()))
                     .Done());

@@ -33,6 +33,7 @@ class StateMetrics final : public prometheus::Collectable {
   absl::Status AddCatalog(Families& out) const;
   absl::Status AddCoverage(Families& out) const;
   absl::Status AddRepositories(Families& out) const;
+  void AddUploadLimits(Families& out) const;
   Families SlowFigures(int& failures) const;
 
   const Sources sources_;

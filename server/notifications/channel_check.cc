@@ -8,11 +8,13 @@
 
 #include "server/notifications/digest.h"
 #include "server/notifications/secrets.h"
+#include "storage/base/invalid.h"
 #include "storage/base/status.h"
 
 namespace umbra::notifications {
 namespace {
 
+using base::Invalid;
 using catalog::Channel;
 using catalog::ChannelKind;
 using catalog::SmtpSecurity;
@@ -22,11 +24,6 @@ constexpr size_t kUrlMax = 2000;
 constexpr size_t kNameMax = 253;
 constexpr size_t kUsernameMax = 256;
 constexpr size_t kLocalPartMax = 64;
-
-template <typename... Args>
-absl::Status Invalid(fmt::format_string<Args...> format, Args&&... args) {
-  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", format, std::forward<Args>(args)...);
-}
 
 bool IsPrintable(char c) {
   return c > 0x20 && c < 0x7f;

@@ -1,6 +1,7 @@
 #include "server/policies/coverage.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "storage/base/status.h"
@@ -50,10 +51,58 @@ void Count(const CoverageEntry& entry, absl::Time now, CoverageFigures& figures)
   }
 }
 
+void Count(const CoverageEntry& entry, bool fails, CoverageSummary& sums) {
+  ++sums.total;
+  if (fails) {
+    ++sums.failing;
+  } else if (entry.policies.empty()) {
+    ++sums.unprotected;
+  } else if (!entry.last_good) {
+    ++sums.never;
+  } else {
+    ++(entry.rpo_missed ? sums.late : sums.protected_count);
+  }
+}
+
+bool NewerFailure(const FailingVm& a, const FailingVm& b) {
+  return std::tie(b.end_time, a.key) < std::tie(a.end_time, b.key);
+}
+
+// Keeps the newest ones of those that were added.
+void AddFailing(FailingVm vm, std::vector<FailingVm>& newest) {
+  if (newest.size() == kFailingTold && !NewerFailure(vm, newest.back())) return;
+  newest.insert(std::ranges::upper_bound(newest, vm, NewerFailure), std::move(vm));
+  if (newest.size() > kFailingTold) newest.pop_back();
+}
+
 // Some 5 ms of reading.
-constexpr int kCountedPerRead = 500;
+constexpr int kCountedPerRead = 1000;
 
 }  // namespace
+
+absl::StatusOr<CoverageSummary> SummarizeCoverage(catalog::Catalog& catalog, const PolicySet& set, absl::Time now) {
+  CoverageSummary sums;
+  catalog::ListOptions<catalog::VmKey> options{.page_size = kCountedPerRead};
+  do {
+    ASSIGN_OR_RETURN(auto page, catalog.Read([&](const catalog::Stores& s) { return s.policies.VmStates(options); }));
+    for (catalog::PolicyStore::VmState& state : page.items) {
+      const CoverageEntry entry = EntryOf(set, std::move(state.subject), state.last_good, now);
+      const bool fails = !state.failed_job.empty();
+      Count(entry, fails, sums);
+      if (!fails) continue;
+      AddFailing({entry.subject.key, entry.subject.display_name, state.failed_job, state.failed_time, {}},
+                 sums.newest_failing);
+    }
+    options.after_key = page.next_key;
+  } while (options.after_key);
+  RETURN_IF_ERROR(catalog.Read([&](const catalog::Stores& s) -> absl::Status {
+    for (FailingVm& vm : sums.newest_failing) {
+      ASSIGN_OR_RETURN(vm.error, s.jobs.ErrorOf(vm.job));
+    }
+    return absl::OkStatus();
+  }));
+  return sums;
+}
 
 absl::StatusOr<CoverageFigures> CountCoverage(catalog::Catalog& catalog, const PolicySet& set, absl::Time now) {
   CoverageFigures figures;
@@ -76,12 +125,11 @@ absl::StatusOr<catalog::Page<CoverageEntry, catalog::VmKey>> ListCoverage(
   looked.page_size = all ? options.page_size : kCoverageLookedAtMax;
   return catalog.Read([&](const catalog::Stores& s) -> absl::StatusOr<CoveragePage> {
     CoveragePage page;
-    ASSIGN_OR_RETURN(auto subjects, s.policies.Vms(looked));
-    page.next_key = subjects.next_key;
-    const catalog::VmKey last = subjects.items.empty() ? catalog::VmKey() : subjects.items.back().key;
-    for (catalog::Subject& subject : subjects.items) {
-      ASSIGN_OR_RETURN(const auto last_good, s.policies.LastGood(subject.key));
-      CoverageEntry entry = EntryOf(set, std::move(subject), last_good, now);
+    ASSIGN_OR_RETURN(auto states, s.policies.VmStates(looked));
+    page.next_key = states.next_key;
+    const catalog::VmKey last = states.items.empty() ? catalog::VmKey() : states.items.back().subject.key;
+    for (catalog::PolicyStore::VmState& state : states.items) {
+      CoverageEntry entry = EntryOf(set, std::move(state.subject), state.last_good, now);
       if (!Fits(entry, filter)) continue;
       page.items.push_back(std::move(entry));
       if (static_cast<int>(page.items.size()) < options.page_size) continue;

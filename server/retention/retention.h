@@ -6,6 +6,7 @@
 #define UMBRA_SERVER_RETENTION_RETENTION_H_
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -36,7 +37,7 @@ struct Rules {
 
 // One policy's rules and the zone in which its hours and days are.
 struct RuleSet {
-  std::string policy;  // for the reasons
+  std::string policy;  // for the reasons; empty: they name none
   Rules rules;
   absl::TimeZone zone;
 };
@@ -63,6 +64,27 @@ struct Verdict {
 // Without any rule set, and with one that keeps all, everything stays. The newest good point stays in any case; when
 // none is good, the newest.
 std::vector<Verdict> Decide(std::span<const Point> points, std::span<const RuleSet> sets);
+
+// Walks from the newest point back in time, for whoever could have very many points: says which of them may be kept at
+// all, so that no others need to be looked for. What Decide keeps of all points, and why, it keeps of those that a walk
+// goes to. One thread.
+class Walk {
+ public:
+  explicit Walk(const RuleSet& set) : set_(set) {}
+
+  // `point` is there: the newest one before the time that was returned the last time, at first the newest of all.
+  // Returns the time before which the next one is to be looked for; absent: nothing would keep an older one.
+  std::optional<absl::Time> Before(absl::Time point);
+
+ private:
+  static constexpr size_t kPeriodRuleCount = 5;
+
+  const RuleSet set_;
+  std::optional<absl::Time> newest_;
+  int32_t seen_ = 0;
+  int32_t periods_[kPeriodRuleCount] = {};            // that had a point
+  std::optional<int64_t> current_[kPeriodRuleCount];  // the last of them
+};
 
 }  // namespace umbra::retention
 

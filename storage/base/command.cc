@@ -134,12 +134,12 @@ class Child {
 
   absl::StatusOr<CommandResult> Await() {
     while (!HasEnded()) {
-      EndWhenLate();
+      EndWhenDue();
       Wait();
       Drain();
     }
     // Before the child is reaped, so that the group's number is still its own.
-    if (timed_out_) kill(-pid_, SIGKILL);
+    if (ending_since_) kill(-pid_, SIGKILL);
     Reap();
     Drain();
     result_.duration = clock_.Monotonic() - start_;
@@ -157,12 +157,17 @@ class Child {
     }
   }
 
-  void EndWhenLate() {
-    const absl::Duration late = clock_.Monotonic() - start_ - command_.timeout;
-    if (late < absl::ZeroDuration()) return;
-    if (!timed_out_) kill(-pid_, SIGTERM);
-    if (late >= command_.kill_grace) kill(-pid_, SIGKILL);
-    timed_out_ = true;
+  // When it has taken too long, or somebody wants it to stop.
+  void EndWhenDue() {
+    const absl::Duration now = clock_.Monotonic();
+    if (!ending_since_) {
+      if (command_.check != nullptr) stopped_ = command_.check();
+      if (stopped_.ok() && now - start_ < command_.timeout) return;
+      kill(-pid_, SIGTERM);
+      // From when it was due: a clock that jumped over both gives no more time.
+      ending_since_ = stopped_.ok() ? start_ + command_.timeout : now;
+    }
+    if (now - *ending_since_ >= command_.kill_grace) kill(-pid_, SIGKILL);
   }
 
   void Wait() {
@@ -192,7 +197,8 @@ class Child {
 
   absl::StatusOr<CommandResult> Result() {
     const std::string& program = command_.arguments.front();
-    if (timed_out_) {
+    RETURN_IF_ERROR(stopped_);
+    if (ending_since_) {
       return Error(absl::StatusCode::kDeadlineExceeded, "COMMAND_TIMEOUT", "{} did not end in {}: {}", program,
                    absl::FormatDuration(command_.timeout), LastWords());
     }
@@ -216,7 +222,8 @@ class Child {
   Descriptor end_;  // readable when the child has ended
   pid_t pid_ = -1;
   int status_ = 0;
-  bool timed_out_ = false;
+  absl::Status stopped_;                        // what command_.check said
+  std::optional<absl::Duration> ending_since_;  // it is told to end
   CommandResult result_;
 };
 

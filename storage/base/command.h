@@ -7,6 +7,7 @@
 #define UMBRA_STORAGE_BASE_COMMAND_H_
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +28,9 @@ struct Command {
   // From the start to the end. Then the child's whole process group gets SIGTERM, and SIGKILL `kill_grace` later.
   absl::Duration timeout = absl::Seconds(30);
   absl::Duration kill_grace = absl::Seconds(5);
+  // Asked every few milliseconds while it runs, on the thread that waits: once it isn't OK, the command is ended as
+  // after its time, and that is the answer. Null: nobody ends it early. Must be quick.
+  std::function<absl::Status()> check;
   // Kept of the output, and of the errors; what comes beyond is read and dropped, so that the child doesn't block.
   size_t output_bytes_max = 64 * kKiB;
 };
@@ -56,6 +60,7 @@ class CommandRunner {
   // PERMISSION_DENIED / COMMAND_NOT_RUNNABLE it can't be run; nothing ran
   // DEADLINE_EXCEEDED / COMMAND_TIMEOUT      it was ended; the text has the end of what it printed
   // ABORTED / COMMAND_KILLED                 a signal ended it
+  // what command.check said                  it was ended
   // UNAVAILABLE / IO_ERROR                   no process or pipe could be had
   virtual absl::StatusOr<CommandResult> Run(const Command& command) = 0;
 

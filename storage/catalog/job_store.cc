@@ -85,6 +85,24 @@ constexpr char kDisks[] =
 constexpr char kAddWarning[] =
     "INSERT INTO job_warning (job_id, position, reason, message) SELECT ?1, COUNT(*), ?2, ?3 FROM job_warning "
     "WHERE job_id = ?1 HAVING COUNT(*) < ?4";
+constexpr char kSetWarned[] = "UPDATE job SET warned = 1 WHERE id = ? AND warned = 0";
+constexpr char kUpsertPhase[] =
+    "INSERT INTO job_phase (job_id, position, phase, start_time_us, end_time_us) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (job_id, position) DO UPDATE SET phase = excluded.phase, start_time_us = excluded.start_time_us, "
+    "end_time_us = excluded.end_time_us";
+constexpr char kTrimPhases[] = "DELETE FROM job_phase WHERE job_id = ? AND position >= ?";
+constexpr char kPhases[] = "SELECT phase, start_time_us, end_time_us FROM job_phase WHERE job_id = ? ORDER BY position";
+constexpr char kSetPointCount[] = "UPDATE job SET point_count = ? WHERE id = ?";
+constexpr char kSetOutcome[] =
+    "INSERT INTO backup_outcome (host_id, vm_uuid, job_id, failed, end_time_us) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (host_id, vm_uuid) DO UPDATE SET job_id = excluded.job_id, failed = excluded.failed, "
+    "end_time_us = excluded.end_time_us";
+// The conditions are written out, and every column is in the partial index job_backup_ended: no row is read.
+constexpr char kSummarize[] =
+    "SELECT state, warned, COUNT(*), SUM(point_count), SUM(read_bytes), SUM(stored_bytes) FROM job "
+    "INDEXED BY job_backup_ended WHERE kind = 1 AND end_time_us IS NOT NULL AND end_time_us >= ? AND end_time_us < ? "
+    "GROUP BY state, warned ORDER BY state, warned";
+constexpr char kError[] = "SELECT error_reason, error_message FROM job WHERE id = ?";
 constexpr char kWarnings[] = "SELECT reason, message FROM job_warning WHERE job_id = ? ORDER BY position";
 constexpr char kAddDamage[] =
     "INSERT INTO job_damage (job_id, position, chunk_id, recovery_point, disk, offset_bytes, message, length_bytes) "
@@ -289,12 +307,33 @@ absl::Status JobStore::WriteDisks(const Job& job) {
 }
 
 absl::Status JobStore::AddWarning(const JobId& id, const JobMessage& warning) {
+  RETURN_IF_ERROR(db_.Run(kSetWarned, id.value));
   return db_.Run(kAddWarning, id.value, warning.reason, warning.message, kJobWarningsMax);
 }
 
 absl::Status JobStore::AddDamage(const JobId& id, const DamagedChunk& chunk) {
   return db_.Run(kAddDamage, id.value, chunk.chunk_id, chunk.recovery_point.value, chunk.disk, chunk.offset_bytes,
                  chunk.message, kJobDamageMax, chunk.length_bytes);
+}
+
+absl::Status JobStore::SetPhases(const JobId& id, const std::vector<JobPhaseTime>& phases) {
+  int position = 0;
+  for (const JobPhaseTime& p : phases) {
+    RETURN_IF_ERROR(db_.Run(kUpsertPhase, id.value, position++, p.phase, p.start_time, p.end_time));
+  }
+  return db_.Run(kTrimPhases, id.value, position);
+}
+
+absl::Status JobStore::SetPointCount(const JobId& id, int64_t count) {
+  return db_.Run(kSetPointCount, count, id.value);
+}
+
+absl::Status JobStore::SetOutcome(const Job& job) {
+  const bool failed = job.state == JobState::kFailed;
+  for (const VmKey& vm : VmsOf(job.spec)) {
+    RETURN_IF_ERROR(db_.Run(kSetOutcome, vm.host.value, vm.uuid, job.id.value, failed, job.end_time));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status JobStore::SetPruneResult(const JobId& id, const PruneResult& r) {
@@ -347,12 +386,22 @@ absl::Status JobStore::ReadChildren(Job& job) const {
       kPoints, [&](const sqlite::Row& row) { job.recovery_points.emplace_back(row.Text(0)); }, id);
 }
 
+absl::Status JobStore::ReadPhases(Job& job) const {
+  return db_.Query(
+      kPhases,
+      [&](const sqlite::Row& row) {
+        job.phases.push_back({row.Enum<JobPhase>(0), row.Time(1), row.OptionalTime(2)});
+      },
+      job.id.value);
+}
+
 absl::StatusOr<Job> JobStore::Get(const JobId& id) const {
   std::optional<Job> job;
   RETURN_IF_ERROR(db_.Query(
       kGet, [&](const sqlite::Row& row) { job = ReadJob(row); }, id.value));
   if (!job.has_value()) return NoSuchJob(id);
   RETURN_IF_ERROR(ReadChildren(*job));
+  RETURN_IF_ERROR(ReadPhases(*job));
   return *std::move(job);
 }
 
@@ -412,6 +461,40 @@ absl::StatusOr<int64_t> JobStore::CountQueued() const {
   int64_t count = 0;
   RETURN_IF_ERROR(db_.Query(kCountQueued, [&](const sqlite::Row& row) { count = row.Int(0); }));
   return count;
+}
+
+absl::StatusOr<BackupSummary> JobStore::SummarizeBackups(absl::Time start, absl::Time end) const {
+  BackupSummary sums;
+  const auto on_row = [&](const sqlite::Row& row) {
+    const int64_t jobs = row.Int(2);
+    switch (row.Enum<JobState>(0)) {
+      case JobState::kSucceeded:
+        sums.succeeded += jobs;
+        if (row.Bool(1)) sums.warned += jobs;
+        sums.recovery_points += row.Int(3);
+        break;
+      case JobState::kFailed:
+        sums.failed += jobs;
+        break;
+      default:
+        sums.cancelled += jobs;
+    }
+    sums.read_bytes += row.Int(4);
+    sums.stored_bytes += row.Int(5);
+  };
+  RETURN_IF_ERROR(db_.Query(kSummarize, on_row, start, end));
+  return sums;
+}
+
+absl::StatusOr<JobMessage> JobStore::ErrorOf(const JobId& id) const {
+  JobMessage error;
+  RETURN_IF_ERROR(db_.Query(
+      kError,
+      [&](const sqlite::Row& row) {
+        error = {row.Text(0), row.Text(1)};
+      },
+      id.value));
+  return error;
 }
 
 absl::StatusOr<int64_t> JobStore::Prune(absl::Time before, int count_max) {

@@ -15,6 +15,8 @@ namespace umbra::catalog {
 // Most warnings, and most damaged chunks, that one job keeps: enough to see what is wrong, and a job stays a small row.
 inline constexpr int kJobWarningsMax = 100;
 inline constexpr int kJobDamageMax = 1000;
+// Most phases that one attempt keeps; who writes them puts neighbours together.
+inline constexpr size_t kJobPhasesMax = 64;
 
 class JobStore {
  public:
@@ -26,7 +28,7 @@ class JobStore {
 
   explicit JobStore(sqlite::Database& db) : db_(db) {}
 
-  // Writes the job and returns its number. `warnings`, `damage` and `recovery_points` are not read.
+  // Writes the job and returns its number. `warnings`, `damage`, `phases` and `recovery_points` are not read.
   absl::StatusOr<int64_t> Insert(const Job& job);
   // Writes what may change: everything but id, number, spec, terms, create_time, and the lists that have calls of their
   // own. NOT_FOUND / JOB_NOT_FOUND.
@@ -34,6 +36,12 @@ class JobStore {
   // Appends; beyond kJobWarningsMax (kJobDamageMax) it is dropped.
   absl::Status AddWarning(const JobId& id, const JobMessage& warning);
   absl::Status AddDamage(const JobId& id, const DamagedChunk& chunk);
+  // All phases of the job, in place of what is there; at most kJobPhasesMax.
+  absl::Status SetPhases(const JobId& id, const std::vector<JobPhaseTime>& phases);
+  // How many recovery points a backup made.
+  absl::Status SetPointCount(const JobId& id, int64_t count);
+  // A backup that went well or failed becomes the newest one of what it was of.
+  absl::Status SetOutcome(const Job& job);
   // What a prune did; the first word counts.
   absl::Status SetPruneResult(const JobId& id, const PruneResult& result);
 
@@ -44,6 +52,10 @@ class JobStore {
   // All jobs that have not ended, in order of submission.
   absl::StatusOr<std::vector<ActiveJob>> Active() const;
   absl::StatusOr<int64_t> CountQueued() const;
+  // How the backups that ended in [start, end) went, of what is kept of jobs. Some 100 ns for each of them.
+  absl::StatusOr<BackupSummary> SummarizeBackups(absl::Time start, absl::Time end) const;
+  // Why a job failed; empty when it is gone.
+  absl::StatusOr<JobMessage> ErrorOf(const JobId& id) const;
   // Deletes at most `count_max` jobs that ended before `before`, but for those that a recovery point in the catalog
   // came from. Returns how many went; fewer than count_max: no more are to go.
   absl::StatusOr<int64_t> Prune(absl::Time before, int count_max);
@@ -60,6 +72,7 @@ class JobStore {
   absl::StatusOr<std::optional<Submitted>> LastOf(const RepositoryId& repository, int prune) const;
   absl::Status WriteDisks(const Job& job);
   absl::Status ReadChildren(Job& job) const;
+  absl::Status ReadPhases(Job& job) const;
 
   sqlite::Database& db_;
 };

@@ -43,6 +43,17 @@ constexpr char kTexts[] = "SELECT list, text FROM policy_text WHERE policy_id = 
 constexpr char kVms[] =
     "SELECT v.host_id, v.uuid, v.display_name, h.display_name FROM vm AS v JOIN host AS h ON h.id = v.host_id "
     "WHERE (v.host_id, v.uuid) > (?, ?) AND " VM_HAS_DISK " ORDER BY v.host_id, v.uuid LIMIT ?";
+#define LAST_GOOD(HOST, UUID)                                                                              \
+  "SELECT p.point_time_us FROM recovery_point AS p INDEXED BY recovery_point_kept WHERE p.host_id = " HOST \
+  " AND p.vm_uuid = " UUID " AND p.remove_time_us IS NULL AND NOT " POINT_DAMAGED                          \
+  " ORDER BY p.point_time_us DESC, p.id DESC LIMIT 1"
+#define POINT_DAMAGED "EXISTS (SELECT 1 FROM damage AS d WHERE d.recovery_point = p.id AND d.healed_time_us IS NULL)"
+constexpr char kVmStates[] =
+    "SELECT v.host_id, v.uuid, v.display_name, h.display_name, (" LAST_GOOD("v.host_id", "v.uuid") "), "
+    "CASE WHEN o.failed THEN o.job_id ELSE '' END, COALESCE(o.end_time_us, 0) "
+    "FROM vm AS v JOIN host AS h ON h.id = v.host_id "
+    "LEFT JOIN backup_outcome AS o ON o.host_id = v.host_id AND o.vm_uuid = v.uuid "
+    "WHERE (v.host_id, v.uuid) > (?, ?) AND " VM_HAS_DISK " ORDER BY v.host_id, v.uuid LIMIT ?";
 constexpr char kFileSets[] =
     "SELECT f.host_id, f.name, h.display_name FROM file_set AS f JOIN host AS h ON h.id = f.host_id "
     "ORDER BY f.host_id, f.name";
@@ -54,15 +65,11 @@ constexpr char kPointName[] =
     "SELECT p.vm_display_name, COALESCE((SELECT display_name FROM host WHERE id = p.host_id), '') FROM recovery_point "
     "AS p "
     "WHERE p.host_id = ? AND p.vm_uuid = ? ORDER BY p.point_time_us DESC, p.id DESC LIMIT 1";
-#define POINT_DAMAGED "EXISTS (SELECT 1 FROM damage AS d WHERE d.recovery_point = p.id AND d.healed_time_us IS NULL)"
 constexpr char kPointsOf[] = "SELECT p.id, p.point_time_us, " POINT_DAMAGED
                              ", p.held, p.lock_until_us FROM recovery_point AS p "
                              "WHERE p.host_id = ? AND p.vm_uuid = ? AND p.repository = ? AND p.remove_time_us IS NULL "
                              "ORDER BY p.point_time_us DESC, p.id DESC";
-constexpr char kLastGood[] =
-    "SELECT p.point_time_us FROM recovery_point AS p WHERE p.host_id = ? AND p.vm_uuid = ? AND p.remove_time_us IS "
-    "NULL "
-    "AND NOT " POINT_DAMAGED " ORDER BY p.point_time_us DESC, p.id DESC LIMIT 1";
+constexpr char kLastGood[] = LAST_GOOD("?", "?");
 
 Policy ReadPolicy(const sqlite::Row& row) {
   Policy p;
@@ -215,6 +222,22 @@ absl::StatusOr<Page<Subject, VmKey>> PolicyStore::Vms(const ListOptions<VmKey>& 
       RowLimit(options)));
   RETURN_IF_ERROR(labels_.Fill(subjects));
   return MakePage(std::move(subjects), options, [](const Subject& subject) { return subject.key; });
+}
+
+absl::StatusOr<Page<PolicyStore::VmState, VmKey>> PolicyStore::VmStates(const ListOptions<VmKey>& options) const {
+  std::vector<Subject> subjects;
+  std::vector<VmState> states;
+  const VmKey after = options.after_key.value_or(VmKey());
+  RETURN_IF_ERROR(db_.Query(
+      kVmStates,
+      [&](const sqlite::Row& row) {
+        subjects.push_back(ReadSubject(row));
+        states.push_back({{}, row.OptionalTime(4), JobId(row.Text(5)), row.Time(6)});
+      },
+      after.host.value, after.uuid, RowLimit(options)));
+  RETURN_IF_ERROR(labels_.Fill(subjects));
+  for (size_t i = 0; i < states.size(); ++i) states[i].subject = std::move(subjects[i]);
+  return MakePage(std::move(states), options, [](const VmState& state) { return state.subject.key; });
 }
 
 absl::StatusOr<std::vector<Subject>> PolicyStore::FileSets() const {

@@ -36,6 +36,15 @@ class PolicyStore {
   // Virtual machines, ordered by key. Without their parts: a page of thousands is quick. One without a disk holds nothing
   // to back up and isn't among them.
   absl::StatusOr<Page<Subject, VmKey>> Vms(const ListOptions<VmKey>& options) const;
+  // What is known of a virtual machine's protection.
+  struct VmState {
+    Subject subject;
+    std::optional<absl::Time> last_good;  // as LastGood
+    JobId failed_job;        // its newest backup that went well or failed, when that one failed; else empty
+    absl::Time failed_time;  // when it ended
+  };
+  // As Vms, with it.
+  absl::StatusOr<Page<VmState, VmKey>> VmStates(const ListOptions<VmKey>& options) const;
   // All file sets, ordered by key; there are few.
   absl::StatusOr<std::vector<Subject>> FileSets() const;
   // What has recovery points, in the inventory or not, ordered by key; named as its newest point was.

@@ -45,6 +45,9 @@ struct Host {
   std::string hypervisor_error;  // empty: the hypervisor can be used
   std::string certificate_serial;
   std::string certificate_fingerprint;  // SHA-256, lower-case hexadecimal; unique
+  // Of a certificate that was given to the host and is good as well, until its first use makes it the one above; empty:
+  // none. Set when read; SetNextCertificate writes it.
+  std::string next_certificate_fingerprint;
   bool revoked = false;                 // the certificate is refused; the host is shown in no list
   bool drained = false;                 // maintenance: no new work
   std::string drain_note;
@@ -362,6 +365,15 @@ struct JobTerms {
   bool operator==(const JobTerms&) const = default;
 };
 
+// A stretch of an attempt's work.
+struct JobPhaseTime {
+  JobPhase phase = JobPhase::kNone;
+  absl::Time start_time;
+  std::optional<absl::Time> end_time;  // absent: it goes on
+
+  bool operator==(const JobPhaseTime&) const = default;
+};
+
 struct Job {
   JobId id;
   int64_t number = 0;  // order of submission, from 1; set by the store
@@ -386,6 +398,7 @@ struct Job {
   std::vector<DamagedChunk> damage;
   std::optional<PruneResult> prune_result;
   std::vector<RecoveryPointId> recovery_points;  // that it made and that still exist; set when read
+  std::vector<JobPhaseTime> phases;  // of the present attempt, or of the last one, in order of time; empty in lists
   int64_t revision = 0;                          // rises with every change; set by server/jobs
 };
 
@@ -411,6 +424,19 @@ struct Request {
   std::string request_hash;  // of everything else in the request
   JobId job;
   absl::Time create_time;
+};
+
+// How the backups that ended in a stretch of time went. Units and meaning as in umbra.v1.BackupSummary.
+struct BackupSummary {
+  int64_t succeeded = 0;  // with warnings or without
+  int64_t warned = 0;
+  int64_t failed = 0;
+  int64_t cancelled = 0;
+  int64_t recovery_points = 0;
+  int64_t read_bytes = 0;
+  int64_t stored_bytes = 0;
+
+  bool operator==(const BackupSummary&) const = default;
 };
 
 // ---- Events ----

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "storage/base/secret_equals.h"
 #include "storage/base/status.h"
 #include "storage/repo/wire.h"
 
@@ -109,7 +110,7 @@ absl::StatusOr<CatalogHeader> DecodeCatalogHeader(base::Bytes bytes) {
 absl::StatusOr<Key> KeyOfCatalog(const DataKeys& keys, const CatalogHeader& header) {
   const auto derived = ObjectKeyOf(keys, header);
   if (!derived.ok()) return Bad(base::MessageOf(derived.status()));
-  if (SecretEquals(derived->commitment, header.commitment)) return derived->key;
+  if (base::SecretEquals(derived->commitment, header.commitment)) return derived->key;
   return Bad("its header wasn't made with this repository's keys");
 }
 

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <map>
 
+#include "storage/base/secret_equals.h"
 #include "storage/base/status.h"
 #include "storage/repo/wire.h"
 
@@ -208,7 +209,7 @@ KeyedPack NewPack(const DataKeys& keys, base::Random& random, const RawUuid& rep
 absl::StatusOr<Key> KeyOfPack(const DataKeys& keys, const PackHeader& header) {
   const auto derived = ObjectKeyOf(keys, header);
   if (!derived.ok()) return BadPack(base::MessageOf(derived.status()));
-  if (SecretEquals(derived->commitment, header.commitment)) return derived->key;
+  if (base::SecretEquals(derived->commitment, header.commitment)) return derived->key;
   return BadPack("its header wasn't made with this repository's keys");
 }
 
@@ -466,7 +467,8 @@ absl::StatusOr<Point> DecodePoint(const DataKeys& keys, const RawUuid& repositor
     return BadPoint("it has another length than it says");
   const auto derived = keys.KeyOf(epoch, salt, kPointPurpose, whole.first(kPointKeyedSize));
   if (!derived.ok()) return BadPoint(base::MessageOf(derived.status()));
-  if (!SecretEquals(derived->commitment, commitment)) return BadPoint("it wasn't made with this repository's keys");
+  if (!base::SecretEquals(derived->commitment, commitment))
+    return BadPoint("it wasn't made with this repository's keys");
   Opener opener;
   opener.SetKey(derived->key);
   std::vector<std::byte> body(length);

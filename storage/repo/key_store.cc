@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "storage/base/log.h"
+#include "storage/base/secret_equals.h"
 #include "storage/base/status.h"
 
 namespace umbra::repo {
@@ -233,7 +234,7 @@ std::string KeyStore::ProblemOf(const StoredSlot& stored) const {
   if (!stored.slot.ok()) return base::MessageOf(stored.slot.status());
   const KeySlot& slot = *stored.slot;
   const auto root = roots_.find(slot.epoch);
-  if (root == roots_.end() || !SecretEquals(AuthenticityOf(slot, root->second), slot.authenticity)) {
+  if (root == roots_.end() || !base::SecretEquals(AuthenticityOf(slot, root->second), slot.authenticity)) {
     return "it wasn't made by somebody who had the repository's keys";
   }
   const bool member = std::ranges::find(ring_.members, slot.id, &RingMember::slot) != ring_.members.end();

@@ -75,10 +75,6 @@ Key DeriveKey(base::Bytes secret, base::Bytes salt, std::initializer_list<base::
   return key;
 }
 
-bool SecretEquals(base::Bytes a, base::Bytes b) {
-  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
-}
-
 void Wipe(base::MutableBytes secret) {
   OPENSSL_cleanse(secret.data(), secret.size());
 }

@@ -37,8 +37,6 @@ struct Key {
 void DeriveBytes(base::Bytes secret, base::Bytes salt, std::initializer_list<base::Bytes> info, base::MutableBytes out);
 Key DeriveKey(base::Bytes secret, base::Bytes salt, std::initializer_list<base::Bytes> info);
 
-// Compares in a time that doesn't tell where they differ.
-bool SecretEquals(base::Bytes a, base::Bytes b);
 // Overwrites a secret that is no longer needed.
 void Wipe(base::MutableBytes secret);
 

@@ -49,7 +49,7 @@ void InboundStream::PumpLocked() {
     if (!working_) FinishLocked(failed_);
     return;
   }
-  if (!working_ && ready_) {
+  if (!working_ && !resting_ && ready_) {
     working_ = true;
     executor_.Submit([self = self_, message = *std::exchange(ready_, std::nullopt)]() mutable {
       self->Work(std::move(message));
@@ -59,7 +59,7 @@ void InboundStream::PumpLocked() {
     reading_ = true;
     StartRead(&incoming_);
   }
-  if (ended_ && !working_ && !ready_) {
+  if (ended_ && !working_ && !resting_ && !ready_) {
     working_ = true;
     executor_.Submit([self = self_] { self->WorkLast(); });
   }
@@ -67,10 +67,27 @@ void InboundStream::PumpLocked() {
 
 void InboundStream::Work(grpc::ByteBuffer message) {
   const absl::Status s = sink_->Take(message);
+  const absl::Duration pause = s.ok() ? sink_->Pause() : absl::ZeroDuration();
   absl::MutexLock lock(&mu_);
   working_ = false;
   if (failed_.ok()) failed_ = s;
+  if (failed_.ok() && pause > absl::ZeroDuration()) RestLocked(pause);
   PumpLocked();
+}
+
+// The alarm that was set before has gone off: no task began meanwhile. It doesn't keep the stream, which ends at once
+// when its sender goes.
+void InboundStream::RestLocked(absl::Duration pause) {
+  resting_ = true;
+  const auto end =
+      gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_micros(absl::ToInt64Microseconds(pause), GPR_TIMESPAN));
+  alarm_.Set(end, [weak = weak_from_this()](bool) {
+    const std::shared_ptr<InboundStream> self = weak.lock();
+    if (self == nullptr) return;
+    absl::MutexLock lock(&self->mu_);
+    self->resting_ = false;
+    self->PumpLocked();
+  });
 }
 
 void InboundStream::WorkLast() {

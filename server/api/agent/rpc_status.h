@@ -1,4 +1,5 @@
-// Errors of the house on the wire: status code, message, and google.rpc.ErrorInfo {reason, domain} in the details.
+// Errors of the house on the wire: status code and message, and in the details google.rpc.ErrorInfo {reason, domain}
+// and, when the error says how long to wait (base::WithRetryAfter), google.rpc.RetryInfo.
 #ifndef UMBRA_SERVER_API_AGENT_RPC_STATUS_H_
 #define UMBRA_SERVER_API_AGENT_RPC_STATUS_H_
 

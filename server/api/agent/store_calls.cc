@@ -94,7 +94,7 @@ absl::Status StoreCalls::OpenSession(const HostId& host, const store::v1::OpenSe
   ASSIGN_OR_RETURN(const maintenance::OpenRepository* const open, repositories_.Find(assignment.repository));
   UploadSessions::Handle replaced;
   const UploadSessions::Handle session =
-      sessions_.Open(assignment, *open->repository, ChooseBases(catalog_, *open, assignment), replaced);
+      sessions_.Open(assignment, *open, ChooseBases(catalog_, *open, assignment), replaced);
   AbortLater(std::move(replaced));
   if (absl::Status s = assignments_.CheckAlive(key); !s.ok()) {  // ended while the session was made
     AbortLater(sessions_.TakeOf(key));

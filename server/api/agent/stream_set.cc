@@ -27,6 +27,11 @@ void StreamSet::Remove(Stoppable* stream) {
   streams_.erase(stream);
 }
 
+void StreamSet::WakeAll() {
+  absl::MutexLock lock(&mu_);
+  for (Stoppable* stream : streams_) stream->Wake();
+}
+
 void StreamSet::StopAll() {
   absl::MutexLock lock(&mu_);
   stopped_ = true;

@@ -17,6 +17,8 @@ class Stoppable {
   virtual ~Stoppable() = default;
   // Makes the stream end soon with `status`. Must not block, nor call back into the set.
   virtual void Stop(const absl::Status& status) = 0;
+  // Makes the stream look soon whether there is something for it to do. As Stop.
+  virtual void Wake() {}
 };
 
 // Thread-safe.
@@ -30,13 +32,15 @@ class StreamSet {
   absl::Status Add(Stoppable* stream);
   void Remove(Stoppable* stream);
 
+  void WakeAll();
+
   // Stops all streams, refuses new ones, and waits until all are removed (at most kStopTimeout: a peer that doesn't read
   // can't hold the daemon; grpc::Server::Shutdown then cuts it off).
   void StopAll();
 
  private:
   const size_t count_max_;
-  absl::Mutex mu_;  // also keeps a stream alive while it is told to stop
+  absl::Mutex mu_;  // also keeps a stream alive while it is told something
   absl::flat_hash_set<Stoppable*> streams_ ABSL_GUARDED_BY(mu_);
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
 };

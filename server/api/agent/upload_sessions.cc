@@ -11,10 +11,12 @@ constexpr size_t kSessionIdBytes = 16;  // 128 random bits: not to be guessed
 
 }  // namespace
 
-UploadSessions::Handle UploadSessions::Open(const dispatch::Assignment& assignment, repo::Repository& repository,
+UploadSessions::Handle UploadSessions::Open(const dispatch::Assignment& assignment,
+                                            const maintenance::OpenRepository& repository,
                                             std::vector<store::v1::BasePoint> bases, Handle& replaced) {
-  auto session = std::make_shared<OpenUpload>(random_.Hex(kSessionIdBytes), assignment, repository,
-                                              repository.BeginSession(), std::move(bases));
+  auto session = std::make_shared<OpenUpload>(random_.Hex(kSessionIdBytes), assignment, *repository.repository,
+                                              repository.repository->BeginSession(), std::move(bases),
+                                              repository.upload_limit.get());
   absl::MutexLock lock(&mu_);
   replaced = TakeOfLocked(assignment.key);
   by_id_[session->id] = session;

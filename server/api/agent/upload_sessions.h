@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "server/dispatch/assignment_table.h"
+#include "server/maintenance/repository_set.h"
 #include "storage/base/random.h"
 #include "storage/base/tuning.h"
 #include "storage/repo/repository.h"
@@ -23,12 +24,14 @@ namespace umbra::api {
 // One session. Its streams and calls share it with UploadSessions; it is aborted by whoever closes it.
 struct OpenUpload {
   OpenUpload(std::string the_id, dispatch::Assignment the_assignment, repo::Repository& the_repository,
-             std::unique_ptr<repo::UploadSession> the_upload, std::vector<store::v1::BasePoint> the_bases = {})
+             std::unique_ptr<repo::UploadSession> the_upload, std::vector<store::v1::BasePoint> the_bases = {},
+             base::TokenBucket* the_upload_limit = nullptr)
       : id(std::move(the_id)),
         assignment(std::move(the_assignment)),
         repository(the_repository),
         upload(std::move(the_upload)),
-        bases(std::move(the_bases)) {}
+        bases(std::move(the_bases)),
+        upload_limit(the_upload_limit) {}
 
   const base::GivesBackMemory gives_back;
   std::string id;
@@ -36,6 +39,7 @@ struct OpenUpload {
   repo::Repository& repository;
   const std::unique_ptr<repo::UploadSession> upload;
   const std::vector<store::v1::BasePoint> bases;  // that its maps may be built on
+  base::TokenBucket* const upload_limit;          // of the repository; null: none
 
   absl::Mutex commit_mu;  // one commit at a time; its answer is kept, for an agent that didn't get it and asks again
   std::optional<store::v1::CommitResponse> committed ABSL_GUARDED_BY(commit_mu);
@@ -49,9 +53,9 @@ class UploadSessions {
   // `random` makes the ids and outlives this.
   explicit UploadSessions(base::Random& random) : random_(random) {}
 
-  // Begins a session. An earlier one of the same assignment is given back as `replaced`, for the caller to abort: the agent
-  // asked twice, and only the newest answer counts.
-  Handle Open(const dispatch::Assignment& assignment, repo::Repository& repository,
+  // Begins a session. An earlier one of the same assignment is given back as `replaced`, for the caller to abort: the
+  // agent asked twice, and only the newest answer counts. `repository` outlives the session.
+  Handle Open(const dispatch::Assignment& assignment, const maintenance::OpenRepository& repository,
               std::vector<store::v1::BasePoint> bases, Handle& replaced);
 
   // NOT_FOUND / SESSION_NOT_FOUND: unknown, ended, or another host's.

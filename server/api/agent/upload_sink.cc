@@ -39,11 +39,14 @@ absl::StatusOr<repo::BaseDisk> BaseOf(const OpenUpload& session, const std::stri
 }
 
 absl::Status UploadSink::Take(grpc::ByteBuffer& message) {
+  const auto bytes = static_cast<int64_t>(message.Length());
   RETURN_IF_ERROR(Parse(message, request_));
   message.Clear();
   if (!session_) {
     ASSIGN_OR_RETURN(session_, find_(request_.session_id()));
   }
+  // It is here already: what it costs, the sender waits for.
+  if (session_->upload_limit != nullptr) pause_ = session_->upload_limit->Take(bytes, kUploadPauseMax);
   for (const store::v1::Chunk& chunk : request_.chunks()) RETURN_IF_ERROR(Put(chunk));
   return absl::OkStatus();
 }

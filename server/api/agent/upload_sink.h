@@ -18,6 +18,9 @@ namespace umbra::api {
 
 inline constexpr size_t kNegotiateIdsMax = 8192;  // as umbra.store.v1 says
 inline constexpr size_t kMapIdsMax = 65536;       // as umbra.store.v1 says
+// No message waits longer for its repository's limit: an agent gives an upload two minutes. Only where very many
+// streams share a very low limit does this let more through than it says.
+inline constexpr absl::Duration kUploadPauseMax = absl::Seconds(60);
 
 // INVALID_ARGUMENT / UPLOAD_INVALID when `raw` isn't a whole number of ids, or more than `count_max`.
 absl::StatusOr<std::vector<repo::ChunkId>> ParseIds(const std::string& raw, size_t count_max);
@@ -35,6 +38,8 @@ class UploadSink final : public StreamSink {
  public:
   explicit UploadSink(FindSession find) : find_(std::move(find)) {}
   absl::Status Take(grpc::ByteBuffer& message) override;
+  // What the repository's limit says to the message that was taken.
+  absl::Duration Pause() override { return pause_; }
   absl::Status Finish(grpc::ByteBuffer& response) override;
 
  private:
@@ -44,6 +49,7 @@ class UploadSink final : public StreamSink {
   UploadSessions::Handle session_;
   store::v1::UploadRequest request_;  // its buffers are used again for each message
   store::v1::UploadResponse result_;
+  absl::Duration pause_;
 };
 
 // StoreService.PutDiskMap.

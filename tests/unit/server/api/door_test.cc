@@ -12,6 +12,7 @@
 #include "absl/synchronization/notification.h"
 #include "google/api/annotations.pb.h"
 #include "server/api/names.h"
+#include "server/api/stream_guard.h"
 #include "server/identity/permissions.h"
 #include "tests/unit/server/api/fixture.h"
 #include "umbra/v1/identity.pb.h"
@@ -401,6 +402,35 @@ TEST_F(DoorTest, AStreamLeavesOutWhatIsForeignAndEndsWithItsToken) {
   while (stream->Read(&event)) {
   }
   EXPECT_EQ(Outcome(stream->Finish()), "UNAUTHENTICATED UNAUTHENTICATED");
+}
+
+TEST_F(DoorTest, AStreamEndsWithItsTokenAlsoWhereNothingHappens) {
+  StreamGuard guard(*door_, streams_, clock_);
+  const auto revoked =
+      identity_->CreateToken(identity::Identity::Local(), {"", "is revoked", {{"viewer", OwnScope()}}, {}});
+  ASSERT_TRUE(revoked.ok());
+  const auto end_of = [&](const std::string& token, absl::FunctionRef<void()> begun) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    context.AddMetadata(kEdgeMetadata, kTestEdgeSecret);
+    context.AddMetadata(kAuthorizationMetadata, "Bearer " + token);
+    v1::WatchEventsRequest request;
+    const auto stream = log_->WatchEvents(&context, request);
+    v1::Event event;
+    EXPECT_TRUE(stream->Read(&event));
+    begun();
+    while (stream->Read(&event)) continue;
+    return Outcome(stream->Finish());
+  };
+  EXPECT_EQ(end_of(revoked->text, [&] { ASSERT_TRUE(identity_->RevokeToken(revoked->token.id).ok()); }),
+            "UNAUTHENTICATED UNAUTHENTICATED");
+  const absl::Time start = clock_.Now();
+  const auto expiring = identity_->CreateToken(identity::Identity::Local(),
+                                               {"", "expires", {{"viewer", OwnScope()}}, start + absl::Seconds(3)});
+  ASSERT_TRUE(expiring.ok());
+  EXPECT_EQ(end_of(expiring->text, [] {}), "UNAUTHENTICATED TOKEN_EXPIRED");
+  EXPECT_GE(clock_.Now(), start + absl::Seconds(3));
+  EXPECT_LT(clock_.Now(), start + absl::Seconds(15));
 }
 
 TEST_F(DoorTest, AForeignJobCannotBeFollowed) {

@@ -67,6 +67,8 @@ class ApiTest : public ::testing::Test {
     }
     repositories_ = std::make_unique<maintenance::RepositorySet>(std::move(repositories));
     scheduler_ = std::make_unique<policies::Scheduler>(*catalog_, *engine_, clock_);
+    board_ = std::make_unique<policies::CoverageBoard>(*catalog_, clock_);
+    board_->Start();
     notifications_ = std::make_unique<notifications::Notifications>(
         *catalog_, *events_, files_, clock_, random_, std::vector<notifications::StateCheck>(),
         notifications::Options{"backup1", "umbrad/test", dir_.File("secrets")});
@@ -180,6 +182,7 @@ class ApiTest : public ::testing::Test {
   std::unique_ptr<auth::Enrolment> enrolment_;
   std::unique_ptr<maintenance::RepositorySet> repositories_;
   std::unique_ptr<policies::Scheduler> scheduler_;  // runs when a test says so
+  std::unique_ptr<policies::CoverageBoard> board_;
   std::unique_ptr<notifications::Notifications> notifications_;  // works when a test starts it
   dispatch::AgentRegistry agents_;
   Executor executor_{2};
@@ -213,7 +216,8 @@ class ApiTest : public ::testing::Test {
     services_.push_back(std::make_unique<JobService>(*door_, *catalog_, *engine_, *repositories_, streams_));
     services_.push_back(std::make_unique<RecoveryPointService>(*door_, *catalog_, clock_, *repositories_,
                                                                absl::Hours(48)));
-    services_.push_back(std::make_unique<PolicyService>(*door_, *catalog_, clock_, *repositories_, *scheduler_));
+    services_.push_back(
+        std::make_unique<PolicyService>(*door_, *catalog_, clock_, *repositories_, *scheduler_, *board_));
     services_.push_back(std::make_unique<NotificationService>(*door_, *catalog_, clock_, *notifications_));
     services_.push_back(std::make_unique<RepositoryService>(*door_, *catalog_, clock_, *repositories_));
     services_.push_back(std::make_unique<RepositoryKeyService>(*door_, random_, *repositories_));

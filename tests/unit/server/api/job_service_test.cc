@@ -323,6 +323,63 @@ TEST_F(JobServiceTest, GetAndCancel) {
   EXPECT_EQ(Outcome(Call(jobs_, &v1::JobService::Stub::GetJob, get, &job)), "NOT_FOUND JOB_NOT_FOUND");
 }
 
+TEST_F(JobServiceTest, AJobIsShownWithItsPhasesAndAListWithout) {
+  AddOneVm();
+  const catalog::JobId id = Submit();
+  Apply(id, jobs::JobEvent::kAssign);
+  Apply(id, jobs::JobEvent::kProgress, {.phase = catalog::JobPhase::kFreezing});
+  Apply(id, jobs::JobEvent::kProgress, {.phase = catalog::JobPhase::kTransferring});
+  v1::GetJobRequest get;
+  get.set_name("jobs/" + id.value);
+  v1::Job job;
+  ASSERT_EQ(Outcome(Call(jobs_, &v1::JobService::Stub::GetJob, get, &job)), "OK");
+  ASSERT_EQ(job.phases_size(), 2);
+  EXPECT_EQ(job.phases(0).phase(), v1::Job::PHASE_FREEZING);
+  EXPECT_TRUE(job.phases(0).has_end_time());
+  EXPECT_EQ(job.phases(1).phase(), v1::Job::PHASE_TRANSFERRING);
+  EXPECT_TRUE(job.phases(1).has_start_time());
+  EXPECT_FALSE(job.phases(1).has_end_time());
+  v1::ListJobsResponse list;
+  ASSERT_EQ(Outcome(Call(jobs_, &v1::JobService::Stub::ListJobs, v1::ListJobsRequest(), &list)), "OK");
+  ASSERT_EQ(list.jobs_size(), 1);
+  EXPECT_EQ(list.jobs(0).phases_size(), 0);
+}
+
+TEST_F(JobServiceTest, BackupsAreSummedUpInStretches) {
+  AddOneVm();
+  const catalog::JobId id = Submit();
+  Apply(id, jobs::JobEvent::kAssign);
+  Apply(id, jobs::JobEvent::kAgentFailed);
+  v1::SummarizeBackupsRequest ask;
+  v1::SummarizeBackupsResponse sums;
+  const auto outcome = [&] { return Outcome(Call(jobs_, &v1::JobService::Stub::SummarizeBackups, ask, &sums)); };
+  EXPECT_EQ(outcome(), "INVALID_ARGUMENT INVALID_REQUEST") << "from when on?";
+  const int64_t today = absl::ToUnixSeconds(clock_.Now()) / 86400 * 86400;
+  ask.mutable_start_time()->set_seconds(today - 6 * 86400);
+  ASSERT_EQ(outcome(), "OK");
+  ASSERT_EQ(sums.summaries_size(), 7);
+  EXPECT_EQ(sums.summaries(0).start_time().seconds(), today - 6 * 86400);
+  EXPECT_EQ(sums.summaries(6).start_time().seconds(), today);
+  // The test may run over midnight.
+  ask.set_count(8);
+  ASSERT_EQ(outcome(), "OK");
+  EXPECT_EQ(sums.summaries(6).failed_count() + sums.summaries(7).failed_count(), 1);
+  EXPECT_EQ(sums.summaries(5).failed_count(), 0);
+  ask.set_count(101);
+  EXPECT_EQ(outcome(), "INVALID_ARGUMENT INVALID_REQUEST");
+  ask.set_count(100);
+  ask.mutable_period()->set_seconds(3600);
+  ASSERT_EQ(outcome(), "OK");
+  EXPECT_EQ(sums.summaries_size(), 100);
+  ask.mutable_period()->set_seconds(3599);
+  EXPECT_EQ(outcome(), "INVALID_ARGUMENT INVALID_REQUEST");
+  ask.mutable_period()->set_seconds(-86400);
+  EXPECT_EQ(outcome(), "INVALID_ARGUMENT INVALID_REQUEST");
+  ask.clear_period();
+  ask.mutable_start_time()->set_seconds(int64_t{1} << 60);
+  EXPECT_EQ(outcome(), "INVALID_ARGUMENT INVALID_REQUEST");
+}
+
 TEST_F(JobServiceTest, OversizedMessageIsRefusedAndTheNextOneServed) {
   AddOneVm();
   v1::CreateJobRequest request = BackupOf({kVm});

@@ -17,6 +17,17 @@ TEST(Names, RoundTrip) {
   EXPECT_EQ(*ParseVmName(NameOf(key), "f"), key);
 }
 
+TEST(Names, OfDisks) {
+  const auto disk = ParseDiskName("recoveryPoints/p1/disks/sda", "f");
+  ASSERT_TRUE(disk.ok());
+  EXPECT_EQ(disk->point.value, "p1");
+  EXPECT_EQ(disk->disk, "sda");
+  for (const char* name : {"recoveryPoints/p1", "recoveryPoints/p1/disks/", "recoveryPoints/p1/disks/a/b", "disks/sda",
+                           "recoveryPoints//disks/sda", "recoveryPoints/p1/disks/a/disks/b", "jobs/p1/disks/sda"}) {
+    EXPECT_EQ(base::ReasonOf(ParseDiskName(name, "f").status()), "INVALID_REQUEST") << name;
+  }
+}
+
 TEST(Names, AllHosts) {
   EXPECT_FALSE(ParseHostNameOrAll("hosts/-", "f")->has_value());
   EXPECT_EQ((*ParseHostNameOrAll("hosts/h1", "f"))->value, "h1");

@@ -231,6 +231,106 @@ TEST_F(PolicyServiceTest, APreviewTellsTheRunsAndChangesNothing) {
   EXPECT_TRUE(engine_->List({}, {})->items.empty());
 }
 
+TEST_F(PolicyServiceTest, ValidateOnlyMakesAndChangesNothing) {
+  v1::CreatePolicyRequest request = Nightly();
+  request.set_validate_only(true);
+  v1::Policy policy;
+  ASSERT_EQ(Create(request, &policy), "OK");
+  EXPECT_EQ(policy.name(), "policies/nightly");
+  EXPECT_EQ(policy.repository(), "repositories/main") << "with its defaults";
+  EXPECT_TRUE(policy.has_next_run_time());
+  EXPECT_FALSE(policy.has_create_time());
+  EXPECT_EQ(policy.etag(), "");
+  EXPECT_TRUE(catalog_->Read([](const catalog::Stores& s) { return s.policies.All(); })->empty());
+  request.mutable_policy()->set_time_zone("Mars");
+  EXPECT_EQ(Create(request), "INVALID_ARGUMENT INVALID_TIME_ZONE");
+  ASSERT_EQ(Create(Nightly()), "OK");
+  request = Nightly();
+  request.set_validate_only(true);
+  EXPECT_EQ(Create(request), "ALREADY_EXISTS POLICY_EXISTS");
+
+  const v1::Policy before = Get();
+  const auto events = [&] { return *catalog_->Read([](const catalog::Stores& s) { return s.events.Newest(); }); };
+  const int64_t newest = events();
+  v1::UpdatePolicyRequest update;
+  update.set_validate_only(true);
+  update.mutable_policy()->set_name("policies/nightly");
+  update.mutable_policy()->add_schedules("hourly");
+  update.mutable_update_mask()->add_paths("schedules");
+  ASSERT_EQ(Outcome(Call(policies_, &Stub::UpdatePolicy, update, &policy)), "OK");
+  EXPECT_THAT(policy.schedules(), ::testing::ElementsAre("hourly"));
+  EXPECT_EQ(policy.selection().expression(), "all");
+  EXPECT_EQ(policy.etag(), before.etag());
+  EXPECT_EQ(Get().DebugString(), before.DebugString());
+  EXPECT_EQ(events(), newest);
+  update.mutable_policy()->set_etag("77");
+  EXPECT_EQ(Outcome(Call(policies_, &Stub::UpdatePolicy, update, &policy)), "ABORTED POLICY_CHANGED");
+  update.mutable_policy()->clear_etag();
+  update.mutable_policy()->set_schedules(0, "sometimes");
+  EXPECT_EQ(Outcome(Call(policies_, &Stub::UpdatePolicy, update, &policy)), "INVALID_ARGUMENT INVALID_SCHEDULE");
+  update.mutable_policy()->set_name("policies/none");
+  EXPECT_EQ(Outcome(Call(policies_, &Stub::UpdatePolicy, update, &policy)), "NOT_FOUND POLICY_NOT_FOUND");
+}
+
+TEST_F(PolicyServiceTest, APolicyThatIsNotMadeYetIsPreviewed) {
+  AddOneVm();
+  v1::CreatePolicyRequest other = Nightly();
+  other.set_policy_id("other");
+  other.mutable_policy()->mutable_selection()->set_expression("name=nothing");
+  ASSERT_EQ(Create(other), "OK");
+  v1::PreviewPolicyRequest ask;
+  v1::Policy& policy = *ask.mutable_policy();
+  policy.mutable_selection()->set_everything_else(true);
+  policy.add_schedules("daily at 22:00");
+  policy.mutable_retention()->set_daily(5);
+  ask.mutable_period()->set_seconds(7 * 86400);
+  v1::PreviewPolicyResponse preview;
+  ASSERT_EQ(Outcome(Call(policies_, &Stub::PreviewPolicy, ask, &preview)), "OK");
+  EXPECT_EQ(preview.schedule().runs_size(), 7);
+  EXPECT_THAT(preview.schedule().members(), ::testing::ElementsAre("hosts/h1/virtualMachines/u1"));
+  EXPECT_THAT(preview.member_display_names(), ::testing::ElementsAre("vm u1"));
+  EXPECT_EQ(preview.schedule().job_count(), 1);
+  ASSERT_EQ(preview.expected_points_size(), 5);
+  EXPECT_EQ(preview.expected_points(0).point_time().seconds(), preview.schedule().runs(0).due_time().seconds() - 86400);
+  EXPECT_THAT(preview.expected_points(4).kept_by(), ::testing::ElementsAre(::testing::StartsWith("daily 5 of 5 (")));
+  EXPECT_EQ(catalog_->Read([](const catalog::Stores& s) { return s.policies.All(); })->size(), 1u);
+
+  // In the place of one that is there: then nobody else selects the machine.
+  policy.set_name("policies/other");
+  policy.mutable_selection()->set_everything_else(false);
+  policy.mutable_selection()->set_expression("all");
+  ASSERT_EQ(Outcome(Call(policies_, &Stub::PreviewPolicy, ask, &preview)), "OK");
+  EXPECT_EQ(preview.schedule().member_count(), 1);
+  policy.set_name("a policy");
+  EXPECT_EQ(Outcome(Call(policies_, &Stub::PreviewPolicy, ask, &preview)), "INVALID_ARGUMENT INVALID_REQUEST");
+  policy.clear_name();
+  policy.add_windows("always");
+  EXPECT_EQ(Outcome(Call(policies_, &Stub::PreviewPolicy, ask, &preview)), "INVALID_ARGUMENT INVALID_WINDOW");
+  policy.clear_windows();
+  ask.mutable_period()->set_seconds(367 * 86400);
+  EXPECT_EQ(Outcome(Call(policies_, &Stub::PreviewPolicy, ask, &preview)), "INVALID_ARGUMENT INVALID_REQUEST");
+}
+
+TEST_F(PolicyServiceTest, CoverageIsSummedUp) {
+  AddOneVm();
+  ASSERT_EQ(Create(Nightly()), "OK");
+  const catalog::JobId job = Submit();
+  Apply(job, jobs::JobEvent::kAssign);
+  jobs::EventFacts facts;
+  facts.error = {"GUEST_STOPPED", "it went away"};
+  Apply(job, jobs::JobEvent::kAgentFailed, facts);
+  v1::CoverageSummary sums;
+  ASSERT_EQ(Outcome(Call(policies_, &Stub::GetCoverageSummary, v1::GetCoverageSummaryRequest(), &sums)), "OK");
+  EXPECT_EQ(sums.total_count(), 1);
+  EXPECT_EQ(sums.failing_count(), 1);
+  EXPECT_EQ(sums.protected_count() + sums.unprotected_count() + sums.never_count() + sums.late_count(), 0);
+  ASSERT_EQ(sums.failing_size(), 1);
+  EXPECT_EQ(sums.failing(0).virtual_machine(), "hosts/h1/virtualMachines/u1");
+  EXPECT_EQ(sums.failing(0).display_name(), "vm u1");
+  EXPECT_EQ(sums.failing(0).job(), "jobs/" + job.value);
+  EXPECT_EQ(sums.failing(0).error().reason(), "GUEST_STOPPED");
+}
+
 TEST_F(PolicyServiceTest, ARetentionPreviewTellsWhatGoesAndWhatKeepsTheRest) {
   AddOneVm();
   const absl::Time noon = absl::FromUnixSeconds(1'800'000'000);

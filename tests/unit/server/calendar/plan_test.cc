@@ -1,6 +1,8 @@
 // Proves that every due time is part of exactly one run, whatever windows and missed time do to it.
 #include "server/calendar/plan.h"
 
+#include <algorithm>
+
 #include "tests/unit/server/calendar/zones.h"
 
 namespace umbra::calendar {
@@ -60,6 +62,58 @@ TEST(PlanTest, WhatWasMissedWaitsForTheNextWindow) {
   ASSERT_TRUE(run);
   EXPECT_EQ(run->due, At("2026-11-23 22:00"));
   EXPECT_EQ(run->until, At("2026-11-25 06:00"));
+}
+
+TEST(PlanTest, LooksBackFromRunToRun) {
+  const Plan plan = Must({"daily at 22:00", "monthly on 1 at 12:00"}, "UTC");
+  const absl::Time now = At("2026-12-01 21:59");
+  auto run = plan.Previous(now, now);
+  ASSERT_TRUE(run);
+  EXPECT_EQ(run->due, At("2026-12-01 12:00"));
+  run = plan.Previous(run->due, now);
+  ASSERT_TRUE(run);
+  EXPECT_EQ(run->due, At("2026-11-30 22:00"));
+  EXPECT_EQ(plan.Previous(At("2026-11-02 00:00"), now)->due, At("2026-11-01 22:00"));
+  EXPECT_EQ(Must({}, "UTC").Previous(now, now), std::nullopt);
+  EXPECT_EQ(Must({"yearly on 02-29"}, "UTC").Previous(now, now)->due, At("2024-02-29 00:00"));
+}
+
+TEST(PlanTest, LookingBackARunThatHasNotBegunIsNone) {
+  const Plan plan = Must({"hourly"}, "UTC", {"daily 22:00-23:30"});
+  const auto run = plan.Previous(At("2026-11-29 12:00"), At("2026-11-29 12:00"));
+  ASSERT_TRUE(run);
+  EXPECT_EQ(run->due, At("2026-11-28 23:00")) << "what was due since waits for 22:00";
+  EXPECT_EQ(plan.Previous(At("2026-11-28 23:00"), At("2026-11-29 12:00"))->due, At("2026-11-28 22:00"))
+      << "with all that was due since 00:00";
+  EXPECT_EQ(plan.Previous(At("2026-11-28 22:00"), At("2026-11-29 12:00"))->due, At("2026-11-27 23:00"));
+}
+
+TEST(PlanPropertyTest, LookingBackGivesTheRunsThatLookingAheadGives) {
+  std::mt19937_64 random(Seed());
+  const std::vector<std::string> names = ZoneNames();
+  const Texts schedules[] = {{"hourly"},
+                             {"daily at 02:30,22:00", "*/40 1-3 * * *"},
+                             {"every 25 minutes"},
+                             {"0 */3 * * *"},
+                             {"weekly on sun at 02:30", "monthly on last at 23:00"}};
+  const Texts windows[] = {
+      {}, {"daily 01:00-05:00"}, {"mon-fri 20:00-06:00", "sat,sun 00:00-24:00"}, {"daily 02:10-02:50"}};
+  for (int round = 0; round < 200; ++round) {
+    const std::string& name = names[Below(random, static_cast<int64_t>(names.size()))];
+    const Plan plan = Must(schedules[Below(random, 5)], name, windows[Below(random, 4)]);
+    const absl::Time begin = RandomChange(Zone(name), random) - absl::Hours(60 + Below(random, 500));
+    const absl::Time now = begin + absl::Hours(100 + Below(random, 600));
+    std::vector<absl::Time> ahead, back;
+    for (auto run = plan.Next(begin); run && run->start <= now; run = plan.Next(run->due)) ahead.push_back(run->due);
+    for (auto run = plan.Previous(now + absl::Nanoseconds(1), now); run && run->due > begin;
+         run = plan.Previous(run->due, now)) {
+      back.push_back(run->due);
+      ASSERT_LE(run->start, now);
+      ASSERT_TRUE(plan.openings().IsOpen(run->start, plan.zone()));
+    }
+    std::ranges::reverse(back);
+    ASSERT_EQ(back, ahead) << name;
+  }
 }
 
 TEST(PlanPropertyTest, EveryDueTimeIsPartOfExactlyOneRun) {

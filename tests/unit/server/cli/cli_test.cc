@@ -50,6 +50,19 @@ TEST(Texts, DurationsHaveFittingUnits) {
   EXPECT_EQ(DurationText(d), "2 h 1 min");
 }
 
+TEST(Texts, PhasesHaveTheirTimes) {
+  v1::JobPhase phase;
+  phase.set_phase(v1::Job::PHASE_FREEZING);
+  phase.mutable_start_time()->set_seconds(1'800'000'000);
+  phase.mutable_start_time()->set_nanos(900'000'000);
+  EXPECT_THAT(PhaseText(phase), HasSubstr("freezing, goes on from "));
+  phase.mutable_end_time()->set_seconds(1'800'000'001);
+  phase.mutable_end_time()->set_nanos(100'000'000);
+  EXPECT_THAT(PhaseText(phase), HasSubstr("freezing, 200 ms from "));
+  phase.mutable_end_time()->set_seconds(1'799'999'999);
+  EXPECT_THAT(PhaseText(phase), HasSubstr("freezing, 0 ms from ")) << "a clock was set";
+}
+
 TEST(Labels, AreSetWithAValueAndRemovedWithADash) {
   const LabelChanges changes = ParseLabelChanges({"env=prod", "note=a=b", "empty=", "team-"});
   EXPECT_EQ(changes.set.at("env"), "prod");
@@ -98,6 +111,18 @@ TEST(ExitCodes, AReasonTravelsFromTheDaemon) {
       ToExitError(grpc::Status(grpc::StatusCode::NOT_FOUND, "no such VM", details.SerializeAsString()));
   EXPECT_EQ(error.code, kExitNotFound);
   EXPECT_EQ(error.reason, "VM_NOT_FOUND");
+  EXPECT_EQ(error.retry_after_s, 0);
+}
+
+TEST(ExitCodes, TheWaitTravelsFromTheDaemon) {
+  google::rpc::RetryInfo wait;
+  wait.mutable_retry_delay()->set_seconds(7);
+  google::rpc::Status details;
+  details.add_details()->PackFrom(wait);
+  const ExitError error =
+      ToExitError(grpc::Status(grpc::StatusCode::RESOURCE_EXHAUSTED, "too often", details.SerializeAsString()));
+  EXPECT_EQ(error.code, kExitFailed);
+  EXPECT_EQ(error.retry_after_s, 7);
 }
 
 // Three virtual machines, two of one name, over two pages.

@@ -23,7 +23,7 @@ struct Fault {
 TEST(ParseConfig, NamesEveryFaultWithItsLine) {
   const std::string agents_known =
       "known: data_dir, secrets_key_file, api.socket, agents.listen, agents.enrolment_listen, agents.advertise, agents.heartbeat, "
-      "agents.lease, prune.every, prune.undelete_window, prune.young_pack_grace, prune.condemned_grace, "
+      "agents.lease, agents.certificate_lifetime, prune.every, prune.undelete_window, prune.young_pack_grace, prune.condemned_grace, "
       "prune.io_mib_per_second, prune.compact_below_percent, prune.reserve_mib, jobs.max, "
       "jobs.per_host_max, jobs.per_repository_max, jobs.keep_days, jobs.keep_events_days, jobs.keep_audit_days, notifications.secrets_dir, notifications.repository_free_percent, metrics.listen, http.listen, http.certificate, http.key, http.cors_origins, "
       "http.dashboard_dir, http.requests_per_second, http.body_kib_max, log.level, log.file, "
@@ -41,7 +41,7 @@ TEST(ParseConfig, NamesEveryFaultWithItsLine) {
       {"[repository]\nid = \"a\"", "u.toml:1: repository: expected sections [[repository]]"},
       {"[[repository]]\nid = \"a\"", "u.toml:1: repository: needs both 'id' and 'path'"},
       {"[[repository]]\nid = \"a\"\npath = \"p\"\nsize = 1",
-       "u.toml:4: unknown key 'size'; known: id, path, key_file, chunk_size_bytes"},
+       "u.toml:4: unknown key 'size'; known: id, path, key_file, chunk_size_bytes, upload_mib_per_second"},
       {"[[repository]]\nid = \"a\"\npath = \"p\"\nchunk_size_bytes = -1",
        "u.toml:4: chunk_size_bytes: expected a number of bytes"},
   };
@@ -72,7 +72,8 @@ TEST(CompleteConfig, NamesWhatDoesNotHangTogether) {
        "http.cors_origins: 'dash.example' is not \"https://HOST\", with a port when it isn't 443"},
       {"[http]\ncors_origins = [\"https://a/b\"]",
        "http.cors_origins: 'https://a/b' is not \"https://HOST\", with a port when it isn't 443"},
-      {"[http]\ncors_origins = [\"*\"]", "http.cors_origins: '*' is not \"https://HOST\", with a port when it isn't 443"},
+      {"[http]\ncors_origins = [\"*\"]",
+       "http.cors_origins: '*' is not \"https://HOST\", with a port when it isn't 443"},
       {"[http]\nbody_kib_max = 0", "http.body_kib_max: must be from 1 to 4096"},
       {"[log]\nlevel = \"loud\"", "log.level: 'loud' is none of trace, debug, info, warn, error"},
       {"[[repository]]\nid = \"A b\"\npath = \"p\"", "repository: id 'A b' must be 1 to 63 of a-z, 0-9 and '-'"},
@@ -82,6 +83,8 @@ TEST(CompleteConfig, NamesWhatDoesNotHangTogether) {
        "repository: path '/d/p' is there twice"},
       {"[[repository]]\nid = \"a\"\npath = \"p\"\nchunk_size_bytes = 100000",
        "repository a: chunk_size_bytes must be a power of two from 65536 to 1048576"},
+      {"[[repository]]\nid = \"a\"\npath = \"p\"\nupload_mib_per_second = 1048577",
+       "repository a: upload_mib_per_second must be from 0 to 1048576"},
   };
   for (const Fault& fault : kFaults) {
     const auto parsed = ParseConfig(fault.toml, "u.toml");
@@ -206,10 +209,27 @@ TEST(Reload, NamesTheKeysThatNeedARestart) {
   EXPECT_TRUE(KeysThatNeedARestart(before, now).empty());
   now.log.level = "debug";
   EXPECT_TRUE(KeysThatNeedARestart(before, now).empty()) << "taken on while it runs";
+  now.repositories[0].upload_mib_per_second = 20;
+  EXPECT_TRUE(KeysThatNeedARestart(before, now).empty());
   now.metrics_listen = "127.0.0.1:7442";
   now.prune.reserve_mib = 1;
   now.repositories.push_back({"second", "/r2"});
   EXPECT_EQ(KeysThatNeedARestart(before, now), (std::vector<std::string>{"metrics.listen", "prune.reserve_mib", "repository"}));
+}
+
+TEST(Reload, TakesOnLimitsOfRepositoriesThatAreOpen) {
+  Config running = *CompleteConfig(*ParseConfig(
+      "[[repository]]\nid = \"a\"\npath = \"a\"\n[[repository]]\nid = \"b\"\npath = \"b\"\nupload_mib_per_second = 5\n",
+      "u"));
+  const Config now = *CompleteConfig(*ParseConfig(
+      "[[repository]]\nid = \"c\"\npath = \"c\"\n[[repository]]\nid = \"a\"\npath = \"a\"\nupload_mib_per_second = 7\n",
+      "u"));
+  TakeOnReloadable(now, running);
+  ASSERT_EQ(running.repositories.size(), 2u);
+  EXPECT_EQ(running.repositories[0].upload_mib_per_second, 7u);
+  EXPECT_EQ(running.repositories[1].upload_mib_per_second, 5u)
+      << "the file doesn't have it any more: a restart is needed";
+  EXPECT_EQ(ParseConfig(PrintConfig(running), "u")->repositories, running.repositories);
 }
 
 TEST(Metrics, AreNowhereUnlessTold) {

@@ -742,6 +742,133 @@ TEST_F(JobEngineTest, ProgressIsSeenAtOnceAndWrittenOnceASecond) {
   EXPECT_EQ(Events().size(), 3u);  // queued, dispatching, running: progress is no event
 }
 
+// "phase from..to" for each, in seconds since `start`.
+std::vector<std::string> PhasesOf(const Job& job, absl::Time start) {
+  std::vector<std::string> phases;
+  for (const catalog::JobPhaseTime& p : job.phases) {
+    const std::string end = p.end_time ? std::to_string(absl::ToInt64Seconds(*p.end_time - start)) : "";
+    phases.push_back(
+        fmt::format("{} {}..{}", catalog::NameOf(p.phase), absl::ToInt64Seconds(p.start_time - start), end));
+  }
+  return phases;
+}
+
+TEST_F(JobEngineTest, PhasesAreKeptWithTheirTimesUntilTheNextAttempt) {
+  const absl::Time start = clock_.Now();
+  const Job job = Running(Backup({"u1"}));
+  const auto say = [&](catalog::JobPhase phase) {
+    clock_.Advance(absl::Seconds(10));
+    Do(job.id, JobEvent::kProgress, {.phase = phase});
+  };
+  say(catalog::JobPhase::kGathering);
+  say(catalog::JobPhase::kGathering);
+  say(catalog::JobPhase::kFreezing);
+  say(catalog::JobPhase::kTransferring);
+  say(catalog::JobPhase::kFreezing);
+  EXPECT_THAT(PhasesOf(Get(job.id), start),
+              ElementsAre("gathering 10..30", "freezing 30..40", "transferring 40..50", "freezing 50.."));
+  EXPECT_EQ(Row(job.id).phases, Get(job.id).phases) << "written with the row";
+  Restart();
+  clock_.Advance(absl::Seconds(10));
+  Do(job.id, JobEvent::kServerRestarted);
+  const auto ended = ElementsAre("gathering 10..30", "freezing 30..40", "transferring 40..50", "freezing 50..60");
+  EXPECT_THAT(PhasesOf(Get(job.id), start), ended) << "the attempt's end is the phase's";
+  EXPECT_EQ(Get(job.id).state, JobState::kFailed);
+}
+
+TEST_F(JobEngineTest, ANewAttemptHasPhasesOfItsOwnAndTheLastOnesStayUntilThen) {
+  const absl::Time start = clock_.Now();
+  const Job job = engine_->Submit(Submission{.spec = Backup({"u1"}), .terms = {.retries_max = 1}}).value();
+  Do(job.id, JobEvent::kAssign);
+  Do(job.id, JobEvent::kProgress, {.phase = catalog::JobPhase::kPreparing});
+  clock_.Advance(absl::Seconds(5));
+  Do(job.id, JobEvent::kAgentFailed, {.error = {"STORAGE_FULL", "full"}});
+  EXPECT_EQ(Get(job.id).state, JobState::kQueued);
+  EXPECT_THAT(PhasesOf(Get(job.id), start), ElementsAre("preparing 0..5"));
+  Do(job.id, JobEvent::kAssign);
+  EXPECT_THAT(PhasesOf(Get(job.id), start), ElementsAre());
+  Do(job.id, JobEvent::kProgress, {.phase = catalog::JobPhase::kTransferring});
+  clock_.Advance(absl::Seconds(1));
+  Commit(job);
+  clock_.Advance(absl::Seconds(2));
+  Do(job.id, JobEvent::kAgentDone);
+  EXPECT_THAT(PhasesOf(Get(job.id), start), ElementsAre("transferring 5..6", "completing 6..8"));
+}
+
+TEST_F(JobEngineTest, ACancellationEndsThePhase) {
+  const absl::Time start = clock_.Now();
+  const Job job = Running(Backup({"u1"}));
+  Do(job.id, JobEvent::kProgress, Progress(1));
+  clock_.Advance(absl::Seconds(3));
+  ASSERT_TRUE(engine_->Cancel(job.id).ok());
+  EXPECT_THAT(PhasesOf(Get(job.id), start), ElementsAre("transferring 0..3"));
+}
+
+TEST_F(JobEngineTest, ManyPhasesAreMergedAndWhatTookLongStays) {
+  const absl::Time start = clock_.Now();
+  const Job job = Running(Backup({"u1"}));
+  for (int i = 0; i < 200; ++i) {
+    const bool odd = i % 2 == 1;
+    Do(job.id, JobEvent::kProgress, {.phase = odd ? catalog::JobPhase::kTransferring : catalog::JobPhase::kSnapshot});
+    clock_.Advance(i == 101 ? absl::Hours(1) : absl::Seconds(1));
+  }
+  const Job now = Get(job.id);
+  ASSERT_EQ(now.phases.size(), catalog::kJobPhasesMax);
+  EXPECT_EQ(now.phases.front().start_time, start);
+  bool found = false;
+  for (size_t i = 0; i < now.phases.size(); ++i) {
+    const bool last = i + 1 == now.phases.size();
+    ASSERT_EQ(now.phases[i].end_time.has_value(), !last);
+    if (last) break;
+    ASSERT_EQ(now.phases[i].end_time, now.phases[i + 1].start_time) << "without a hole";
+    const bool is_long = *now.phases[i].end_time - now.phases[i].start_time >= absl::Hours(1);
+    found = found || (is_long && now.phases[i].phase == catalog::JobPhase::kTransferring);
+  }
+  EXPECT_TRUE(found);
+}
+
+TEST_F(JobEngineTest, TheNewestOutcomeOfAMachineIsItsLastBackupThatWentWellOrFailed) {
+  const auto failing = [&] {
+    std::vector<std::string> jobs;
+    const auto page = catalog_->Read([](const catalog::Stores& s) { return s.policies.VmStates({}); });
+    for (const auto& state : page->items) jobs.push_back(state.failed_job.value);
+    return jobs;
+  };
+  ASSERT_TRUE(catalog_
+                  ->Write([&](catalog::Stores& s) -> absl::Status {
+                    catalog::Host host;
+                    host.id = HostId("h1");
+                    host.certificate_fingerprint = "f";
+                    RETURN_IF_ERROR(s.hosts.Insert(host));
+                    std::vector<catalog::Vm> vms(2);
+                    for (size_t i = 0; i < vms.size(); ++i) {
+                      vms[i].key = {HostId("h1"), i == 0 ? "u1" : "u2"};
+                      vms[i].disks = {{"vda", "/x", "qcow2", 1, 1}};
+                    }
+                    return s.vms.ReplaceInventory(HostId("h1"), vms, {});
+                  })
+                  .ok());
+  EXPECT_THAT(failing(), ElementsAre("", ""));
+  const Job first = Running(Backup({"u1", "u2"}));
+  Do(first.id, JobEvent::kAgentFailed, {.error = {"GUEST_STOPPED", "x"}});
+  EXPECT_THAT(failing(), ElementsAre(first.id.value, first.id.value));
+  const Job second = Running(Backup({"u1"}));
+  Commit(second);
+  Do(second.id, JobEvent::kAgentDone);
+  EXPECT_THAT(failing(), ElementsAre("", first.id.value));
+  const Job third = Running(Backup({"u2"}));
+  ASSERT_TRUE(engine_->Cancel(third.id).ok());
+  Do(third.id, JobEvent::kAgentCancelled);
+  EXPECT_THAT(failing(), ElementsAre("", first.id.value)) << "a cancelled one tells nothing";
+  clock_.Advance(absl::Hours(24 * 100));
+  ASSERT_TRUE(engine_->Prune(absl::Hours(24)).ok());
+  EXPECT_THAT(failing(), ElementsAre("", "")) << "goes with its job";
+  const auto sums = catalog_->Read(
+      [&](const catalog::Stores& s) { return s.jobs.SummarizeBackups(absl::UnixEpoch(), clock_.Now()); });
+  EXPECT_EQ(sums->succeeded, 1) << "a job stays while its point does";
+  EXPECT_EQ(sums->recovery_points, 1);
+}
+
 TEST_F(JobEngineTest, FiguresNeverGoDownAndStayInBounds) {
   const Job job = Running(Backup({"u1"}));
   Do(job.id, JobEvent::kProgress, Progress(50));

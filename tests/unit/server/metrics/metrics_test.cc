@@ -60,6 +60,22 @@ TEST_F(MetricsTest, JobsAreShownWhileTheyRunAndCountedWhenTheyEnd) {
   EXPECT_THAT(text, Not(HasSubstr(R"(state="running"} 1)")));
 }
 
+TEST_F(MetricsTest, LimitsOfRepositoriesAreShownAsTheyAreNow) {
+  EXPECT_THAT(metrics_.Text(), Not(HasSubstr("umbra_repository_upload_limit_bytes_per_second{")));
+  std::vector<maintenance::OpenRepository> open;
+  open.push_back({catalog::RepositoryId("main"), "/r", std::make_unique<maintenance::FakeRepository>(),
+                  std::make_unique<base::TokenBucket>(steps_, 1000)});
+  const maintenance::RepositorySet repositories(std::move(open));
+  const Metrics metrics({*catalog_, dir_.File("catalog.db"), *engine_, agents_, repositories, files_, steps_});
+  base::TokenBucket& limit = *repositories.Default().upload_limit;
+  (void)limit.Take(3000);
+  (void)limit.Take(1);
+  EXPECT_THAT(metrics.Text(), HasSubstr(R"(umbra_repository_upload_limit_bytes_per_second{repository="main"} 1000)"));
+  EXPECT_THAT(metrics.Text(), HasSubstr(R"(umbra_repository_upload_wait_seconds_total{repository="main"} 2)"));
+  limit.SetRate(0);
+  EXPECT_THAT(metrics.Text(), HasSubstr(R"(umbra_repository_upload_limit_bytes_per_second{repository="main"} 0)"));
+}
+
 TEST_F(MetricsTest, FleetAndRepositoriesAreAsTheyAre) {
   ASSERT_TRUE(
       catalog_

@@ -94,6 +94,68 @@ TEST_F(CoverageTest, ADamagedPointIsNoGoodOne) {
   EXPECT_EQ(List(CoverageFilter::kAll)["vm"].last_good, clock_.Now() - absl::Hours(3));
 }
 
+TEST_F(CoverageTest, InSumsEachMachineCountsOnce) {
+  AddHost("h1", {"u1", "good", "late", "never", "loose", "failing", "failing-loose"});
+  AddHost("h2", {"other"});
+  catalog::Policy policy = MakePolicy("p", "not name=*loose");
+  policy.rpo = absl::Hours(2);
+  Insert(policy);
+  const auto point = [&](const std::string& id, const std::string& name, absl::Duration age) {
+    catalog::RecoveryPoint made{.id = catalog::RecoveryPointId(id),
+                                .vm = Key("h1", name),
+                                .vm_display_name = name,
+                                .repository = catalog::RepositoryId("main"),
+                                .point_time = clock_.Now() - age,
+                                .create_time = clock_.Now()};
+    Write([&](catalog::Stores& s) { return s.recovery_points.Insert(made).status(); });
+  };
+  point("p1", "good", absl::Hours(1));
+  point("p2", "late", absl::Hours(3));
+  point("p3", "failing", absl::Hours(1));
+  engine_->SetHost(catalog::HostId("h1"), "");
+  std::vector<catalog::JobId> failed;
+  for (const char* name : {"failing-loose", "failing"}) {
+    failed.push_back(engine_->Submit(catalog::BackupSpec{{Key("h1", name)}, catalog::RepositoryId("main")})->id);
+    Start(failed.back());
+    clock_.Advance(absl::Seconds(1));
+    Fail(failed.back());
+  }
+  const auto sums = SummarizeCoverage(*catalog_, *PolicySet::Load(*catalog_), clock_.Now());
+  ASSERT_TRUE(sums.ok()) << sums.status();
+  EXPECT_EQ(sums->total, 8);
+  EXPECT_EQ(sums->failing, 2);
+  EXPECT_EQ(sums->unprotected, 1);
+  EXPECT_EQ(sums->never, 3) << "u1, never, other";
+  EXPECT_EQ(sums->late, 1);
+  EXPECT_EQ(sums->protected_count, 1);
+  ASSERT_EQ(sums->newest_failing.size(), 2u);
+  EXPECT_EQ(sums->newest_failing[0].display_name, "failing");
+  EXPECT_EQ(sums->newest_failing[0].job, failed[1]);
+  EXPECT_EQ(sums->newest_failing[0].error, (catalog::JobMessage{"X", "x"}));
+  EXPECT_EQ(sums->newest_failing[1].display_name, "failing-loose");
+}
+
+TEST_F(CoverageTest, TheNewestTwentyOfManyThatFailAreTold) {
+  std::vector<std::string> names;
+  for (int i = 0; i < 30; ++i) names.push_back(fmt::format("vm{:02}", i));
+  AddHost("h1", names);
+  engine_->SetHost(catalog::HostId("h1"), "");
+  engine_->SetLimits({.per_host_max = 0});
+  for (int i = 0; i < 30; ++i) {
+    const std::string name = fmt::format("vm{:02}", i * 7 % 30);
+    const auto id = engine_->Submit(catalog::BackupSpec{{Key("h1", name)}, catalog::RepositoryId("main")})->id;
+    Start(id);
+    clock_.Advance(absl::Seconds(1));
+    Fail(id);
+  }
+  const auto sums = SummarizeCoverage(*catalog_, *PolicySet::Load(*catalog_), clock_.Now());
+  ASSERT_TRUE(sums.ok()) << sums.status();
+  EXPECT_EQ(sums->failing, 30);
+  ASSERT_EQ(sums->newest_failing.size(), kFailingTold);
+  for (int i = 0; i < 20; ++i)
+    EXPECT_EQ(sums->newest_failing[i].display_name, fmt::format("vm{:02}", (29 - i) * 7 % 30));
+}
+
 TEST_F(CoverageTest, PagesNeitherRepeatNorLeaveOut) {
   for (int host = 0; host < 3; ++host) {
     std::vector<std::string> names;

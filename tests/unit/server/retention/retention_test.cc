@@ -209,5 +209,63 @@ TEST_F(RetentionPropertyTest, TheOrderOfPointsAndPoliciesDoesNotMatter) {
   }
 }
 
+// The newest of `points` (newest first) before `before`.
+const Point* NewestBefore(const std::vector<Point>& points, absl::Time before) {
+  const auto found = std::ranges::find_if(points, [&](const Point& point) { return point.time < before; });
+  return found == points.end() ? nullptr : &*found;
+}
+
+TEST_F(RetentionPropertyTest, AWalkGoesToEveryPointThatStays) {
+  const char* const zones[] = {"Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu"};
+  for (int round = 0; round < 600; ++round) {
+    absl::TimeZone zone;
+    ASSERT_TRUE(absl::LoadTimeZone(zones[Below(4)], &zone));
+    // Regular, as schedules make them, over a year and more: minutes to weeks apart.
+    const absl::Duration step = absl::Minutes(20 + Below(2) * Below(10'000));
+    std::vector<Point> points;
+    absl::Time time = absl::FromUnixSeconds(1'700'000'000 + Below(40'000'000));
+    for (int64_t i = 0; i < 3000; ++i, time -= step) points.push_back({std::to_string(i), time});
+    Rules rules = RandomRules();
+    if (rules.KeepsAll()) rules.daily = 3;
+    const RuleSet set{"", rules, zone};
+    std::vector<Point> visited;
+    Walk walk(set);
+    std::optional<absl::Time> before = absl::InfiniteFuture();
+    while (before) {
+      const Point* const next = NewestBefore(points, *before);
+      if (next == nullptr) break;
+      visited.push_back(*next);
+      before = walk.Before(next->time);
+      ASSERT_TRUE(!before || *before <= next->time);
+    }
+    const auto told = [&](const std::vector<Point>& among) {
+      std::map<std::string, std::vector<std::string>> kept;
+      for (const Verdict& verdict : Decide(among, std::vector{set})) {
+        if (verdict.keeps()) kept[verdict.id] = verdict.kept_by;
+      }
+      return kept;
+    };
+    ASSERT_EQ(told(visited), told(points)) << round;
+    // Where the clocks change within an hour the walk goes from point to point; elsewhere nearly all stay.
+    ASSERT_LE(visited.size(), told(visited).size() + 30) << round;
+  }
+}
+
+TEST(RetentionTest, WithoutANameReasonsHaveNone) {
+  const auto points = Points({"2026-01-01 12:00+0000", "2026-01-02 12:00+0000"});
+  const auto verdicts = Decide(points, std::vector<RuleSet>{{"", {.daily = 7}, Berlin()}});
+  EXPECT_THAT(verdicts[1].kept_by, ElementsAre("daily 2 of 7 (2026-01-01)"));
+  EXPECT_THAT(Decide(points, std::vector<RuleSet>{{"", {}, Berlin()}})[1].kept_by, ElementsAre("keeps everything"));
+}
+
+TEST(RetentionTest, AWalkEndsWhenNothingOlderWouldStay) {
+  Walk walk({"", {.last = 2}, Berlin()});
+  const absl::Time newest = At("2026-01-02 12:00+0000");
+  EXPECT_EQ(walk.Before(newest), newest);
+  EXPECT_EQ(walk.Before(newest - absl::Hours(1)), std::nullopt);
+  Walk all({"", {}, Berlin()});
+  EXPECT_EQ(all.Before(newest), newest);
+}
+
 }  // namespace
 }  // namespace umbra::retention

@@ -108,6 +108,22 @@ TEST_F(CommandTest, OneThatIgnoresSigtermIsKilled) {
   EXPECT_EQ(ReasonOf(result.status()), "COMMAND_TIMEOUT");
 }
 
+TEST_F(CommandTest, OneThatSomebodyWantsToStopIsEndedAtOnceAndKilledAfterItsGrace) {
+  const std::string begun = dir_.File("begun");
+  const auto check = [&]() -> absl::Status {
+    return files_.ReadFile(begun).ok() ? absl::CancelledError("stop") : absl::OkStatus();
+  };
+  const absl::Duration start = clock_.Monotonic();
+  for (const std::string& trap : {std::string("exit 0"), "echo on >>" + dir_.File("ignored")}) {
+    const auto result = Shell("trap '" + trap + "' TERM; touch " + begun + "; while :; do sleep 0.02; done",
+                              {.timeout = absl::Seconds(1000), .kill_grace = absl::Milliseconds(200), .check = check});
+    EXPECT_TRUE(absl::IsCancelled(result.status())) << Describe(result.status());
+    ASSERT_TRUE(files_.Remove(begun).ok());
+  }
+  EXPECT_EQ(*files_.ReadFile(dir_.File("ignored")), "on\n") << "it was asked once, before it was killed";
+  EXPECT_LT(clock_.Monotonic() - start, absl::Seconds(20));
+}
+
 TEST_F(CommandTest, TooMuchOutputIsDroppedAndBlocksNobody) {
   const auto result =
       Shell("head -c 3000000 /dev/zero; head -c 3000000 /dev/zero >&2; exit 1", {.output_bytes_max = 1000});

@@ -123,6 +123,15 @@ constexpr char kFirstRows[] =
     "INSERT INTO recovery_point VALUES ('p1', 'h1', 'u1', 'mail', 'main', 'j1', 3, 4, 2, 'r', 9, 1, 1, '<domain/>');"
     "INSERT INTO recovery_point_disk VALUES ('p1', 0, 'vda', 10, 5, 'qcow2', '/a');";
 
+constexpr char kFirstRowsOfHosts[] =
+    "INSERT INTO host (id, display_name, agent_version, hypervisor, hypervisor_error, certificate_serial, "
+    "certificate_fingerprint, revoked, create_time_us, last_seen_time_us, revision) VALUES "
+    "('h1', 'node1', '0.1.0', 'simulated', '', '1', 'f1', 0, 5, 6, 1);"
+    "INSERT INTO vm (host_id, uuid, display_name, state, memory_bytes, guest_agent_state, guest_agent_version, "
+    "mechanism, mechanism_reason, mechanism_message, update_time_us) SELECT 'h1', value, value, 2, 1024, 2, '1', 2, "
+    "'r', 'm', 7 FROM json_each('[\"u1\", \"u2\", \"u3\"]');"
+    "INSERT INTO vm_disk SELECT 'h1', uuid, 0, 'vda', '/a', 'qcow2', 10, 5 FROM vm;";
+
 std::string SchemaOf(const std::string& path) {
   auto db = sqlite::Database::Open(path, {});
   std::string schema;
@@ -163,6 +172,8 @@ TEST_F(CatalogTest, EveryEarlierSchemaIsMigratedWithWhatIsInIt) {
                         EXPECT_EQ(point.configuration, "<domain/>");
                         EXPECT_FALSE(point.protection.held);
                         EXPECT_EQ(*s.events.Newest(), 1);
+                        EXPECT_EQ(s.jobs.SummarizeBackups(absl::UnixEpoch(), At(0))->recovery_points, 1);
+                        EXPECT_TRUE(s.policies.VmStates({})->items.at(0).failed_job.empty());
                         EXPECT_EQ(*s.identity.CountUsers(), 0);
                         EXPECT_EQ(s.audit.Head()->number, 0);
                         EXPECT_EQ(s.audit.Head()->hash, std::string(64, '0'));
@@ -173,6 +184,53 @@ TEST_F(CatalogTest, EveryEarlierSchemaIsMigratedWithWhatIsInIt) {
     }
     EXPECT_EQ(SchemaOf(path), newest_schema);
   }
+}
+
+TEST_F(CatalogTest, WhatSummariesNeedIsMadeFromTheJobsOfBefore) {
+  const std::string path = dir_.File("before.db");
+  const auto all = Migrations();
+  {
+    auto db = sqlite::Database::Open(path, {});
+    ASSERT_TRUE(sqlite::Migrate(**db, all.first(16)).ok());
+    ASSERT_TRUE((*db)->Execute(kFirstRowsOfHosts).ok());
+    // Of u1 the newest failed, of u2 the newest went well, u3's failure was followed by a cancelled one only.
+    const std::tuple<const char*, const char*, int, int> jobs[] = {{"a", "u1", 5, 10}, {"b", "u1", 6, 20},
+                                                                   {"c", "u2", 6, 10}, {"d", "u2", 5, 20},
+                                                                   {"e", "u3", 6, 10}, {"f", "u3", 7, 20}};
+    for (const auto& [id, vm, state, end] : jobs) {
+      ASSERT_TRUE((*db)
+                      ->Execute(fmt::format(
+                          "INSERT INTO job (id, kind, repository, allow_crash_consistent, freeze_timeout_us, "
+                          "recovery_point, restore_mode, target_host, display_name, target_folder, power_on, state, "
+                          "phase, wait_reason, error_reason, error_message, done_bytes, total_bytes, read_bytes, "
+                          "new_bytes, stored_bytes, rate_bytes_per_second, eta_us, attempt, create_time_us, "
+                          "start_time_us, end_time_us, freeze_duration_us, restored_vm_uuid, revision) VALUES "
+                          "('{0}', 1, 'main', 0, 0, '', 0, '', '', '', 0, {2}, 0, '', '', '', 0, 0, 0, 0, 0, 0, "
+                          "NULL, 1, 1, 1, {3}, 0, '', 1); INSERT INTO job_vm VALUES ('{0}', 0, 'h1', '{1}');",
+                          id, vm, state, end))
+                      .ok());
+    }
+    ASSERT_TRUE((*db)->Execute("INSERT INTO job_warning VALUES ('d', 0, 'X', 'x')").ok());
+  }
+  const auto catalog = Catalog::Open(filesystem_, path);
+  ASSERT_TRUE(catalog.ok()) << catalog.status();
+  ASSERT_TRUE((*catalog)
+                  ->Read([](const Stores& s) -> absl::Status {
+                    ASSIGN_OR_RETURN(const auto states, s.policies.VmStates({}));
+                    EXPECT_EQ(states.items.size(), 3u);
+                    if (states.items.size() != 3) return absl::OkStatus();
+                    EXPECT_EQ(states.items[0].failed_job, JobId("b"));
+                    EXPECT_EQ(states.items[0].failed_time, absl::FromUnixMicros(20));
+                    EXPECT_TRUE(states.items[1].failed_job.empty());
+                    EXPECT_EQ(states.items[2].failed_job, JobId("e"));
+                    ASSIGN_OR_RETURN(const BackupSummary sums, s.jobs.SummarizeBackups(absl::UnixEpoch(), At(0)));
+                    EXPECT_EQ(sums.succeeded, 2);
+                    EXPECT_EQ(sums.warned, 1);
+                    EXPECT_EQ(sums.failed, 3);
+                    EXPECT_EQ(sums.cancelled, 1);
+                    return absl::OkStatus();
+                  })
+                  .ok());
 }
 
 TEST_F(CatalogTest, DamageWhileItRunsIsSaidWithWhatToDo) {

@@ -97,6 +97,55 @@ TEST_F(InventoryTest, ACertificateBelongsToOneHost) {
   EXPECT_TRUE(absl::IsAlreadyExists(catalog_->Write([&](Stores& s) { return s.hosts.Insert(copy); })));
 }
 
+TEST_F(InventoryTest, ANextCertificateIsGoodBesideTheOwnUntilItsFirstUse) {
+  AddHost("h1");
+  AddHost("h2");
+  const auto next = [&](const std::string& host, const std::string& fingerprint) {
+    return catalog_->Write(
+        [&](Stores& s) { return s.hosts.SetNextCertificate(HostId(host), "serial of " + fingerprint, fingerprint); });
+  };
+  const auto use = [&](const std::string& host, const std::string& fingerprint) {
+    bool used = false;
+    EXPECT_TRUE(catalog_
+                    ->Write([&](Stores& s) -> absl::Status {
+                      ASSIGN_OR_RETURN(used, s.hosts.UseNextCertificate(HostId(host), fingerprint));
+                      return absl::OkStatus();
+                    })
+                    .ok());
+    return used;
+  };
+  const auto host_of = [&](const std::string& fingerprint) {
+    const auto found = catalog_->Read([&](const Stores& s) { return s.hosts.FindByFingerprint(fingerprint); });
+    return found.ok() ? found->id.value : base::ReasonOf(found.status());
+  };
+  ASSERT_TRUE(next("h1", "n1").ok());
+  ASSERT_TRUE(next("h1", "n2").ok());
+  EXPECT_EQ(host_of("n1"), "HOST_NOT_FOUND") << "it was never used, and another one took its place";
+  EXPECT_EQ(host_of("n2"), "h1");
+  EXPECT_EQ(host_of("fingerprint-h1"), "h1");
+  EXPECT_EQ(GetHost("h1")->next_certificate_fingerprint, "n2");
+  EXPECT_TRUE(absl::IsAlreadyExists(next("h2", "n2")));
+  EXPECT_EQ(GetHost("h2")->next_certificate_fingerprint, "");
+
+  Reopen();
+  EXPECT_FALSE(use("h1", "n1"));
+  EXPECT_FALSE(use("h2", "n2"));
+  const int64_t revision = GetHost("h1")->revision;
+  EXPECT_TRUE(use("h1", "n2"));
+  EXPECT_FALSE(use("h1", "n2")) << "somebody else was first";
+  EXPECT_EQ(host_of("fingerprint-h1"), "HOST_NOT_FOUND");
+  EXPECT_EQ(host_of("n2"), "h1");
+  EXPECT_EQ(GetHost("h1")->certificate_serial, "serial of n2");
+  EXPECT_EQ(GetHost("h1")->next_certificate_fingerprint, "");
+  EXPECT_EQ(GetHost("h1")->revision, revision + 1);
+
+  ASSERT_TRUE(next("h1", "n3").ok());
+  ASSERT_TRUE(catalog_->Write([](Stores& s) { return s.hosts.Revoke(HostId("h1")); }).ok());
+  EXPECT_EQ(host_of("n3"), "HOST_NOT_FOUND");
+  EXPECT_EQ(host_of("n2"), "h1") << "known as refused";
+  EXPECT_EQ(base::ReasonOf(next("h1", "n4")), "HOST_NOT_FOUND");
+}
+
 TEST_F(InventoryTest, ARevokedHostIsOnlyFoundByItsCertificate) {
   AddHost("h1");
   ASSERT_TRUE(Replace("h1", {MakeVm("h1", "u1")}).ok());

@@ -193,6 +193,62 @@ TEST_F(JobStoreTest, WhatChangesRoundTrips) {
   EXPECT_EQ(Get("j1").progress.disks.size(), 1u);
 }
 
+TEST_F(JobStoreTest, PhasesComeBackWithTheJobAndNotInLists) {
+  Insert("j1", kBackup);
+  std::vector<JobPhaseTime> phases = {{JobPhase::kGathering, At(1), At(2)}, {JobPhase::kFreezing, At(2), std::nullopt}};
+  const auto set = [&] { return catalog_->Write([&](Stores& s) { return s.jobs.SetPhases(JobId("j1"), phases); }); };
+  ASSERT_TRUE(set().ok());
+  EXPECT_EQ(Get("j1").phases, phases);
+  EXPECT_TRUE(catalog_->Read([](const Stores& s) { return s.jobs.List({}, {}); })->items[0].phases.empty());
+  phases[1].end_time = At(3);
+  phases.push_back({JobPhase::kSnapshot, At(3), std::nullopt});
+  ASSERT_TRUE(set().ok());
+  EXPECT_EQ(Get("j1").phases, phases);
+  phases.clear();
+  ASSERT_TRUE(set().ok());
+  EXPECT_EQ(Get("j1").phases, phases);
+}
+
+TEST_F(JobStoreTest, BackupsAreSummedUpByWhenTheyEnded) {
+  const auto end = [&](const std::string& id, const JobSpec& spec, JobState state, int64_t at, int64_t bytes) {
+    Insert(id, spec);
+    Job job = Get(id);
+    job.state = state;
+    job.end_time = At(at);
+    job.progress.read_bytes = bytes;
+    job.progress.stored_bytes = bytes / 10;
+    ASSERT_TRUE(Update(job).ok());
+  };
+  end("before", kBackup, JobState::kSucceeded, 99, 1'000'000);
+  end("good", kBackup, JobState::kSucceeded, 100, 100);
+  end("warned", kBackup, JobState::kSucceeded, 150, 200);
+  end("failed", kBackup, JobState::kFailed, 160, 400);
+  end("stopped", kBackup, JobState::kCancelled, 199, 800);
+  end("no backup", kVerify, JobState::kSucceeded, 150, 1'000'000);
+  end("after", kBackup, JobState::kFailed, 200, 1'000'000);
+  Insert("runs", kBackup);
+  ASSERT_TRUE(catalog_
+                  ->Write([&](Stores& s) -> absl::Status {
+                    for (int i = 0; i < 2; ++i) {
+                      RETURN_IF_ERROR(s.jobs.AddWarning(JobId("warned"), {"HOOK_FAILED", "x"}));
+                    }
+                    RETURN_IF_ERROR(s.jobs.SetPointCount(JobId("good"), 2));
+                    return s.jobs.SetPointCount(JobId("warned"), 3);
+                  })
+                  .ok());
+  const auto sums = catalog_->Read([](const Stores& s) { return s.jobs.SummarizeBackups(At(100), At(200)); });
+  ASSERT_TRUE(sums.ok()) << sums.status();
+  EXPECT_EQ(*sums, (BackupSummary{.succeeded = 2,
+                                  .warned = 1,
+                                  .failed = 1,
+                                  .cancelled = 1,
+                                  .recovery_points = 5,
+                                  .read_bytes = 1500,
+                                  .stored_bytes = 150}));
+  EXPECT_EQ(*catalog_->Read([](const Stores& s) { return s.jobs.SummarizeBackups(At(300), At(400)); }),
+            BackupSummary());
+}
+
 TEST_F(JobStoreTest, TheSchemaKnowsThatOnlyEndedJobsHaveAnEnd) {
   Insert("j1", kVerify);
   Job job = Get("j1");
