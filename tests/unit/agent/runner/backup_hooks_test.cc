@@ -95,7 +95,7 @@ class BackupHooksTest : public RunnerTest {
   size_t IntentCount() { return files_.List(Intents())->size(); }
 
   base::SystemCommandRunner commands_{clock_};
-  const transfer::Cancellation cancellation_;  // never happens
+  transfer::Cancellation cancellation_;  // never happens
   std::unique_ptr<BackupHooks> hooks_;
 };
 
