@@ -35,7 +35,7 @@ await run({
     await page.goto(`${address}/policies/new`)
     await page.getByRole('textbox', { name: /^Name/ }).fill('nightly')
     await page.getByLabel('Machines that fit').fill('name=db')
-    
+    await page.getByText('1 machine or file set now, 1 job each run').waitFor()
     await look('guest-policy')
     await button('Make the policy').click()
     await page.getByText('Next runs').waitFor()

@@ -228,7 +228,9 @@ const steps = {
     await page.getByText(/an example: name=web/).waitFor() // at its field
     await look('policy-refused')
     await page.getByLabel('Machines that fit').fill('name=db*')
+    await page.getByRole('figure', { name: /^What is kept: / }).waitFor()
     for (const rule of ['Days', 'Weeks', 'Months']) await page.getByLabel(rule, { exact: true }).fill('0')
+    await page.getByText(/^3 machines and file sets now/).waitFor()
     await page.getByText(/^More:/).click()
     await page.getByLabel('Jobs begin only within').fill('mon-sun 20:00-06:00')
     await look('policy-more', true)
@@ -243,6 +245,7 @@ const steps = {
     await button('Back up').click()
     await page.waitForURL(/\/jobs\//)
     await page.getByText('Done', { exact: true }).waitFor()
+    await page.getByRole('table', { name: 'Phases in time' }).waitFor()
     await page.getByRole('link', { name: 'db01', exact: true }).first().click()
     await page.getByRole('img', { name: /Of 2 recovery points/ }).waitFor()
     await look('machine', true)

@@ -157,12 +157,12 @@ export const recentBackupsQuery = queryOptions({
   },
 })
 
-/** The daemon's sums; undefined when it refuses them, to those who may see a part only, or doesn't make them: lists are read then. */
+/** The daemon's sums; undefined when it refuses them, to those who may see a part only: lists are read then. */
 async function summed<T>(sums: Promise<T>): Promise<T | undefined> {
   try {
     return await sums
   } catch (error) {
-    if (error instanceof ApiError && (error.status === 403 || error.status === 501)) return undefined
+    if (error instanceof ApiError && error.status === 403) return undefined
     throw error
   }
 }
