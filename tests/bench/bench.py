@@ -7,12 +7,12 @@ import shutil
 import sys
 import tempfile
 
+import api
 import cbt
 import dashboard
 import first_vm
 import fleet_bench
 import repository
-import rest
 import vss
 import vss_engine
 import wan
@@ -24,7 +24,7 @@ def run_vss(folder, build, cache):
     yield from vss.run(folder, build, cache)
 
 
-BENCHMARKS = {"first-vm": first_vm.run, "cbt": cbt.run, "dashboard": dashboard.run, "fleet": fleet_bench.run, "repository": repository.run, "rest": rest.run, "vss": run_vss, "wan": wan.run}
+BENCHMARKS = {"first-vm": first_vm.run, "cbt": cbt.run, "dashboard": dashboard.run, "fleet": fleet_bench.run, "repository": repository.run, "api": api.run, "vss": run_vss, "wan": wan.run}
 COLUMNS = ("name", "value", "unit", "against", "ratio", "goal", "ok")
 
 

@@ -1,9 +1,12 @@
-// rest_bench streams ADDRESS COUNT ROUNDS: holds COUNT event streams, makes ROUNDS events one after the other, and
+// api_bench streams ADDRESS COUNT ROUNDS: holds COUNT event streams, makes ROUNDS events one after the other, and
 // prints, as one JSON object, what the median and the slowest hundredth of the streams waited for each. Waits for a
 // line on standard input before the rounds, so that whoever started it can look at the daemon while everything is idle.
 //
-// rest_bench rest ADDRESS NAME CONNECTIONS SECONDS, rest_bench grpc SOCKET NAME CALLS SECONDS: asks for the job NAME,
+// api_bench rest ADDRESS NAME CONNECTIONS SECONDS, api_bench grpc SOCKET NAME CALLS SECONDS: asks for the job NAME,
 // so many at a time, as fast as it goes; prints calls a second and how long the slowest hundredth took.
+//
+// api_bench echo SOCKET: a server that answers GetJob with the name that was asked for, and does nothing else; until its
+// standard input ends. What it reaches is what gRPC itself costs on this machine.
 //
 // UMBRA_TOKEN of the environment is the API token for what goes over HTTPS.
 #include <arpa/inet.h>
@@ -21,6 +24,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -37,7 +41,7 @@ double SecondsSince(Clock::time_point start) {
 }
 
 [[noreturn]] void Die(const std::string& what) {
-  fmt::print(stderr, "rest_bench: {}\n", what);
+  fmt::print(stderr, "api_bench: {}\n", what);
   exit(1);
 }
 
@@ -217,6 +221,29 @@ int Grpc(const std::string& socket, const std::string& name, int calls, double s
   });
 }
 
+class EchoService final : public umbra::v1::JobService::Service {
+  grpc::Status GetJob(grpc::ServerContext*, const umbra::v1::GetJobRequest* request, umbra::v1::Job* job) override {
+    job->set_name(request->name());
+    return grpc::Status::OK;
+  }
+};
+
+int Echo(const std::string& socket) {
+  EchoService service;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("unix:" + socket, grpc::InsecureServerCredentials());
+  builder.RegisterService(&service);
+  const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server == nullptr) Die("can't serve");
+  fmt::print("ready\n");
+  fflush(stdout);
+  std::string line;
+  while (std::getline(std::cin, line)) {
+  }
+  server->Shutdown();
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -228,5 +255,6 @@ int main(int argc, char** argv) {
   if (args.size() == 4 && args[0] == "streams") return Streams(args[1], std::stoul(args[2]), std::stoi(args[3]));
   if (args.size() == 5 && args[0] == "rest") return Rest(args[1], args[2], std::stoi(args[3]), std::stod(args[4]));
   if (args.size() == 5 && args[0] == "grpc") return Grpc(args[1], args[2], std::stoi(args[3]), std::stod(args[4]));
+  if (args.size() == 2 && args[0] == "echo") return Echo(args[1]);
   Die("wrong arguments");
 }
