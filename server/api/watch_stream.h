@@ -93,7 +93,7 @@ class WatchStream final : public grpc::ServerWriteReactor<Message>, public Stopp
     registered_ = added.ok();
     if (!added.ok()) return this->Finish(ToRpcStatus(added));
     source_->Subscribe([this] { Wake(); });
-    Wake();
+    Submit();
   }
 
   void EndWith(const absl::Status& status) {
@@ -139,7 +139,8 @@ class WatchStream final : public grpc::ServerWriteReactor<Message>, public Stopp
   grpc::Alarm alarm_;
 
   absl::Mutex mu_;  // a wake-up is either seen by the step that runs or starts the next one
-  bool busy_ ABSL_GUARDED_BY(mu_) = false;
+  // From the first with Begin: who finds the stream in the set must not ask a source that isn't subscribed.
+  bool busy_ ABSL_GUARDED_BY(mu_) = true;
   bool woken_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status end_ ABSL_GUARDED_BY(mu_);
 

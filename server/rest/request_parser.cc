@@ -12,6 +12,9 @@ namespace {
 
 namespace http = boost::beast::http;
 
+// "0", and two ends of lines: no body in chunks ends with less.
+constexpr size_t kLastChunkBytes = 5;
+
 NoRequest RefusalOf(const boost::system::error_code& error) {
   if (error == http::error::header_limit) return {431, "the header is too large"};
   if (error == http::error::body_limit) return {413, "the body is too large"};
@@ -22,13 +25,14 @@ NoRequest RefusalOf(const boost::system::error_code& error) {
 
 struct RequestParser::Impl {
   http::request_parser<http::string_body> parser;
+  size_t header_bytes = 0;  // that were taken
   bool continued = false;
 };
 
 RequestParser::RequestParser(const RequestLimits& limits) : limits_(limits), impl_(std::make_unique<Impl>()) {
   impl_->parser.header_limit(static_cast<uint32_t>(limits.header_bytes_max));
   impl_->parser.body_limit(limits.body_bytes_max);
-  impl_->parser.eager(true);
+  impl_->parser.eager(false);  // not past the header, so that its bytes can be counted
 }
 
 RequestParser::~RequestParser() = default;
@@ -36,12 +40,21 @@ RequestParser::~RequestParser() = default;
 ParsedRequest RequestParser::Take(std::string& bytes) {
   auto& parser = impl_->parser;
   while (!bytes.empty() && !parser.is_done()) {
+    // Beast, once it has seen the last chunk's size, asserts that more than that has come.
+    if (parser.is_header_done() && parser.chunked() && bytes.size() < kLastChunkBytes) break;
     boost::system::error_code error;
     const size_t looked_at = std::min(bytes.size(), limits_.header_bytes_max);
+    const bool in_header = !parser.is_header_done();
     const size_t taken = parser.put(boost::asio::const_buffer(bytes.data(), looked_at), error);
     bytes.erase(0, taken);
     if (error == http::error::need_more) error = {};
     if (error) return RefusalOf(error);
+    if (in_header) {
+      // Where they come apart, Beast lets the first line and the rest be that long each.
+      impl_->header_bytes += taken;
+      if (impl_->header_bytes > limits_.header_bytes_max) return RefusalOf(http::error::header_limit);
+      parser.eager(parser.is_header_done());
+    }
     if (taken > 0) continue;
     // Beast bounds the header, but neither the lines between the chunks of a body nor what follows the last one.
     if (looked_at == limits_.header_bytes_max) return NoRequest{431, "a line of the body's chunks is too long"};

@@ -45,6 +45,18 @@ TEST(RequestParser, PiecesMakeNoDifference) {
   }
 }
 
+TEST(RequestParser, ALastChunkThatComesByteByByte) {
+  RequestParser parser({});
+  std::string bytes = "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
+  EXPECT_EQ(Describe(parser.Take(bytes)), "part");
+  for (const char c : std::string("T: x\r\n\r")) {
+    bytes += c;
+    EXPECT_EQ(Describe(parser.Take(bytes)), "part");
+  }
+  bytes += '\n';
+  EXPECT_EQ(Describe(parser.Take(bytes)), "POST /a ");
+}
+
 TEST(RequestParser, TheSignToGoOnIsGivenOnce) {
   RequestParser parser({});
   std::string bytes = "POST /a HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n";
@@ -71,6 +83,12 @@ TEST(RequestParser, WhatIsTooMuch) {
   EXPECT_EQ(Parse(head + "Content-Length: 6\r\n\r\n", limits), "413");  // before it is sent
   EXPECT_EQ(Parse(head + "A: 1\r\nB: 2\r\nC: 3\r\n\r\n", limits), "431");
   EXPECT_EQ(Parse(head + "A: " + std::string(300, 'x'), limits), "431");
+  // Also where the first line came before the rest.
+  RequestParser parser(limits);
+  std::string line = "GET /" + std::string(150, 'a') + " HTTP/1.1\r\n";
+  EXPECT_EQ(Describe(parser.Take(line)), "part");
+  line += "Host: h\r\nA: " + std::string(50, 'x') + "\r\n\r\n";
+  EXPECT_EQ(Describe(parser.Take(line)), "431");
   // Lines of a body that never end.
   const std::string chunked = head + "Transfer-Encoding: chunked\r\n\r\n";
   EXPECT_EQ(Parse(chunked + "1;a=b\r\nx\r\n0\r\n\r\n", limits), "POST /a x");
