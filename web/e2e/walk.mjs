@@ -134,7 +134,7 @@ const steps = {
     await page.getByText('Only one key opens this repository').waitFor({ state: 'detached' })
     await button('Prune…').click()
     await button('Show what it would do').click()
-    await page.getByText('Given back').waitFor()
+    await page.getByText('Given back', { exact: true }).waitFor()
     await look('prune')
     await button('Keep as it is').click()
     await button('Verify…').click()
