@@ -5,6 +5,7 @@ The daemons outlive this program. A file with pid and start time tells them from
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -173,6 +174,8 @@ class Stack:
         self.daemon_data.mkdir(parents=True, exist_ok=True)
         if not self.config.exists():
             self.config.write_text(self._new_config())
+        elif self.dashboard:
+            self._point_to_dashboard()
         self._addresses_file().unlink(missing_ok=True)
         self.daemon.launch(["--config", self.config, *flags], env)
         self.daemon.wait_ready(lambda: self._addresses_file().exists() and self.umbra("repository", "list").status == 0,
@@ -183,7 +186,18 @@ class Stack:
         return (f'data_dir = "{self.daemon_data}"\n[agents]\nlisten = "127.0.0.1:{free_port()}"\n'
                 f'enrolment_listen = "127.0.0.1:{free_port()}"\nadvertise = ["127.0.0.1"]\n'
                 f'heartbeat = "{self.heartbeat}"\nlease = "{self.lease}"\n'
-                + (f'[http]\nlisten = "127.0.0.1:{free_port()}"\ndashboard_dir = "{self.dashboard}"\n' if self.dashboard else ""))
+                + (self._http_section() if self.dashboard else ""))
+
+    def _http_section(self):
+        return f'[http]\nlisten = "127.0.0.1:{free_port()}"\ndashboard_dir = "{self.dashboard}"\n'
+
+    def _point_to_dashboard(self):
+        """A configuration from before the dashboard, or from sources that lay elsewhere."""
+        text = self.config.read_text()
+        if "[http]" not in text:
+            self.config.write_text(text + self._http_section())
+        else:
+            self.config.write_text(re.sub(r"(?m)^dashboard_dir = .*$", lambda _: f'dashboard_dir = "{self.dashboard}"', text))
 
     def _addresses_file(self):
         return self.daemon_data / "umbrad.addresses"
