@@ -50,7 +50,6 @@ class FileTreeTarget final : public hypervisor::BlockWriter {
                                                                 const filetree::Header& header);
 
   absl::Status WriteAt(uint64_t offset_bytes, base::Bytes data) override;
-  hypervisor::BlockReader* seed() override { return nullptr; }
   // Links, then owners, modes, times and attributes; everything is durable when it returns OK.
   absl::Status Finish() override;
 

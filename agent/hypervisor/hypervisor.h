@@ -158,7 +158,7 @@ class BlockWriter {
   // What the disk held before the first write and holds wherever nothing is written, so that only what differs need be
   // written; zeros too then. Null: nothing, as a disk does that was made without a seed. Lives as long as the writer; what
   // was written since is there too.
-  virtual BlockReader* seed() = 0;
+  virtual BlockReader* seed() { return nullptr; }
   // Everything written is durable when OK returns; no write may follow.
   virtual absl::Status Finish() = 0;
 };

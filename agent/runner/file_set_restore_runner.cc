@@ -40,7 +40,6 @@ class BeginningWriter final : public hypervisor::BlockWriter {
     std::memcpy(bytes_.data() + offset_bytes, data.data(), std::min<uint64_t>(data.size(), bytes_.size() - offset_bytes));
     return absl::OkStatus();
   }
-  hypervisor::BlockReader* seed() override { return nullptr; }
   absl::Status Finish() override { return absl::OkStatus(); }
   std::string Take() { return std::move(bytes_); }
 

@@ -11,11 +11,14 @@
 #include "server/api/paging.h"
 #include "server/api/watch_stream.h"
 #include "storage/base/bytes.h"
+#include "storage/base/invalid.h"
 #include "storage/base/sha256.h"
 #include "storage/base/status.h"
 
 namespace umbra::api {
 namespace {
+
+using base::Invalid;
 
 constexpr absl::Duration kSummaryPeriodDefault = absl::Hours(24);
 constexpr absl::Duration kSummaryPeriodMin = absl::Hours(1);
@@ -24,10 +27,6 @@ constexpr int kSummaryCountDefault = 7;
 constexpr int kSummaryCountMax = 100;
 // Seconds around 1970, up to the year 9999: with all its stretches it stays a time that the catalog can hold.
 constexpr int64_t kSummaryTimeMax = 253'402'300'800;
-
-absl::Status Invalid(std::string message) {
-  return base::MakeError(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", std::move(message));
-}
 
 absl::StatusOr<catalog::JobStore::Filter> FilterOf(const v1::ListJobsRequest& request) {
   catalog::JobStore::Filter filter;
@@ -156,7 +155,7 @@ absl::Status JobService::Summarize(const v1::SummarizeBackupsRequest& request, v
   if (period < kSummaryPeriodMin || period > kSummaryPeriodMax)
     return Invalid("period: an hour at least, a year at most");
   if (request.count() < 0 || request.count() > kSummaryCountMax) {
-    return Invalid(fmt::format("count: must be from 0 to {}", kSummaryCountMax));
+    return Invalid("count: must be from 0 to {}", kSummaryCountMax);
   }
   const int count = request.count() == 0 ? kSummaryCountDefault : request.count();
   absl::Time start = FromProto(request.start_time());

@@ -2,7 +2,6 @@
 #ifndef UMBRA_SERVER_API_WATCH_STREAM_H_
 #define UMBRA_SERVER_API_WATCH_STREAM_H_
 
-#include <grpc/support/time.h>
 #include <grpcpp/alarm.h>
 #include <grpcpp/support/server_callback.h>
 
@@ -15,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/api/agent/deadline.h"
 #include "server/api/agent/executor.h"
 #include "server/api/agent/rpc_status.h"
 #include "server/api/agent/stream_set.h"
@@ -73,9 +73,7 @@ class WatchStream final : public grpc::ServerWriteReactor<Message>, public Stopp
   void OnWriteDone(bool ok) override {
     if (!ok) EndWith(absl::CancelledError("the caller has gone"));
     if (!ok || pause_ == absl::ZeroDuration() || source_->Ended()) return Submit();
-    const auto deadline = gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                                       gpr_time_from_micros(absl::ToInt64Microseconds(pause_), GPR_TIMESPAN));
-    alarm_.Set(deadline, [this](bool) { Submit(); });
+    alarm_.Set(DeadlineAfter(pause_), [this](bool) { Submit(); });
   }
 
   void OnDone() override {

@@ -99,7 +99,6 @@ class MemoryWriter final : public hypervisor::BlockWriter {
     ++writes_;
     return absl::OkStatus();
   }
-  hypervisor::BlockReader* seed() override { return nullptr; }
   absl::Status Finish() override { return absl::OkStatus(); }
 
   std::string content() {

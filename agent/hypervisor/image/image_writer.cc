@@ -159,7 +159,6 @@ class Qcow2Writer final : public ImageWriter {
   }
 
   // A file that grows takes one write at a time; inside its size, several.
-  BlockReader* seed() override { return nullptr; }
   absl::Status Begin() override { return file_->Truncate((DataStart() + DivideUp(capacity_bytes_, kCluster)) * kCluster); }
 
  private:

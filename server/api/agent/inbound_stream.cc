@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "server/api/agent/deadline.h"
 #include "server/api/agent/rpc_status.h"
 
 namespace umbra::api {
@@ -79,9 +80,7 @@ void InboundStream::Work(grpc::ByteBuffer message) {
 // when its sender goes.
 void InboundStream::RestLocked(absl::Duration pause) {
   resting_ = true;
-  const auto end =
-      gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_micros(absl::ToInt64Microseconds(pause), GPR_TIMESPAN));
-  alarm_.Set(end, [weak = weak_from_this()](bool) {
+  alarm_.Set(DeadlineAfter(pause), [weak = weak_from_this()](bool) {
     const std::shared_ptr<InboundStream> self = weak.lock();
     if (self == nullptr) return;
     absl::MutexLock lock(&self->mu_);

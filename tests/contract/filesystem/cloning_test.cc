@@ -5,32 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <functional>
 
 #include "storage/base/status.h"
-#include "tests/support/fault_filesystem.h"
-#include "tests/support/memory_filesystem.h"
-#include "tests/support/temp_dir.h"
+#include "tests/contract/filesystem/places.h"
 #include "tests/support/xfs_mount.h"
 
 namespace umbra::base {
 namespace {
-
-struct Place {
-  virtual ~Place() = default;
-  virtual Filesystem& fs() = 0;
-  virtual std::string folder() const = 0;
-  virtual bool shares() const { return true; }
-  virtual std::string missing() const { return ""; }  // why it can't be had here; empty: it can
-};
-
-struct Temporary final : Place {
-  testing::TempDir temp;
-  PosixFilesystem posix;
-  Filesystem& fs() override { return posix; }
-  std::string folder() const override { return temp.path(); }
-  bool shares() const override { return false; }  // or it does: who knows what /tmp is
-};
 
 struct Xfs final : Place {
   testing::XfsMount mount;
@@ -40,24 +21,7 @@ struct Xfs final : Place {
   std::string missing() const override { return mount.missing(); }
 };
 
-struct Memory : Place {
-  testing::MemoryFilesystem memory;
-  Memory() { EXPECT_TRUE(memory.MakeDirectories("/folder").ok()); }
-  Filesystem& fs() override { return memory; }
-  std::string folder() const override { return "/folder"; }
-};
-
-struct Faults final : Memory {
-  testing::FaultFilesystem faults{memory};
-  Filesystem& fs() override { return faults; }
-};
-
-struct Implementation {
-  const char* name;
-  std::function<std::unique_ptr<Place>()> make;
-};
-
-class CloningContract : public ::testing::TestWithParam<Implementation> {
+class CloningContract : public PlaceTest {
  protected:
   void SetUp() override {
     if (!place_->missing().empty()) GTEST_SKIP() << place_->missing();
@@ -65,17 +29,14 @@ class CloningContract : public ::testing::TestWithParam<Implementation> {
     ASSERT_NE(cloning_, nullptr);
   }
 
-  std::string In(const std::string& name) const { return place_->folder() + "/" + name; }
+  // Durable, so that what it takes on the disk can be told.
   void Write(const std::string& name, std::string_view content) {
-    auto file = fs_.Open(In(name), OpenMode::kTruncate);
+    PlaceTest::Write(name, content);
+    auto file = fs_.Open(In(name), OpenMode::kReadWrite);
     ASSERT_TRUE(file.ok()) << file.status();
-    ASSERT_TRUE((*file)->WriteAt(0, AsBytes(content)).ok());
     ASSERT_TRUE((*file)->Sync().ok());
   }
-  std::string Read(const std::string& name) { return fs_.ReadFile(In(name)).value_or("(error)"); }
 
-  std::unique_ptr<Place> place_ = GetParam().make();
-  Filesystem& fs_ = place_->fs();
   Cloning* cloning_ = nullptr;
 };
 

@@ -3,65 +3,19 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <functional>
 #include <thread>
 
 #include "storage/base/filesystem.h"
 #include "storage/base/status.h"
-#include "tests/support/fault_filesystem.h"
-#include "tests/support/memory_filesystem.h"
-#include "tests/support/temp_dir.h"
+#include "tests/contract/filesystem/places.h"
 
 namespace umbra::base {
 namespace {
 
-// A file system and an empty folder in it.
-struct FilesystemUnderTest {
-  virtual ~FilesystemUnderTest() = default;
-  virtual Filesystem& fs() = 0;
-  virtual std::string folder() const = 0;
-};
-
-struct Posix final : FilesystemUnderTest {
-  testing::TempDir temp;
-  PosixFilesystem posix;
-  Filesystem& fs() override { return posix; }
-  std::string folder() const override { return temp.path(); }
-};
-
-struct Memory : FilesystemUnderTest {
-  testing::MemoryFilesystem memory;
-  Memory() { EXPECT_TRUE(memory.MakeDirectories("/folder").ok()); }
-  Filesystem& fs() override { return memory; }
-  std::string folder() const override { return "/folder"; }
-};
-
-struct Faults final : Memory {
-  testing::FaultFilesystem faults{memory};
-  Filesystem& fs() override { return faults; }
-};
-
-struct Implementation {
-  const char* name;
-  std::function<std::unique_ptr<FilesystemUnderTest>()> make;
-};
-
-class FilesystemContract : public ::testing::TestWithParam<Implementation> {
- protected:
-  std::string In(const std::string& name) const { return holder_->folder() + "/" + name; }
-  void Write(const std::string& name, std::string_view content) {
-    auto file = fs_.Open(In(name), OpenMode::kTruncate);
-    ASSERT_TRUE(file.ok()) << file.status();
-    ASSERT_TRUE((*file)->WriteAt(0, AsBytes(content)).ok());
-  }
-  std::string Read(const std::string& name) { return fs_.ReadFile(In(name)).value_or("(error)"); }
-
-  std::unique_ptr<FilesystemUnderTest> holder_ = GetParam().make();
-  Filesystem& fs_ = holder_->fs();
-};
+class FilesystemContract : public PlaceTest {};
 
 INSTANTIATE_TEST_SUITE_P(All, FilesystemContract,
-                         ::testing::Values(Implementation{"Posix", [] { return std::make_unique<Posix>(); }},
+                         ::testing::Values(Implementation{"Posix", [] { return std::make_unique<Temporary>(); }},
                                            Implementation{"Memory", [] { return std::make_unique<Memory>(); }},
                                            Implementation{"Faults", [] { return std::make_unique<Faults>(); }}),
                          [](const auto& info) { return std::string(info.param.name); });
@@ -178,11 +132,11 @@ TEST_P(FilesystemContract, MakesFolders) {
 }
 
 TEST_P(FilesystemContract, ListsSorted) {
-  EXPECT_TRUE(fs_.List(holder_->folder())->empty());
+  EXPECT_TRUE(fs_.List(place_->folder())->empty());
   for (const char* name : {"b", "a10", "a2", "B"}) Write(name, "x");
   ASSERT_TRUE(fs_.MakeDirectories(In("c/inner")).ok());
-  EXPECT_EQ(*fs_.List(holder_->folder()), (std::vector<std::string>{"B", "a10", "a2", "b", "c"}));
-  const auto entries = *fs_.ListEntries(holder_->folder());
+  EXPECT_EQ(*fs_.List(place_->folder()), (std::vector<std::string>{"B", "a10", "a2", "b", "c"}));
+  const auto entries = *fs_.ListEntries(place_->folder());
   ASSERT_EQ(entries.size(), 5u);
   EXPECT_EQ(entries[3], (FolderEntry{"b", EntryKind::kFile}));
   EXPECT_EQ(entries[4], (FolderEntry{"c", EntryKind::kFolder}));
@@ -192,7 +146,7 @@ TEST_P(FilesystemContract, ListsSorted) {
 
 TEST_P(FilesystemContract, SyncsFolders) {
   Write("a", "x");
-  EXPECT_TRUE(fs_.SyncDirectory(holder_->folder()).ok());
+  EXPECT_TRUE(fs_.SyncDirectory(place_->folder()).ok());
   EXPECT_FALSE(fs_.SyncDirectory(In("none")).ok());
 }
 
@@ -211,11 +165,11 @@ TEST_P(FilesystemContract, WholeFiles) {
   ASSERT_TRUE(fs_.WriteFileAtomic(In("a"), "two").ok());
   EXPECT_EQ(Read("a"), "two");
   EXPECT_EQ(ReasonOf(fs_.ReadFile(In("a"), 2).status()), "FILE_TOO_LARGE");
-  EXPECT_EQ(*fs_.List(holder_->folder()), std::vector<std::string>{"a"}) << "no temporary file stays";
+  EXPECT_EQ(*fs_.List(place_->folder()), std::vector<std::string>{"a"}) << "no temporary file stays";
 }
 
 TEST_P(FilesystemContract, HasFreeSpace) {
-  EXPECT_GT(*fs_.FreeSpace(holder_->folder()), 0u);
+  EXPECT_GT(*fs_.FreeSpace(place_->folder()), 0u);
 }
 
 TEST_P(FilesystemContract, ThreadsWriteOneFileAtTheirOwnPlaces) {

@@ -1,7 +1,7 @@
 import { Anchor, Button, Group, NativeSelect, Stack, Text, TextInput } from '@mantine/core'
 import { useMutation, useQuery } from '@tanstack/react-query'
 import { useState } from 'react'
-import { Link, useSearchParams } from 'react-router'
+import { Link } from 'react-router'
 import { api, body, type Host } from '../api/client'
 import { hostsQuery, identityQuery } from '../api/queries'
 import { count, idOf, num, time } from '../logic/format'
@@ -11,6 +11,7 @@ import { can } from '../logic/permissions'
 import { Copyable, Dialog, Empty, Loaded, Notice, Page, Problem, Tag, When } from '../ui/parts'
 import { useZone } from '../ui/preferences'
 import { VirtualTable, type Column } from '../ui/virtual_table'
+import { useFilters } from '../ui/use_filters'
 
 export function HostTag({ host }: { host: Host }) {
   const { word, tone } = STANDING_WORDS[hostStanding(host)]
@@ -37,17 +38,11 @@ const STANDINGS = [{ value: '', label: 'All states' }, ...Object.entries(STANDIN
 export default function Hosts() {
   const hosts = useQuery(hostsQuery)
   const identity = useQuery(identityQuery)
-  const [params, setParams] = useSearchParams()
+  const [params, set] = useFilters()
   const mayEnrol = can(identity.data, 'hosts.enrol')
   const enrol = params.get('enrol') === '1' && mayEnrol
   const text = params.get('q') ?? ''
   const state = params.get('state') ?? ''
-  const set = (key: string, value: string) =>
-    setParams((before) => {
-      if (value) before.set(key, value)
-      else before.delete(key)
-      return before
-    }, { replace: true })
   return (
     <Page title="Hosts" actions={mayEnrol && <Button onClick={() => set('enrol', '1')}>Enrol a host</Button>}>
       <Loaded query={hosts} rows={5}>

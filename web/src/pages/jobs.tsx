@@ -1,5 +1,4 @@
 import { Button, Checkbox, Group, NativeSelect } from '@mantine/core'
-import { useSearchParams } from 'react-router'
 import type { Job } from '../api/client'
 import { liveJobs, readJobs } from '../api/queries'
 import { bytes, duration, idOf, num, percent, rate } from '../logic/format'
@@ -8,6 +7,7 @@ import { JobLink, JobSubject, JobTag, waitAdvice } from '../ui/job_parts'
 import { Listed } from '../ui/listed'
 import { Page, When } from '../ui/parts'
 import { type Column } from '../ui/virtual_table'
+import { useFilters } from '../ui/use_filters'
 
 function Doing({ job }: { job: Job }) {
   if (job.state === 'STATE_QUEUED') return job.waitReason ? <span title={waitAdvice(job.waitReason)}>{job.waitReason}</span> : <span className="dim">is next</span>
@@ -28,16 +28,10 @@ const COLUMNS: Column<Job>[] = [
 ]
 
 export default function Jobs() {
-  const [params, setParams] = useSearchParams()
+  const [params, set] = useFilters()
   const kind = params.get('kind') ?? ''
   const active = params.get('active') === '1'
   const policy = params.get('policy') ?? ''
-  const set = (key: string, value: string) =>
-    setParams((before) => {
-      if (value) before.set(key, value)
-      else before.delete(key)
-      return before
-    }, { replace: true })
   return (
     <Page title="Jobs">
       <Group>

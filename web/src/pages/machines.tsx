@@ -3,7 +3,7 @@ import { Anchor, Button, Group, SegmentedControl, Table, TextInput } from '@mant
 import { useDebouncedValue } from '@mantine/hooks'
 import { useQuery } from '@tanstack/react-query'
 import { useEffect, useState } from 'react'
-import { Link, useSearchParams } from 'react-router'
+import { Link } from 'react-router'
 import type { Coverage, VirtualMachine } from '../api/client'
 import { fileSetsQuery, hostsQuery, readCoverage, readMachines } from '../api/queries'
 import { duration, enumWords, idOf, machineIds, seconds } from '../logic/format'
@@ -11,6 +11,7 @@ import { filterOf } from '../logic/filter'
 import { Listed } from '../ui/listed'
 import { Empty, Loaded, Page, Tag, When } from '../ui/parts'
 import { type Column } from '../ui/virtual_table'
+import { useFilters } from '../ui/use_filters'
 
 const SHOWS = [
   { value: 'all', label: 'All' },
@@ -22,14 +23,8 @@ const SHOWS = [
 ]
 
 export default function Machines() {
-  const [params, setParams] = useSearchParams()
+  const [params, set] = useFilters()
   const show = SHOWS.some((known) => known.value === params.get('show')) ? (params.get('show') ?? 'all') : 'all'
-  const set = (key: string, value: string) =>
-    setParams((before) => {
-      if (value) before.set(key, value)
-      else before.delete(key)
-      return before
-    }, { replace: true })
   return (
     <Page title="Virtual machines" actions={params.get('host') && <Button variant="default" size="xs" onClick={() => set('host', '')}>One host only: show all</Button>}>
       <Group>

@@ -2,7 +2,7 @@
 import { Button, Group, Stack, Table, Text, Textarea, TextInput } from '@mantine/core'
 import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { useMemo, useState } from 'react'
-import { Link, useSearchParams } from 'react-router'
+import { Link } from 'react-router'
 import { api, body, type RecoveryPoint } from '../api/client'
 import { fileSetPointsQuery, identityQuery, pointsQuery } from '../api/queries'
 import { bytes, count, duration, enumWords, idOf, seconds, time } from '../logic/format'
@@ -13,14 +13,15 @@ import { PointCalendar } from './point_calendar'
 import { PointCharts } from './point_charts'
 import { PointDetails } from './point_details'
 import { useZone } from './preferences'
+import { useFilters } from './use_filters'
 
 const ROWS = 30
 
 export function Points({ machine, fileSet, empty }: { machine?: string; fileSet?: string; empty: string }) {
   const query = useInfiniteQuery(fileSet ? fileSetPointsQuery(fileSet) : pointsQuery(machine ?? ''))
   const points = useMemo(() => query.data?.pages.flatMap((page) => page.recoveryPoints ?? []) ?? [], [query.data])
-  const [params, setParams] = useSearchParams()
-  const open = (id: string) => setParams((before) => { if (id) before.set('point', id); else before.delete('point'); return before }, { replace: true })
+  const [params, set] = useFilters()
+  const open = (id: string) => set('point', id)
   return (
     <>
       <Panel title="Recovery points">

@@ -3,30 +3,24 @@ import { Button, Checkbox, Code, Group, Stack, Text, TextInput } from '@mantine/
 import { useDebouncedValue } from '@mantine/hooks'
 import { useInfiniteQuery, useMutation } from '@tanstack/react-query'
 import { useState } from 'react'
-import { useSearchParams } from 'react-router'
 import { auditQuery } from '../../api/admin_queries'
 import { api, body, type AuditEntry } from '../../api/client'
 import { num } from '../../logic/format'
 import { methodOf, methodWords } from '../../logic/grants'
 import { Copyable, Dialog, Empty, Field, Loaded, Notice, Page, Problem, Tag, When } from '../../ui/parts'
 import { VirtualTable, type Column } from '../../ui/virtual_table'
+import { useFilters } from '../../ui/use_filters'
 
 const KEYS = ['principal', 'method', 'object'] as const
 
 export default function Audit() {
-  const [params, setParams] = useSearchParams()
+  const [params, set] = useFilters()
   const [verifies, setVerifies] = useState(false)
   const [shown, setShown] = useState<AuditEntry | undefined>()
   const text = (key: string) => params.get(key) ?? ''
   const failuresOnly = text('failures') === '1'
   const [filter] = useDebouncedValue({ principal: text('principal'), method: methodOf(text('method')), object: text('object'), failuresOnly }, 250)
   const query = useInfiniteQuery(auditQuery(filter))
-  const set = (key: string, value: string) =>
-    setParams((before) => {
-      if (value) before.set(key, value)
-      else before.delete(key)
-      return before
-    }, { replace: true })
   const columns: Column<AuditEntry>[] = [
     { head: 'When', width: '0.9fr', cell: (entry) => <When value={entry.time} /> },
     { head: 'Who', width: '1.2fr', cell: (entry) => entry.principal },
