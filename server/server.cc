@@ -540,10 +540,10 @@ absl::StatusOr<tls::ServerCertificate> HttpCertificate(const Config& config, tls
 
 // At most half of the files that this process may open are connections of strangers: the rest is for agents and
 // repositories.
-static size_t ConnectionsMax(size_t wanted) {
+static rest::ConnectionLimits Affordable(const rest::ConnectionLimits& wanted) {
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) return wanted;
-  return std::min<size_t>(wanted, files.rlim_cur / 2);
+  return wanted.Within(files.rlim_cur / 2);
 }
 
 absl::Status Server::Parts::StartHttp() {
@@ -552,7 +552,7 @@ absl::Status Server::Parts::StartHttp() {
   options.listen = config.http.listen;
   ASSIGN_OR_RETURN(options.certificate, HttpCertificate(config, *authority, filesystem));
   options.dashboard_dir = config.http.dashboard_dir;
-  options.limits.connections.all_max = ConnectionsMax(options.limits.connections.all_max);
+  options.limits.connections = Affordable(options.limits.connections);
   options.limits.body_bytes_max = size_t{config.http.body_kib_max} * 1024;
   options.gateway.edge_secret = edge_secret;
   options.gateway.cors_origins = config.http.cors_origins;

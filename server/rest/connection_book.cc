@@ -1,8 +1,24 @@
 #include "server/rest/connection_book.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace umbra::rest {
+
+ConnectionLimits ConnectionLimits::Within(size_t count) const {
+  if (all_max <= count) return *this;
+  const auto at_most = [&](size_t limit, size_t part) { return std::min(limit, std::max<size_t>(1, count / part)); };
+  return {.all_max = count,
+          .per_address_max = at_most(per_address_max, 2),
+          .pending_max = at_most(pending_max, 4),
+          .pending_per_address_max = at_most(pending_per_address_max, 16),
+          .leaving_max = at_most(leaving_max, 4)};
+}
+
+std::list<uint64_t>& ConnectionBook::Lists::Of(Place place) {
+  if (place == Place::kSilent) return silent;
+  return place == Place::kGreeted ? greeted : waiting;
+}
 
 void ConnectionBook::PutLocked(uint64_t id, Entry& entry, Place place) {
   entry.place = place;
@@ -37,8 +53,8 @@ bool ConnectionBook::DropOldestLocked(const std::list<uint64_t>& list, Drops& dr
 bool ConnectionBook::MakeRoomLocked(const std::string& address, Drops& drops) {
   Lists& own = addresses_[address].lists;
   if (entries_.size() >= limits_.all_max + limits_.leaving_max) return false;
-  if (own.pending.size() >= limits_.pending_per_address_max) DropOldestLocked(own.pending, drops);
-  if (lists_.pending.size() >= limits_.pending_max) DropOldestLocked(lists_.pending, drops);
+  if (own.pending_count() >= limits_.pending_per_address_max) DropOldestLocked(own.first_pending(), drops);
+  if (lists_.pending_count() >= limits_.pending_max) DropOldestLocked(lists_.first_pending(), drops);
   if (addresses_[address].count >= limits_.per_address_max && !DropOldestLocked(own.waiting, drops)) return false;
   return count_ < limits_.all_max || DropOldestLocked(lists_.waiting, drops);
 }
@@ -53,7 +69,7 @@ std::optional<uint64_t> ConnectionBook::Admit(const std::string& address, std::f
       Entry& entry = entries_[*id];
       entry.address = address;
       entry.drop = std::move(drop);
-      PutLocked(*id, entry, Place::kPending);
+      PutLocked(*id, entry, Place::kSilent);
       ++addresses_[address].count;
       ++count_;
     } else if (const Address& at = addresses_[address]; at.count + at.leaving == 0) {
@@ -62,6 +78,14 @@ std::optional<uint64_t> ConnectionBook::Admit(const std::string& address, std::f
   }
   for (const auto& each : drops) each();
   return id;
+}
+
+void ConnectionBook::Greeted(uint64_t id) {
+  absl::MutexLock lock(&mu_);
+  const auto found = entries_.find(id);
+  if (found == entries_.end() || found->second.place != Place::kSilent) return;
+  TakeLocked(found->second);
+  PutLocked(id, found->second, Place::kGreeted);
 }
 
 void ConnectionBook::Served(uint64_t id) {
@@ -99,7 +123,7 @@ size_t ConnectionBook::all_count() const {
 
 size_t ConnectionBook::pending_count() const {
   absl::MutexLock lock(&mu_);
-  return lists_.pending.size();
+  return lists_.pending_count();
 }
 
 }  // namespace umbra::rest

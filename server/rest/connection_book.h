@@ -23,12 +23,17 @@ struct ConnectionLimits {
   size_t all_max = 10'000;
   // A proxy in front is one address, and so are all the browsers of a site behind one router.
   size_t per_address_max = 5'000;
-  // Connections that haven't sent a whole request yet: hand-shakes, and slow or silent clients. Past this the oldest of
-  // them is dropped for the newcomer, so whoever opens many only drops his own first.
+  // Connections that haven't sent a whole request yet: hand-shakes, and slow or silent clients. Past this one of them is
+  // dropped for the newcomer, so whoever opens many only drops his own first: the oldest of those that haven't greeted
+  // yet, or of those that have, whichever have more than half of the places. Who is honest greets at once, so a flood
+  // of silent ones doesn't reach him however fast it comes, and one that greets comes no faster than hand-shakes do.
   size_t pending_max = 512;
   size_t pending_per_address_max = 128;
   // Dropped ones that aren't closed yet, as far as they go beyond `all_max`: they still have a socket.
   size_t leaving_max = 1'000;
+
+  // The same proportions where there is room for no more than `count`: else those who ask for nothing could fill it all.
+  ConnectionLimits Within(size_t count) const;
 };
 
 // Thread-safe.
@@ -40,6 +45,8 @@ class ConnectionBook {
   // from within another call of Admit, to ask that the connection be closed (and then Left): it must not block or call
   // back.
   std::optional<uint64_t> Admit(const std::string& address, std::function<void()> drop);
+  // It began to speak in earnest: its half of a hand-shake's greeting is there.
+  void Greeted(uint64_t id);
   // It sent a whole request: it is busy until it waits, and never dropped meanwhile.
   void Served(uint64_t id);
   // Its answer is made: it waits for the client to read it, and for the next request.
@@ -50,13 +57,16 @@ class ConnectionBook {
   size_t pending_count() const;
 
  private:
-  enum class Place { kPending, kBusy, kWaiting, kLeaving };
+  enum class Place { kSilent, kGreeted, kBusy, kWaiting, kLeaving };  // the first two are pending
   // Who could give way, the oldest first.
   struct Lists {
-    std::list<uint64_t> pending;
+    std::list<uint64_t> silent;
+    std::list<uint64_t> greeted;
     std::list<uint64_t> waiting;
 
-    std::list<uint64_t>& Of(Place place) { return place == Place::kPending ? pending : waiting; }
+    std::list<uint64_t>& Of(Place place);
+    size_t pending_count() const { return silent.size() + greeted.size(); }
+    const std::list<uint64_t>& first_pending() const { return silent.size() > greeted.size() ? silent : greeted; }
   };
   struct Address {
     size_t count = 0;  // without those that are leaving
@@ -66,8 +76,8 @@ class ConnectionBook {
   struct Entry {
     std::string address;
     std::function<void()> drop;
-    Place place = Place::kPending;
-    // Of kPending and kWaiting.
+    Place place = Place::kSilent;
+    // Of kSilent, kGreeted and kWaiting.
     std::list<uint64_t>::iterator in_address;
     std::list<uint64_t>::iterator in_all;
   };

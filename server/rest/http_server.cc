@@ -307,7 +307,9 @@ void Connection::Wait(Tcp::socket::wait_type type, void (Connection::*then)()) {
 }
 
 void Connection::HandShake() {
-  switch (tls_->HandShake().outcome) {
+  const Transfer outcome = tls_->HandShake().outcome;
+  if (tls_->greeted()) shared_.book.Greeted(book_id_);
+  switch (outcome) {
     case Transfer::kDone:
       state_ = State::kIdle;
       // Who connects has something to ask; the long wait is for those who have asked before.
@@ -624,10 +626,7 @@ void HttpServer::Impl::Accept() {
   Worker& worker = *workers[next_worker++ % workers.size()];
   acceptor->async_accept(worker.context(), [this, &worker](ErrorCode error, Tcp::socket socket) {
     if (!acceptor->is_open()) return;
-    if (!error) {
-      Accepted(worker, std::move(socket));
-      return Accept();
-    }
+    if (!error) return Accepted(worker, std::move(socket));
     // Mostly: too many open files. It passes; trying again at once would burn a processor.
     pause->expires_after(kAcceptPause);
     pause->async_wait([this](ErrorCode stopped) {
@@ -644,8 +643,15 @@ void HttpServer::Impl::Accepted(Worker& worker, Tcp::socket socket) {
     const auto oldest = weak.lock();
     if (oldest != nullptr) oldest->Post([oldest] { oldest->Close(); });
   });
-  if (!id) return;  // its socket closes
-  connection->Post([connection, id = *id] { connection->Start(id); });
+  if (!id) return Accept();  // its socket closes
+  // The next one when this one has been looked at: else many could come before a busy worker has read the greeting of
+  // one, who would give way to them as if he had been silent.
+  connection->Post([this, connection, id = *id] {
+    connection->Start(id);
+    asio::post(workers.front()->context(), [this] {
+      if (acceptor->is_open()) Accept();
+    });
+  });
 }
 
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -188,6 +188,10 @@ Transferred TlsSession::HandShake() {
   return Outcome(SSL_do_handshake(ssl_));
 }
 
+bool TlsSession::greeted() const {
+  return SSL_get_state(ssl_) != TLS_ST_BEFORE;
+}
+
 Transferred TlsSession::Read(char* bytes, size_t count) {
   ERR_clear_error();
   return Outcome(SSL_read(ssl_, bytes, static_cast<int>(std::min<size_t>(count, INT_MAX))));

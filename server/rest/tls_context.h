@@ -35,6 +35,8 @@ class TlsSession {
   TlsSession& operator=(const TlsSession&) = delete;
 
   Transferred HandShake();
+  // The client's hello is there, whole.
+  bool greeted() const;
   Transferred Read(char* bytes, size_t count);
   // May take less than `count`. The bytes may lie elsewhere when the same write is tried again.
   Transferred Write(const char* bytes, size_t count);

@@ -50,6 +50,45 @@ TEST(ConnectionBook, OldestPendingOfAllGivesWay) {
   EXPECT_THAT(book.dropped, ElementsAre("b1"));
 }
 
+TEST(ConnectionBook, SilentOnesDoNotReachThoseWhoGreeted) {
+  Book book({.all_max = 100, .per_address_max = 100, .pending_max = 4, .pending_per_address_max = 100});
+  const uint64_t honest = book.Admit("a", "honest");
+  (*book).Greeted(honest);
+  for (int i = 0; i < 1000; ++i) book.Admit("flood", "silent");
+  EXPECT_EQ(book.dropped.size(), 997);
+  EXPECT_THAT(book.dropped, ::testing::Each("silent"));
+  (*book).Served(honest);
+  EXPECT_EQ((*book).pending_count(), 3);
+}
+
+TEST(ConnectionBook, ThoseWhoGreetedDoNotReachTheSilent) {
+  Book book({.all_max = 100, .per_address_max = 100, .pending_max = 4, .pending_per_address_max = 100});
+  const uint64_t honest = book.Admit("a", "honest");  // its hello is on its way
+  for (int i = 0; i < 1000; ++i) (*book).Greeted(book.Admit("flood", "greeted"));
+  EXPECT_EQ(book.dropped.size(), 997);
+  EXPECT_THAT(book.dropped, ::testing::Each("greeted"));
+  (*book).Greeted(honest);
+  (*book).Greeted(honest + 1);  // was dropped
+  EXPECT_EQ((*book).pending_count(), 4);
+}
+
+TEST(ConnectionBook, SilentOnesCanNotFillASmallHouse) {
+  const ConnectionLimits small = ConnectionLimits{}.Within(512);
+  EXPECT_EQ(small.all_max, 512);
+  EXPECT_LE(small.pending_max, 128);
+  EXPECT_LT(small.pending_per_address_max, small.pending_max);
+  EXPECT_LT(small.per_address_max, small.all_max);
+  Book book(small);
+  for (int i = 0; i < 5000; ++i) {
+    const uint64_t silent = book.Admit(std::to_string(i), std::to_string(i));
+    ASSERT_NE(silent, 0) << i;
+    if (i >= 128) (*book).Left(silent - 128);  // those that were dropped
+  }
+  EXPECT_EQ((*book).pending_count(), small.pending_max);
+  EXPECT_EQ(ConnectionLimits{}.Within(1'000'000).all_max, ConnectionLimits{}.all_max);
+  EXPECT_GE(ConnectionLimits{}.Within(1).pending_per_address_max, 1);
+}
+
 TEST(ConnectionBook, BothLimitsAtOnceDropTwo) {
   Book book({.all_max = 100, .per_address_max = 100, .pending_max = 2, .pending_per_address_max = 1});
   book.Admit("b", "b1");
