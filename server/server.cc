@@ -201,9 +201,9 @@ int64_t UploadBytesPerSecond(const RepositoryConfig& config) {
   return int64_t{config.upload_mib_per_second} * static_cast<int64_t>(base::kMiB);
 }
 
-absl::StatusOr<std::unique_ptr<repo::Repository>> OpenRepository(const RepositoryConfig& config, uint64_t reserve_mib, bool expect_points,
-                                                                 base::Filesystem& filesystem, base::Clock& clock,
-                                                                 base::Random& random) {
+absl::StatusOr<std::unique_ptr<repo::Repository>> OpenRepository(const RepositoryConfig& config, uint64_t reserve_mib,
+                                                                 bool expect_points, base::Filesystem& filesystem,
+                                                                 base::Clock& clock, base::Random& random) {
   repo::RepositoryOptions options;
   options.key_label = fmt::format("umbrad on {}", MachineName());
   auto key = ProvideKey(config, filesystem, random);
@@ -229,7 +229,8 @@ absl::StatusOr<std::unique_ptr<maintenance::RepositorySet>> OpenRepositories(con
     ASSIGN_OR_RETURN(const auto known, catalog.Read([&](const catalog::Stores& stores) {
       return stores.recovery_points.List({.repository = id, .show_removed = true}, {.page_size = 1});
     }));
-    ASSIGN_OR_RETURN(auto repository, OpenRepository(entry, config.prune.reserve_mib, !known.items.empty(), filesystem, clock, random));
+    ASSIGN_OR_RETURN(auto repository,
+                     OpenRepository(entry, config.prune.reserve_mib, !known.items.empty(), filesystem, clock, random));
     repositories.push_back({id, entry.path, std::move(repository),
                             std::make_unique<base::TokenBucket>(clock, UploadBytesPerSecond(entry))});
   }
@@ -368,8 +369,8 @@ absl::Status Server::Parts::SortOutJobs() {
   engine->SetLimits({.jobs_max = static_cast<int>(config.jobs.max),
                      .per_host_max = static_cast<int>(config.jobs.per_host_max),
                      .per_repository_max = static_cast<int>(config.jobs.per_repository_max)});
-  metrics = std::make_unique<metrics::Metrics>(metrics::Sources{*catalog, config.data_dir + "/catalog.db", *engine, agents,
-                                                                *repositories, filesystem, clock});
+  metrics = std::make_unique<metrics::Metrics>(
+      metrics::Sources{*catalog, config.data_dir + "/catalog.db", *engine, agents, *repositories, filesystem, clock});
   metrics->Listen();
   maintenance::PointsOfJobs points(*repositories);
   ASSIGN_OR_RETURN(const jobs::RecoveryReport report,
@@ -416,7 +417,7 @@ void Server::Parts::StartWorkers() {
       std::make_unique<maintenance::VerifySchedule>(*catalog, *engine, *repositories, clock, verification);
   figures_recorder = std::make_unique<maintenance::FiguresRecorder>(*catalog, *repositories, clock);
   prune_runner = std::make_unique<maintenance::PruneRunner>(*catalog, *engine, *events, *repositories, clock,
-                                                           OptionsOf(config.prune));
+                                                            OptionsOf(config.prune));
   prune_schedule =
       std::make_unique<maintenance::PruneSchedule>(*catalog, *engine, *repositories, clock, config.prune.every);
   std::vector<maintenance::HousekeepingTask> tasks;
@@ -494,14 +495,15 @@ absl::Status Server::Parts::StartApi() {
   services.push_back(std::make_unique<api::WriterService>(*door, *catalog));
   services.push_back(std::make_unique<api::FileSetService>(*door, *catalog));
   services.push_back(std::make_unique<api::JobService>(*door, *catalog, *engine, *repositories, watches));
-  services.push_back(std::make_unique<api::RecoveryPointService>(*door, *catalog, clock, *repositories,
-                                                                 config.prune.undelete_window));
+  services.push_back(
+      std::make_unique<api::RecoveryPointService>(*door, *catalog, clock, *repositories, config.prune.undelete_window));
   services.push_back(
       std::make_unique<api::PolicyService>(*door, *catalog, clock, *repositories, *scheduler, *coverage_board));
   services.push_back(std::make_unique<api::NotificationService>(*door, *catalog, clock, *notifications));
   services.push_back(std::make_unique<api::RepositoryService>(*door, *catalog, clock, *repositories));
   services.push_back(std::make_unique<api::RepositoryKeyService>(*door, random, *repositories));
-  services.push_back(std::make_unique<api::CatalogService>(*door, *catalog, *events, filesystem, *repositories, *catalog_keeper));
+  services.push_back(
+      std::make_unique<api::CatalogService>(*door, *catalog, *events, filesystem, *repositories, *catalog_keeper));
   services.push_back(std::make_unique<api::DiskContentService>(*door, *catalog, *repositories, watches));
   services.push_back(std::make_unique<api::LoggingService>(*door));
   services.push_back(std::make_unique<api::UserService>(*door, *slow_calls, *identity));
@@ -558,7 +560,8 @@ absl::Status Server::Parts::StartHttp() {
   options.gateway.cors_origins = config.http.cors_origins;
   options.gateway.requests_per_second = config.http.requests_per_second;
   options.gateway.requests_per_second_of_address = 4.0 * config.http.requests_per_second;
-  ASSIGN_OR_RETURN(edge, rest::Edge::Start(std::move(options), api_server->InProcessChannel({}), filesystem, clock, random));
+  ASSIGN_OR_RETURN(edge,
+                   rest::Edge::Start(std::move(options), api_server->InProcessChannel({}), filesystem, clock, random));
   addresses.http = edge->address();
   return absl::OkStatus();
 }

@@ -23,16 +23,18 @@ struct ConnectionLimits {
   size_t all_max = 10'000;
   // A proxy in front is one address, and so are all the browsers of a site behind one router.
   size_t per_address_max = 5'000;
-  // Connections that haven't sent a whole request yet: hand-shakes, and slow or silent clients. Past this one of them is
-  // dropped for the newcomer, so whoever opens many only drops his own first: the oldest of those that haven't greeted
-  // yet, or of those that have, whichever have more than half of the places. Who is honest greets at once, so a flood
-  // of silent ones doesn't reach him however fast it comes, and one that greets comes no faster than hand-shakes do.
+  // Connections that haven't sent a whole request yet: hand-shakes, and slow or silent clients. Past this one of them
+  // is dropped for the newcomer, so whoever opens many only drops his own first: the oldest of those that haven't
+  // greeted yet, or of those that have, whichever have more than half of the places. Who is honest greets at once, so a
+  // flood of silent ones doesn't reach him however fast it comes, and one that greets comes no faster than hand-shakes
+  // do.
   size_t pending_max = 512;
   size_t pending_per_address_max = 128;
   // Dropped ones that aren't closed yet, as far as they go beyond `all_max`: they still have a socket.
   size_t leaving_max = 1'000;
 
-  // The same proportions where there is room for no more than `count`: else those who ask for nothing could fill it all.
+  // The same proportions where there is room for no more than `count`: else those who ask for nothing could fill it
+  // all.
   ConnectionLimits Within(size_t count) const;
 };
 
