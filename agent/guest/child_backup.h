@@ -75,6 +75,8 @@ class ChildBackup {
   const vss::BackupDocuments& documents() const { return documents_; }
   // All that were asked; one whose Identify failed took no part, as VSS has it.
   std::vector<ChildWriter> Writers() const;
+  // The same as VSS has it.
+  std::vector<vss::WriterStatus> WriterStatuses() const;
 
  private:
   absl::Status Gather();
@@ -82,7 +84,6 @@ class ChildBackup {
   // The first failure of a writer, which is the cause of what VSS says otherwise.
   absl::Status CheckWriters(const absl::Status& otherwise);
   absl::Status Fail(const absl::Status& error);
-  std::vector<vss::WriterStatus> WriterStatuses() const;
 
   const ChildBackupRequest request_;
   ChildEvents events_;

@@ -170,7 +170,9 @@ absl::Status BackupRunner::Snapshot(agent::v1::AssignmentResult* result) {
   reporter_.SetPhase(v1::Job::PHASE_FREEZING);
   {
     absl::MutexLock lock(&backup_mu_);
-    ASSIGN_OR_RETURN(snapshots_, backup_->Snapshot());
+    absl::StatusOr<std::vector<writers::VmSnapshot>> snapshots = backup_->Snapshot();
+    AddFrozenWriters(backup_->Writers(), "", result);
+    ASSIGN_OR_RETURN(snapshots_, std::move(snapshots));
     RETURN_IF_ERROR(file_sets_.Collect(*backup_));
   }
   reporter_.SetPhase(v1::Job::PHASE_SNAPSHOT);
@@ -183,6 +185,7 @@ absl::Status BackupRunner::Snapshot(agent::v1::AssignmentResult* result) {
                               snapshot.vm.uuid, writers::NameOf(snapshot.mechanism),
                               absl::ToInt64Milliseconds(snapshot.freeze_duration),
                               absl::ToInt64Milliseconds(snapshot.downtime), snapshot.state_bytes);
+    AddFrozenWriters(snapshot.guest_writers, snapshot.vm.uuid, result);
     WarnOfMechanism(snapshot);
     WarnOfCheckpoints(snapshot);
     for (const writers::ExcludedDisk& disk : snapshot.excluded_disks) {

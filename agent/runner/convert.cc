@@ -1,5 +1,6 @@
 #include "agent/runner/convert.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "agent/vss/errors.h"
@@ -19,6 +20,7 @@ constexpr char kChildBackupComponents[] = "vss.child.backup-components";
 // The store takes a document of up to 1 MiB, and not much more in all. No restore needs the guest's documents (R1), so
 // beyond this they aren't worth a backup.
 constexpr size_t kChildDocumentsBytesMax = 1 << 20;
+constexpr int kFrozenWritersMax = 512;  // of the protocol
 
 v1::VirtualMachineState ToProto(hypervisor::VmState state) {
   switch (state) {
@@ -186,6 +188,26 @@ v1::Writer ToProto(const vss::WriterStatus& writer) {
   }
   proto.set_component_count(writer.component_count);
   return proto;
+}
+
+void AddFrozenWriters(const std::vector<vss::WriterStatus>& writers, const std::string& vm_uuid,
+                      agent::v1::AssignmentResult* result) {
+  for (const vss::WriterStatus& writer : writers) {
+    if (!writer.freeze.has_value() || result->writers_size() >= kFrozenWritersMax) continue;
+    v1::JobWriter* const out = result->add_writers();
+    out->set_display_name(writer.identity.name);
+    out->set_virtual_machine(vm_uuid);
+    *out->mutable_freeze_time() = ToProto(writer.freeze->freeze);
+    if (writer.freeze->frozen) *out->mutable_frozen_time() = ToProto(*writer.freeze->frozen);
+    if (writer.freeze->thaw) *out->mutable_thaw_time() = ToProto(*writer.freeze->thaw);
+    if (writer.freeze->thawed) *out->mutable_thawed_time() = ToProto(*writer.freeze->thawed);
+    if (!writer.failure.ok()) *out->mutable_error() = ToJobMessage(writer.failure);
+  }
+  const auto before = [](const v1::JobWriter& a, const v1::JobWriter& b) {
+    return std::pair(a.freeze_time().seconds(), a.freeze_time().nanos()) <
+           std::pair(b.freeze_time().seconds(), b.freeze_time().nanos());
+  };
+  std::stable_sort(result->mutable_writers()->begin(), result->mutable_writers()->end(), before);
 }
 
 v1::JobMessage ToJobMessage(const absl::Status& status) {

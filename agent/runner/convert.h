@@ -35,6 +35,10 @@ v1::JobProgress ToProto(const transfer::TransferFigures& figures);
 v1::BackupMechanism ToProto(writers::BackupMechanism mechanism);
 v1::VirtualMachine ToProto(const writers::VmDescription& description);
 v1::Writer ToProto(const vss::WriterStatus& writer);
+// Adds those of `writers` that were frozen, and keeps all in the order in which they were; `vm_uuid`: in whose guest,
+// empty for the host's.
+void AddFrozenWriters(const std::vector<vss::WriterStatus>& writers, const std::string& vm_uuid,
+                      agent::v1::AssignmentResult* result);
 
 // A status without a reason becomes INTERNAL, but for a cancelled one.
 v1::JobMessage ToJobMessage(const absl::Status& status);

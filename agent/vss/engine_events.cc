@@ -47,6 +47,10 @@ bool IsFreezeOrThaw(WriterEvent event) {
   return event == WriterEvent::kFreeze || event == WriterEvent::kThaw;
 }
 
+bool EndsFreeze(WriterEvent event) {
+  return event == WriterEvent::kThaw || event == WriterEvent::kAbort;
+}
+
 bool Has(const std::vector<Guid>& ids, const Guid& id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
@@ -189,7 +193,7 @@ EngineSession::Deliveries EngineSession::Begin(WriterEvent event, const std::vec
     if (!NextState(p->state, event, true).has_value()) continue;
     std::shared_ptr<EventContext> context = MakeContext(*p);
     const absl::Duration now = coordinator_.clock_.Monotonic();
-    if (event == WriterEvent::kFreeze) p->frozen_since = now;
+    NoteHandedOut(event, *p, now);
     if (event == WriterEvent::kThaw) p->thawing = true;
     Lane::CallPtr call =
         p->lane->Post([writer = p->writer, event, context] { return Call(*writer, event, *context); }, MustRun(event));
@@ -197,6 +201,22 @@ EngineSession::Deliveries EngineSession::Begin(WriterEvent event, const std::vec
     deliveries.push_back({p, std::move(context), std::move(call), start + p->limits.Of(event)});
   }
   return deliveries;
+}
+
+void EngineSession::NoteHandedOut(WriterEvent event, Participant& p, absl::Duration when) {
+  if (event == WriterEvent::kFreeze) {
+    p.frozen_since = when;
+    p.freeze = FreezeTimes{.freeze = coordinator_.clock_.Now()};
+  } else if (EndsFreeze(event) && p.freeze.has_value() && !p.freeze->thaw.has_value()) {
+    p.freeze->thaw = p.freeze->freeze + (when - p.frozen_since);
+  }
+}
+
+void EngineSession::NoteAnswered(WriterEvent event, Participant& p, absl::Duration when) {
+  if (!p.freeze.has_value()) return;
+  const absl::Time time = p.freeze->freeze + (when - p.frozen_since);
+  if (event == WriterEvent::kFreeze) p.freeze->frozen = time;
+  if (EndsFreeze(event) && !p.freeze->thawed.has_value()) p.freeze->thawed = time;
 }
 
 void EngineSession::Collect(WriterEvent event, Deliveries deliveries) {
@@ -234,6 +254,7 @@ void EngineSession::Finish(WriterEvent event, Delivery& d) {
                absl::FormatDuration(p.limits.Of(event))));
     return;
   }
+  if (outcome.result.ok()) NoteAnswered(event, p, outcome.finished);
   MergeComponents(event, p, *d.context);
   if (!outcome.result.ok()) {
     Fail(event, event, p, outcome.result);
@@ -334,7 +355,9 @@ absl::StatusOr<std::vector<WriterStatus>> EngineSession::GatherWriterStatus() {
     return Error(Code::kBadState, "GatherWriterStatus before GatherWriterMetadata");
   }
   std::vector<WriterStatus> result;
-  for (const Participant& p : writers_) result.push_back({p.identity, p.state, p.failure, p.component_count});
+  for (const Participant& p : writers_) {
+    result.push_back({p.identity, p.state, p.failure, p.component_count, p.freeze});
+  }
   return result;
 }
 

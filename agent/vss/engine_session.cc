@@ -252,7 +252,7 @@ absl::Status EngineSession::Release() {
   if (ours && set_state_ == SnapshotState::kCreated) deleted = DeleteSnapshots();
   if (set_state_ != SnapshotState::kUnknown) Deliver(WriterEvent::kBackupShutdown, Participants());
   for (const Participant& p : writers_) {
-    coordinator_.RememberStatus({p.identity, p.state, p.failure, p.component_count});
+    coordinator_.RememberStatus({p.identity, p.state, p.failure, p.component_count, p.freeze});
   }
   stage_ = Stage::kReleased;
   return deleted;

@@ -100,6 +100,7 @@ class EngineSession final : public Session {
     absl::Status failure;
     int component_count = 0;
     absl::Duration frozen_since;            // monotonic; call of Freeze
+    std::optional<FreezeTimes> freeze;      // counted from there
     bool thawing = false;                   // Thaw is under way: its answer decides
     bool aborted = false;                   // has had its Abort
     Lane::CallPtr hung;                     // the call whose time ran out, while it may still run
@@ -152,6 +153,9 @@ class EngineSession final : public Session {
   void Collect(WriterEvent event, Deliveries deliveries);
   void Deliver(WriterEvent event, const std::vector<Participant*>& to) { Collect(event, Begin(event, to)); }
   void Finish(WriterEvent event, Delivery& delivery);
+  // Notes when an event of the freeze window was handed out, and when it was answered; both monotonic.
+  void NoteHandedOut(WriterEvent event, Participant& participant, absl::Duration when);
+  void NoteAnswered(WriterEvent event, Participant& participant, absl::Duration when);
   void NoteFailure(WriterEvent event, Participant& participant, const absl::Status& cause);
   // It failed in the handler of `event`; `step` is what the table of states calls that.
   void Fail(WriterEvent event, WriterEvent step, Participant& participant, const absl::Status& cause);

@@ -77,6 +77,10 @@ class BackupRequester {
   BackupRequester& operator=(const BackupRequester&) = delete;
 
   const Guid& session_id() const { return session_->id(); }
+  // How the writers have done so far, also after a failure; none where the session can't tell.
+  std::vector<WriterStatus> Writers() const {
+    return session_->GatherWriterStatus().value_or(std::vector<WriterStatus>());
+  }
 
   // 1. Asks every writer what it has.
   absl::StatusOr<std::vector<WriterMetadata>> Gather();

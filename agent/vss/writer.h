@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -126,12 +127,21 @@ class Writer {
   virtual absl::Status OnPostRestore(EventContext&) { return absl::OkStatus(); }
 };
 
+// When a writer was frozen, by the host's clock; what it didn't get to is absent.
+struct FreezeTimes {
+  absl::Time freeze;                 // it was told to freeze
+  std::optional<absl::Time> frozen;  // it said that it is frozen
+  std::optional<absl::Time> thaw;    // it was told to thaw, or to give up
+  std::optional<absl::Time> thawed;  // it said that it works again
+};
+
 // How a writer is doing in a session (GetWriterStatus).
 struct WriterStatus {
   WriterIdentity identity;
   WriterState state = WriterState::kUnknown;
   absl::Status failure;  // OK, or the last failure with its code (CodeOf)
   int component_count = 0;
+  std::optional<FreezeTimes> freeze = {};  // absent when it wasn't frozen in the session, or isn't known
 };
 
 }  // namespace umbra::vss

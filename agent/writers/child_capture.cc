@@ -76,7 +76,7 @@ absl::Status ChildCapture::Complete(bool succeeded) {
 }
 
 CaptureFigures ChildCapture::figures() const {
-  return {backup_->freeze_duration(), absl::ZeroDuration(), backup_->documents()};
+  return {backup_->freeze_duration(), absl::ZeroDuration(), backup_->documents(), backup_->WriterStatuses()};
 }
 
 }  // namespace umbra::writers

@@ -142,6 +142,7 @@ absl::StatusOr<std::vector<VmSnapshot>> VmBackup::Collect() {
     ASSIGN_OR_RETURN(snapshot.point_time, provider_.PointTime(set_id_, own));
     ASSIGN_OR_RETURN(snapshot.checkpoint, provider_.CheckpointOf(set_id_, own));
     snapshot.child_documents = vm->figures.child_documents;
+    snapshot.guest_writers = vm->figures.guest_writers;
     snapshot.configuration = vm->configuration;
     snapshot.disks = IncludedDisks(vm->vm);
     snapshot.excluded_disks = vm->excluded_disks;

@@ -58,6 +58,7 @@ struct VmSnapshot {
   absl::Duration downtime;              // from the stop to running again; zero when it wasn't stopped
   absl::Time point_time;                // what the disks show
   vss::BackupDocuments child_documents;  // of the backup inside the guest; empty without one
+  std::vector<vss::WriterStatus> guest_writers;  // of the same
   std::string configuration;            // the hypervisor's description, with secrets
   std::vector<hypervisor::Disk> disks;  // can be opened
   hypervisor::Checkpoint checkpoint;    // for the next backup's `bases`; without a name: changes aren't tracked
@@ -82,6 +83,8 @@ class VmBackup {
   // Freezes or saves, takes the points in time, lets go on. In the order of `vm_uuids`.
   // NOT_FOUND / FILE_NOT_FOUND: the copy of a file set lacks a file that the set names.
   absl::StatusOr<std::vector<VmSnapshot>> Snapshot();
+  // The host's writers, and when they were frozen; also after a Snapshot that failed.
+  std::vector<vss::WriterStatus> Writers() const { return requester_.Writers(); }
 
   // Readers must end before Complete, Abort and the destructor. NOT_FOUND / DISK_NOT_FOUND for an excluded disk.
   absl::StatusOr<std::unique_ptr<hypervisor::BlockReader>> OpenDisk(const std::string& vm_uuid,

@@ -53,6 +53,7 @@ struct CaptureFigures {
   absl::Duration freeze_duration;        // from the freeze call to the answer of the thaw; zero without a freeze
   absl::Duration downtime;               // from the stop to running again; zero when it wasn't stopped
   vss::BackupDocuments child_documents;  // of the backup inside the guest; empty without one
+  std::vector<vss::WriterStatus> guest_writers = {};  // of the same
 };
 
 // The memory that belongs to the disks of the copy.

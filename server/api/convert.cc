@@ -54,6 +54,16 @@ void ToProto(const catalog::JobMessage& message, v1::JobMessage* out) {
   out->set_message(message.message);
 }
 
+void ToProto(const catalog::JobWriter& writer, v1::JobWriter* out) {
+  out->set_display_name(writer.display_name);
+  if (!writer.vm.uuid.empty()) out->set_virtual_machine(NameOf(writer.vm));
+  api::ToProto(writer.freeze_time, out->mutable_freeze_time());
+  if (writer.frozen_time) api::ToProto(*writer.frozen_time, out->mutable_frozen_time());
+  if (writer.thaw_time) api::ToProto(*writer.thaw_time, out->mutable_thaw_time());
+  if (writer.thawed_time) api::ToProto(*writer.thawed_time, out->mutable_thawed_time());
+  if (!writer.error.reason.empty()) ToProto(writer.error, out->mutable_error());
+}
+
 void ToProto(const catalog::JobProgress& progress, v1::JobProgress* out) {
   out->set_done_bytes(progress.done_bytes);
   out->set_total_bytes(progress.total_bytes);
@@ -407,6 +417,7 @@ void ToProto(const catalog::Job& job, v1::Job* out) {
     ToProto(phase.start_time, to->mutable_start_time());
     if (phase.end_time) ToProto(*phase.end_time, to->mutable_end_time());
   }
+  for (const catalog::JobWriter& writer : job.writers) ToProto(writer, out->add_writers());
   ResultToProto(job, out);
   if (job.prune_result) ToProto(*job.prune_result, out->mutable_prune_result());
   out->set_etag(std::to_string(job.revision));

@@ -82,6 +82,26 @@ absl::StatusOr<const policies::CompiledPolicy*> FindPolicy(const policies::Polic
   return policy;
 }
 
+// A virtual machine or file set of the inventory, as a selection sees it; nothing for a machine without a disk, which
+// holds nothing to back up.
+absl::StatusOr<std::optional<catalog::Subject>> MemberOf(const catalog::Stores& stores, const catalog::VmKey& key) {
+  ASSIGN_OR_RETURN(const catalog::Vm vm, stores.vms.Get(key));
+  if (vm.disks.empty()) return std::nullopt;
+  ASSIGN_OR_RETURN(const catalog::Host host, stores.hosts.Get(key.host));
+  std::vector<catalog::Subject> one = {{key, vm.display_name, host.display_name, {}}};
+  RETURN_IF_ERROR(stores.labels.Fill(one));
+  return std::move(one.front());
+}
+
+absl::StatusOr<std::optional<catalog::Subject>> FileSetOf(const catalog::Stores& stores, const catalog::VmKey& key) {
+  ASSIGN_OR_RETURN(const auto sets, stores.policies.FileSets());
+  const auto found = std::ranges::find(sets, key, &catalog::Subject::key);
+  if (found == sets.end()) {
+    return base::Error(absl::StatusCode::kNotFound, "FILE_SET_NOT_FOUND", "no file set {}", NameOf(key));
+  }
+  return *found;
+}
+
 }  // namespace
 
 grpc::ServerUnaryReactor* PolicyService::CreatePolicy(Context* context, const v1::CreatePolicyRequest* request,
@@ -269,15 +289,33 @@ absl::Status PolicyService::SetPaused(const std::string& name, bool paused, v1::
   return Change(id, paused ? "POLICY_PAUSED" : "POLICY_RESUMED", change, response);
 }
 
+absl::Status PolicyService::KeepSelecting(const std::string& member, std::vector<catalog::Policy>& policies) {
+  const bool files = member.find("/fileSets/") != std::string::npos;
+  ASSIGN_OR_RETURN(const catalog::VmKey key,
+                   files ? ParseFileSetName(member, "member") : ParseVmName(member, "member"));
+  using Member = absl::StatusOr<std::optional<catalog::Subject>>;
+  ASSIGN_OR_RETURN(const auto subject, catalog_.Read([&](const catalog::Stores& s) -> Member {
+    return files ? FileSetOf(s, key) : MemberOf(s, key);
+  }));
+  const policies::PolicySet set(policies);
+  std::erase_if(policies, [&](const catalog::Policy& policy) {
+    const policies::CompiledPolicy* const compiled = set.Find(policy.id);
+    return !subject || compiled == nullptr || !set.Selects(*compiled, *subject);
+  });
+  return absl::OkStatus();
+}
+
 absl::Status PolicyService::List(const v1::ListPoliciesRequest& request, v1::ListPoliciesResponse& response) {
-  ASSIGN_OR_RETURN(const auto options, ListOptionsOf<std::string>(request, "policies"));
-  ASSIGN_OR_RETURN(const auto all, catalog_.Read([](const catalog::Stores& s) { return s.policies.All(); }));
+  const std::string list = request.member().empty() ? "policies" : "policies of " + request.member();
+  ASSIGN_OR_RETURN(const auto options, ListOptionsOf<std::string>(request, list));
+  ASSIGN_OR_RETURN(auto all, catalog_.Read([](const catalog::Stores& s) { return s.policies.All(); }));
+  if (!request.member().empty()) RETURN_IF_ERROR(KeepSelecting(request.member(), all));
   for (const catalog::Policy& policy : all) {
     if (options.after_key && policy.id.value <= *options.after_key) continue;
     if (response.policies_size() == options.page_size) {
       const std::string& name = response.policies(response.policies_size() - 1).name();
       const std::optional<std::string> last = name.substr(name.find('/') + 1);
-      response.set_next_page_token(NextPageToken(last, "policies"));
+      response.set_next_page_token(NextPageToken(last, list));
       break;
     }
     Answer(policy, *response.add_policies());

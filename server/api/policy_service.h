@@ -61,6 +61,8 @@ class PolicyService final : public v1::PolicyService::CallbackService {
 
   absl::Status Create(const v1::CreatePolicyRequest& request, v1::Policy& response);
   absl::Status List(const v1::ListPoliciesRequest& request, v1::ListPoliciesResponse& response);
+  // Leaves those in that select `member`, by its resource name.
+  absl::Status KeepSelecting(const std::string& member, std::vector<catalog::Policy>& policies);
   absl::Status Update(const v1::UpdatePolicyRequest& request, v1::Policy& response);
   absl::Status SetPaused(const std::string& name, bool paused, v1::Policy& response);
   absl::Status Schedule(const v1::PreviewScheduleRequest& request, v1::PreviewScheduleResponse& response);

@@ -16,6 +16,21 @@ namespace {
 // For the record, not for essays.
 constexpr size_t kRequesterSizeMax = 256;
 constexpr size_t kHoldNoteSizeMax = 4096;
+
+catalog::RecoveryPointStore::Kind KindOf(v1::ListRecoveryPointsRequest::Filter filter) {
+  using Kind = catalog::RecoveryPointStore::Kind;
+  switch (filter) {
+    case v1::ListRecoveryPointsRequest::FILTER_REMOVED:
+      return Kind::kRemoved;
+    case v1::ListRecoveryPointsRequest::FILTER_HELD:
+      return Kind::kHeld;
+    case v1::ListRecoveryPointsRequest::FILTER_LOCKED:
+      return Kind::kLocked;
+    default:
+      return Kind::kAny;
+  }
+}
+
 v1::RecoveryPoint::Health HealthOf(const std::vector<catalog::Damage>& damage) {
   if (damage.empty()) return v1::RecoveryPoint::HEALTH_UNSPECIFIED;
   const bool healed = std::ranges::all_of(damage, [](const catalog::Damage& d) { return d.healed_time.has_value(); });
@@ -43,9 +58,18 @@ absl::Status RecoveryPointService::List(const v1::ListRecoveryPointsRequest& req
     }
     ASSIGN_OR_RETURN(filter.vm, ParseFileSetName(request.file_set(), "file_set"));
   }
+  if (!request.repository().empty()) {
+    ASSIGN_OR_RETURN(filter.repository, ParseRepositoryName(request.repository(), "repository"));
+  }
+  if (!v1::ListRecoveryPointsRequest::Filter_IsValid(request.filter())) {
+    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_REQUEST", "filter: no such value");
+  }
   filter.show_removed = request.show_deleted();
-  const std::string list = fmt::format("recoveryPoints of {}{}{}", request.virtual_machine(), request.file_set(),
-                                       request.show_deleted() ? " with deleted" : "");
+  filter.kind = KindOf(request.filter());
+  filter.now = clock_.Now();
+  const std::string list = fmt::format("recoveryPoints of {}{}{} in {} filter={}", request.virtual_machine(),
+                                       request.file_set(), request.show_deleted() ? " with deleted" : "",
+                                       request.repository(), static_cast<int>(request.filter()));
   ASSIGN_OR_RETURN(const auto options, ListOptionsOf<catalog::RecoveryPointKey>(request, list));
   ASSIGN_OR_RETURN(const auto page,
                    catalog_.Read([&](const catalog::Stores& s) { return s.recovery_points.List(filter, options); }));

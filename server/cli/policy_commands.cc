@@ -297,9 +297,11 @@ void PrintPolicy(Context& context, const v1::Policy& policy) {
        {"Next run", TimeText(policy.has_next_run_time(), policy.next_run_time())}});
 }
 
-void ListPolicies(Context& context) {
+void ListPolicies(Context& context, const std::string& vm) {
+  v1::ListPoliciesRequest request;
+  if (!vm.empty()) request.set_member(ResolveVm(context.client(), vm).name());
   Table table({"POLICY", "STATE", "SELECTS", "SCHEDULES", "KEEPS", "LAST DUE", "NEXT RUN"});
-  ForEach(*context.client().policies, &v1::PolicyService::Stub::ListPolicies, v1::ListPoliciesRequest(),
+  ForEach(*context.client().policies, &v1::PolicyService::Stub::ListPolicies, request,
           &v1::ListPoliciesResponse::policies, 0, [&](const v1::Policy& policy) {
             if (context.json) return context.output().Json(policy);
             table.Add({LastSegment(policy.name()), policy.paused() ? "paused" : "active",
@@ -531,7 +533,10 @@ void AddPolicyCommands(CLI::App& app, Context& context) {
   static PolicyOptions options;
   CLI::App* policy = app.add_subcommand("policy", "What is backed up when, and how long it is kept");
   policy->require_subcommand(1);
-  policy->add_subcommand("list", "Lists policies")->callback([&] { ListPolicies(context); });
+  static std::string list_vm;
+  CLI::App* list = policy->add_subcommand("list", "Lists policies");
+  list->add_option("--vm", list_vm, "Only those that select this virtual machine");
+  list->callback([&] { ListPolicies(context, list_vm); });
   CLI::App* show = policy->add_subcommand("show", "Shows a policy");
   show->add_option("POLICY", name, "Name")->required();
   show->callback([&] { PrintPolicy(context, GetPolicy(context, name)); });

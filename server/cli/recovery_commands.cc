@@ -48,15 +48,12 @@ int64_t DataBytes(const v1::RecoveryPoint& point) {
 }
 
 void ListPoints(Context& context, const std::string& vm, const std::string& file_set, int limit,
-                bool removed) {
-  v1::ListRecoveryPointsRequest request;
-  request.set_show_deleted(removed);
+                v1::ListRecoveryPointsRequest request) {
   if (!vm.empty()) request.set_virtual_machine(ResolveVm(context.client(), vm).name());
   if (!file_set.empty()) request.set_file_set(ResolveFileSet(context.client(), file_set, "").name());
   Table table({"POINT", "VM", "TIME", "MECHANISM", "DISKS", "DATA", "STORED", "FROZEN"});
   ForEach(*context.client().points, &v1::RecoveryPointService::Stub::ListRecoveryPoints, request,
           &v1::ListRecoveryPointsResponse::recovery_points, limit, [&](const v1::RecoveryPoint& point) {
-            if (removed && !point.has_delete_time()) return;
             if (context.json) return context.output().Json(point);
             table.Add({ShortId(point.name()), point.virtual_machine_display_name(),
                        TimeText(point.has_point_time(), point.point_time()), MechanismText(point),
@@ -306,9 +303,23 @@ void AddRecoveryCommands(CLI::App& app, Context& context) {
   CLI::Option* list_vm = list->add_option("--vm", vm, "Only this virtual machine");
   list->add_option("--file-set", file_set, "Only this file set")->excludes(list_vm);
   list->add_option("--limit", limit, "Most lines; 0 means all")->capture_default_str();
-  static bool removed = false;
-  list->add_flag("--removed", removed, "Only those that are removed and can still be undeleted");
-  list->callback([&] { ListPoints(context, vm, file_set, limit, removed); });
+  static v1::ListRecoveryPointsRequest which;
+  static std::string repository;
+  list->add_option("--repository", repository, "Only those in this repository");
+  const auto only = [&](const char* flag, v1::ListRecoveryPointsRequest::Filter filter, const char* help) {
+    return list->add_flag_callback(
+        flag, [filter] { which.set_filter(filter); }, help);
+  };
+  CLI::Option* removed = only("--removed", v1::ListRecoveryPointsRequest::FILTER_REMOVED,
+                              "Only those that are removed and can still be undeleted");
+  CLI::Option* held = only("--held", v1::ListRecoveryPointsRequest::FILTER_HELD, "Only those on hold");
+  CLI::Option* locked = only("--locked", v1::ListRecoveryPointsRequest::FILTER_LOCKED, "Only those that are locked");
+  removed->excludes(held)->excludes(locked);
+  held->excludes(locked);
+  list->callback([&] {
+    if (!repository.empty()) which.set_repository("repositories/" + LastSegment(repository));
+    ListPoints(context, vm, file_set, limit, which);
+  });
   AddProtectionCommands(points, context);
 
   static std::string text;

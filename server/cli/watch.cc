@@ -176,6 +176,16 @@ std::string PhaseText(const v1::JobPhase& phase) {
   return fmt::format("{}, {} from {}", EnumText(v1::Job::Phase_Name(phase.phase()), "PHASE_"), took, since);
 }
 
+// From being told to freeze until it worked again.
+std::string WriterText(const v1::JobWriter& writer) {
+  const std::string where =
+      writer.virtual_machine().empty() ? "" : ", in the guest of " + LastSegment(writer.virtual_machine());
+  const std::string took = writer.has_thawed_time() ? DurationText(Between(writer.freeze_time(), writer.thawed_time()))
+                                                    : "not known to work again";
+  return fmt::format("{}{}, {} from {}", writer.display_name(), where, took,
+                     TimeText(writer.has_freeze_time(), writer.freeze_time()));
+}
+
 void PrintJob(const Output& output, const v1::Job& job) {
   if (output.json()) return output.Json(job);
   std::vector<std::pair<std::string, std::string>> fields = {{"Job", LastSegment(job.name())},
@@ -190,6 +200,7 @@ void PrintJob(const Output& output, const v1::Job& job) {
   fields.emplace_back("Started", TimeText(job.has_start_time(), job.start_time()));
   fields.emplace_back("Ended", TimeText(job.has_end_time(), job.end_time()));
   for (const v1::JobPhase& phase : job.phases()) fields.emplace_back("Phase", PhaseText(phase));
+  for (const v1::JobWriter& writer : job.writers()) fields.emplace_back("Frozen", WriterText(writer));
   if (job.progress().total_bytes() > 0) {
     const auto& p = job.progress();
     fields.emplace_back("Progress", fmt::format("{}% of {}, read {}, new {}, stored {}", Percent(p),

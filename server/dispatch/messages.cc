@@ -4,7 +4,9 @@
 #include <google/protobuf/timestamp.pb.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_set.h"
 #include "storage/filetree/subject.h"
@@ -335,6 +337,32 @@ std::string TextOf(const link::AssignmentNote& note) {
   return Text(note.text());
 }
 
+namespace {
+
+std::optional<absl::Time> TimeIn(bool has, const google::protobuf::Timestamp& time) {
+  if (!has) return std::nullopt;
+  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
+
+std::vector<catalog::JobWriter> FromWriters(const catalog::HostId& host, const link::AssignmentResult& result) {
+  std::vector<catalog::JobWriter> writers;
+  for (const api::JobWriter& from : result.writers()) {
+    if (writers.size() == catalog::kJobWritersMax) break;
+    if (!from.has_freeze_time()) continue;
+    catalog::JobWriter& to = writers.emplace_back();
+    to.display_name = Text(from.display_name());
+    if (!from.virtual_machine().empty()) to.vm = {host, Text(from.virtual_machine())};
+    to.freeze_time = *TimeIn(true, from.freeze_time());
+    to.frozen_time = TimeIn(from.has_frozen_time(), from.frozen_time());
+    to.thaw_time = TimeIn(from.has_thaw_time(), from.thaw_time());
+    to.thawed_time = TimeIn(from.has_thawed_time(), from.thawed_time());
+    to.error = FromMessage(from.error());
+  }
+  return writers;
+}
+
+}  // namespace
+
 Outcome FromResult(const catalog::HostId& host, const link::AssignmentResult& result) {
   Outcome outcome{jobs::JobEvent::kAgentFailed, {}};
   if (result.outcome() == link::AssignmentResult::OUTCOME_SUCCEEDED) outcome.event = jobs::JobEvent::kAgentDone;
@@ -342,6 +370,7 @@ Outcome FromResult(const catalog::HostId& host, const link::AssignmentResult& re
   if (result.has_progress()) outcome.facts.progress = FromFigures(host, result.progress());
   outcome.facts.freeze_duration = FromProto(result.freeze_duration());
   outcome.facts.downtime = FromProto(result.downtime());
+  outcome.facts.writers = FromWriters(host, result);
   outcome.facts.restored_vm_uuid = Text(result.restored_virtual_machine());
   outcome.facts.error = FromMessage(result.error());
   outcome.facts.error_stays = result.error_stays();

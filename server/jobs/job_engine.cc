@@ -189,6 +189,7 @@ void TakeFacts(Job& job, const EventFacts& facts) {
   if (facts.progress.has_value()) MergeProgress(job.progress, *facts.progress);
   job.freeze_duration = std::max(job.freeze_duration, facts.freeze_duration);
   job.downtime = std::max(job.downtime, facts.downtime);
+  if (!facts.writers.empty()) job.writers = facts.writers;
   if (!facts.restored_vm_uuid.empty()) job.restored_vm_uuid = facts.restored_vm_uuid;
 }
 
@@ -577,7 +578,9 @@ absl::StatusOr<Applied> JobEngine::ChangeRow(Stores& stores, const Change& chang
   EnterState(job, transition.next, now);
   const bool new_attempt = job.state == JobState::kDispatching && before != job.state;
   if (new_attempt) job.phases.clear();
+  if (new_attempt) job.writers.clear();
   if (RecordPhase(job, now) || new_attempt) RETURN_IF_ERROR(stores.jobs.SetPhases(id, job.phases));
+  if (new_attempt || !facts.writers.empty()) RETURN_IF_ERROR(stores.jobs.SetWriters(id, job.writers));
   job.revision = NextRevision(job.revision);
   if (job.state == JobState::kFailed) job.error = error;
   if (job.state == JobState::kQueued && next_attempt) {

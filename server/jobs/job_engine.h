@@ -62,6 +62,7 @@ struct EventFacts {
   std::vector<catalog::RecoveryPoint> recovery_points;  // kRepoCommitted: all of the job's
   absl::Duration freeze_duration;                       // kAgentDone, kAgentFailed, kAgentCancelled
   absl::Duration downtime;                              // the same
+  std::vector<catalog::JobWriter> writers;              // the same
   std::string restored_vm_uuid;                         // kAgentDone of a restore
   std::vector<catalog::DamagedChunk> damage;            // kAgentDone, kAgentFailed of a verification
   std::optional<catalog::PruneResult> prune_result;     // kAgentDone of a prune

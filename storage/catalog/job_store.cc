@@ -92,6 +92,13 @@ constexpr char kUpsertPhase[] =
     "end_time_us = excluded.end_time_us";
 constexpr char kTrimPhases[] = "DELETE FROM job_phase WHERE job_id = ? AND position >= ?";
 constexpr char kPhases[] = "SELECT phase, start_time_us, end_time_us FROM job_phase WHERE job_id = ? ORDER BY position";
+constexpr char kInsertWriter[] =
+    "INSERT INTO job_writer (job_id, position, display_name, host_id, vm_uuid, freeze_time_us, frozen_time_us, "
+    "thaw_time_us, thawed_time_us, error_reason, error_message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+constexpr char kDeleteWriters[] = "DELETE FROM job_writer WHERE job_id = ?";
+constexpr char kWriters[] =
+    "SELECT display_name, host_id, vm_uuid, freeze_time_us, frozen_time_us, thaw_time_us, thawed_time_us, "
+    "error_reason, error_message FROM job_writer WHERE job_id = ? ORDER BY position";
 constexpr char kSetPointCount[] = "UPDATE job SET point_count = ? WHERE id = ?";
 constexpr char kSetOutcome[] =
     "INSERT INTO backup_outcome (host_id, vm_uuid, job_id, failed, end_time_us) VALUES (?, ?, ?, ?, ?) "
@@ -324,6 +331,16 @@ absl::Status JobStore::SetPhases(const JobId& id, const std::vector<JobPhaseTime
   return db_.Run(kTrimPhases, id.value, position);
 }
 
+absl::Status JobStore::SetWriters(const JobId& id, const std::vector<JobWriter>& writers) {
+  RETURN_IF_ERROR(db_.Run(kDeleteWriters, id.value));
+  int position = 0;
+  for (const JobWriter& w : writers) {
+    RETURN_IF_ERROR(db_.Run(kInsertWriter, id.value, position++, w.display_name, w.vm.host.value, w.vm.uuid,
+                            w.freeze_time, w.frozen_time, w.thaw_time, w.thawed_time, w.error.reason, w.error.message));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status JobStore::SetPointCount(const JobId& id, int64_t count) {
   return db_.Run(kSetPointCount, count, id.value);
 }
@@ -395,6 +412,21 @@ absl::Status JobStore::ReadPhases(Job& job) const {
       job.id.value);
 }
 
+absl::Status JobStore::ReadWriters(Job& job) const {
+  return db_.Query(
+      kWriters,
+      [&](const sqlite::Row& row) {
+        job.writers.push_back({.display_name = row.Text(0),
+                               .vm = {HostId(row.Text(1)), row.Text(2)},
+                               .freeze_time = row.Time(3),
+                               .frozen_time = row.OptionalTime(4),
+                               .thaw_time = row.OptionalTime(5),
+                               .thawed_time = row.OptionalTime(6),
+                               .error = {row.Text(7), row.Text(8)}});
+      },
+      job.id.value);
+}
+
 absl::StatusOr<Job> JobStore::Get(const JobId& id) const {
   std::optional<Job> job;
   RETURN_IF_ERROR(db_.Query(
@@ -402,6 +434,7 @@ absl::StatusOr<Job> JobStore::Get(const JobId& id) const {
   if (!job.has_value()) return NoSuchJob(id);
   RETURN_IF_ERROR(ReadChildren(*job));
   RETURN_IF_ERROR(ReadPhases(*job));
+  RETURN_IF_ERROR(ReadWriters(*job));
   return *std::move(job);
 }
 

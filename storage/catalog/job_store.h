@@ -17,6 +17,7 @@ inline constexpr int kJobWarningsMax = 100;
 inline constexpr int kJobDamageMax = 1000;
 // Most phases that one attempt keeps; who writes them puts neighbours together.
 inline constexpr size_t kJobPhasesMax = 64;
+inline constexpr size_t kJobWritersMax = 512;  // of 64 machines with eight writers each
 
 class JobStore {
  public:
@@ -38,6 +39,8 @@ class JobStore {
   absl::Status AddDamage(const JobId& id, const DamagedChunk& chunk);
   // All phases of the job, in place of what is there; at most kJobPhasesMax.
   absl::Status SetPhases(const JobId& id, const std::vector<JobPhaseTime>& phases);
+  // All writers of the job, in place of what is there; at most kJobWritersMax.
+  absl::Status SetWriters(const JobId& id, const std::vector<JobWriter>& writers);
   // How many recovery points a backup made.
   absl::Status SetPointCount(const JobId& id, int64_t count);
   // A backup that went well or failed becomes the newest one of what it was of.
@@ -73,6 +76,7 @@ class JobStore {
   absl::Status WriteDisks(const Job& job);
   absl::Status ReadChildren(Job& job) const;
   absl::Status ReadPhases(Job& job) const;
+  absl::Status ReadWriters(Job& job) const;
 
   sqlite::Database& db_;
 };

@@ -374,6 +374,19 @@ struct JobPhaseTime {
   bool operator==(const JobPhaseTime&) const = default;
 };
 
+// A writer's part in the freeze window of a backup, by the host's clock; what it didn't get to is absent.
+struct JobWriter {
+  std::string display_name;
+  VmKey vm;  // in whose guest it is; empty: one of the host
+  absl::Time freeze_time;
+  std::optional<absl::Time> frozen_time;
+  std::optional<absl::Time> thaw_time;
+  std::optional<absl::Time> thawed_time;
+  JobMessage error;  // empty: it didn't fail
+
+  bool operator==(const JobWriter&) const = default;
+};
+
 struct Job {
   JobId id;
   int64_t number = 0;  // order of submission, from 1; set by the store
@@ -399,6 +412,7 @@ struct Job {
   std::optional<PruneResult> prune_result;
   std::vector<RecoveryPointId> recovery_points;  // that it made and that still exist; set when read
   std::vector<JobPhaseTime> phases;  // of the present attempt, or of the last one, in order of time; empty in lists
+  std::vector<JobWriter> writers;    // that were frozen in the same, known at its end; empty in lists
   int64_t revision = 0;                          // rises with every change; set by server/jobs
 };
 

@@ -35,12 +35,24 @@ constexpr char kDelete[] = "DELETE FROM recovery_point WHERE id = ?";
 constexpr char kDeleteDamage[] = "DELETE FROM damage WHERE recovery_point = ?";
 constexpr char kDeleteCheck[] = "DELETE FROM point_check WHERE recovery_point = ?";
 constexpr char kGet[] = POINT_COLUMNS "WHERE id = ?";
-constexpr char kListAll[] = POINT_COLUMNS
-    "WHERE (point_time_us, id) < (?1, ?2) AND (?3 = '' OR repository = ?3) AND (?4 OR remove_time_us IS NULL) "
-    "ORDER BY point_time_us DESC, id DESC LIMIT ?5";
-constexpr char kListOfVm[] = POINT_COLUMNS
-    "WHERE (point_time_us, id) < (?1, ?2) AND (?3 = '' OR repository = ?3) AND (?4 OR remove_time_us IS NULL) "
-    "AND host_id = ?5 AND vm_uuid = ?6 ORDER BY point_time_us DESC, id DESC LIMIT ?7";
+// ?6 is the time for locks.
+#define POINT_PAGE(HOW, CONDITION)                                             \
+  POINT_COLUMNS HOW                                                            \
+      "WHERE (point_time_us, id) < (?1, ?2) AND (?3 = '' OR repository = ?3) " \
+      "AND (?4 OR remove_time_us IS NULL) " CONDITION "ORDER BY point_time_us DESC, id DESC LIMIT ?5"
+#define POINT_REMOVED "AND remove_time_us IS NOT NULL AND ?6 IS NOT NULL "
+#define POINT_HELD "AND held = 1 AND ?6 IS NOT NULL "
+#define POINT_LOCKED "AND lock_until_us IS NOT NULL AND lock_until_us > ?6 "
+#define POINT_OF_VM "AND host_id = ?7 AND vm_uuid = ?8 "
+// By RecoveryPointStore::Kind. Few of very many points are of a kind other than the first: each has an index of its
+// own.
+constexpr const char* kListAll[] = {POINT_PAGE("", "AND ?6 IS NOT NULL "),
+                                    POINT_PAGE("INDEXED BY recovery_point_removed ", POINT_REMOVED),
+                                    POINT_PAGE("INDEXED BY recovery_point_held ", POINT_HELD),
+                                    POINT_PAGE("INDEXED BY recovery_point_locked ", POINT_LOCKED)};
+constexpr const char* kListOfVm[] = {POINT_PAGE("", "AND ?6 IS NOT NULL " POINT_OF_VM),
+                                     POINT_PAGE("", POINT_REMOVED POINT_OF_VM), POINT_PAGE("", POINT_HELD POINT_OF_VM),
+                                     POINT_PAGE("", POINT_LOCKED POINT_OF_VM)};
 constexpr char kIds[] = "SELECT id FROM recovery_point WHERE repository = ? ORDER BY id";
 constexpr char kProtections[] =
     "SELECT remove_time_us, delete_time_us, removed_by, held, held_by, hold_note, lock_until_us, id FROM recovery_point "
@@ -187,11 +199,13 @@ absl::StatusOr<Page<RecoveryPoint, RecoveryPointKey>> RecoveryPointStore::List(
   const auto on_row = [&](const sqlite::Row& row) { points.push_back(ReadPoint(row)); };
   const RecoveryPointKey after = options.after_key.value_or(RecoveryPointKey{absl::InfiniteFuture(), {}});
   const std::string repository = filter.repository.value_or(RepositoryId()).value;
+  const size_t kind = static_cast<size_t>(filter.kind);
+  const bool removed = filter.show_removed || filter.kind == Kind::kRemoved;
   RETURN_IF_ERROR(filter.vm.has_value()
-                      ? db_.Query(kListOfVm, on_row, after.point_time, after.id.value, repository,
-                                  filter.show_removed, filter.vm->host.value, filter.vm->uuid, RowLimit(options))
-                      : db_.Query(kListAll, on_row, after.point_time, after.id.value, repository,
-                                  filter.show_removed, RowLimit(options)));
+                      ? db_.Query(kListOfVm[kind], on_row, after.point_time, after.id.value, repository, removed,
+                                  RowLimit(options), filter.now, filter.vm->host.value, filter.vm->uuid)
+                      : db_.Query(kListAll[kind], on_row, after.point_time, after.id.value, repository, removed,
+                                  RowLimit(options), filter.now));
   auto page = MakePage(std::move(points), options, [](const RecoveryPoint& p) {
     return RecoveryPointKey{p.point_time, p.id};
   });

@@ -14,11 +14,19 @@ namespace umbra::catalog {
 
 class RecoveryPointStore {
  public:
+  enum class Kind {
+    kAny,
+    kRemoved,
+    kHeld,
+    kLocked,  // later than Filter::now
+  };
   // Absent parts don't filter.
   struct Filter {
     std::optional<VmKey> vm;
     std::optional<RepositoryId> repository;
-    bool show_removed = false;
+    bool show_removed = false;  // kRemoved shows them in any case
+    Kind kind = Kind::kAny;
+    absl::Time now = absl::UnixEpoch();
   };
 
   explicit RecoveryPointStore(sqlite::Database& db) : db_(db) {}

@@ -31,6 +31,7 @@ const steps = {
     await look('machines')
     await page.getByRole('link', { name: 'db01' }).click()
     await page.getByRole('heading', { name: 'db01' }).waitFor()
+    await page.getByRole('region', { name: 'Policies that select it' }).getByRole('link', { name: 'nightly', exact: true }).waitFor()
     await look('machine-first')
     await button('Change the labels').click()
     await page.getByLabel('One key=value a line').fill('env=prod')
@@ -46,6 +47,9 @@ const steps = {
     await page.waitForURL(/\/jobs\//)
     await page.getByText('Done', { exact: true }).waitFor()
     await page.getByRole('heading', { name: 'Recovery points' }).waitFor()
+    const writers = page.getByRole('table', { name: 'The freeze window, writer by writer' })
+    await writers.getByRole('row', { name: /^Microsoft Hyper-V VSS Writer host .* ms/ }).waitFor()
+    await writers.getByRole('row', { name: /guest of .* ms/ }).first().waitFor()
     await look('job')
   },
   'restore it as a new machine': async () => {
@@ -75,6 +79,10 @@ const steps = {
     await look('remove')
     await button('Remove it').click()
     await page.getByText('Removed').waitFor()
+    const machine = page.url()
+    await page.goto(`${address}/repositories/main`)
+    await page.getByRole('region', { name: 'Removed, held and locked points' }).getByRole('link', { name: 'db01', exact: true }).waitFor()
+    await page.goto(machine)
     await button('Bring back').click()
     await page.getByText('Ready').waitFor()
     await button('Details').click()

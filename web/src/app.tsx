@@ -13,7 +13,10 @@ import { SignIn } from './pages/sign_in'
 import { Page, Problem } from './ui/parts'
 import { setZone, useZone } from './ui/preferences'
 
-const Overview = lazy(() => import('./pages/overview'))
+const loadOverview = () => import('./pages/overview')
+// What one opens in the morning is loaded while the daemon is asked who is signed in, not after that.
+if (window.location.pathname === '/') void loadOverview().catch(() => undefined)
+const Overview = lazy(loadOverview)
 const Machines = lazy(() => import('./pages/machines'))
 const Machine = lazy(() => import('./pages/machine'))
 const FileSet = lazy(() => import('./pages/file_set'))

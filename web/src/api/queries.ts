@@ -227,6 +227,13 @@ export const policiesQuery = queryOptions({
     })).items,
 })
 
+/** The policies that select a machine at present, by its resource name. */
+export const selectingPoliciesQuery = (member: string) =>
+  queryOptions({
+    queryKey: ['policies', 'of', member],
+    queryFn: async () => (await body(api.GET('/v1/policies', { params: { query: { member, pageSize: 1000 } } }))).policies ?? [],
+  })
+
 export const policyQuery = (policy: string) =>
   queryOptions({
     queryKey: ['policies', policy],

@@ -36,10 +36,13 @@ export const awaitedJobQuery = (job: string) =>
     refetchInterval: (query) => (query.state.data && isFinal(query.state.data) ? false : 500),
   })
 
-/** All points with those that are removed, newest first: the API has no filter for held and removed ones. */
-export const everyPointQuery = infiniteQueryOptions({
-  queryKey: ['points', 'every'],
-  queryFn: ({ pageParam }) => body(api.GET('/v1/recoveryPoints', { params: { query: { pageSize: 1000, pageToken: pageParam, showDeleted: true } } })),
-  initialPageParam: '',
-  getNextPageParam: (page: { nextPageToken?: string }) => page.nextPageToken || undefined,
-})
+export type PointKind = 'FILTER_REMOVED' | 'FILTER_HELD' | 'FILTER_LOCKED'
+
+/** A repository's points that are removed, held or locked, newest first. */
+export const keptPointsQuery = (repository: string, filter: PointKind) =>
+  infiniteQueryOptions({
+    queryKey: ['points', 'kept', repository, filter],
+    queryFn: ({ pageParam }) => body(api.GET('/v1/recoveryPoints', { params: { query: { repository: `repositories/${repository}`, filter, pageSize: 100, pageToken: pageParam } } })),
+    initialPageParam: '',
+    getNextPageParam: (page: { nextPageToken?: string }) => page.nextPageToken || undefined,
+  })

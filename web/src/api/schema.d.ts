@@ -2223,6 +2223,8 @@ export interface components {
             nextAttemptTime?: string;
             /** @description The phases of the present attempt, or of the last one, in order of time; one that comes again (a second set of writers) stands here again. Only in GetJob and WatchJob. Output only, set by the daemon. */
             phases?: components["schemas"]["JobPhase"][];
+            /** @description The writers that were frozen, those of the host and those of its guests, in the order in which they were; known when the attempt has ended. Only in GetJob and WatchJob. Output only, set by the agent. */
+            writers?: components["schemas"]["JobWriter"][];
         };
         /**
          * @description Where in the flow a running job is.
@@ -2311,6 +2313,35 @@ export interface components {
             eta?: string;
             /** @description Each disk. Set by the agent. */
             disks?: components["schemas"]["DiskProgress"][];
+        };
+        /** @description A writer's part in the freeze window of a backup, by the host's clock. The times that it didn't get to are absent. */
+        JobWriter: {
+            /** @description Friendly name, such as "Microsoft Hyper-V VSS Writer". Set by the agent. */
+            displayName?: string;
+            /** @description "hosts/{host}/virtualMachines/{uuid}" in whose guest it is; empty: one of the host. Set by the agent. */
+            virtualMachine?: string;
+            /**
+             * Format: date-time
+             * @description When it was told to freeze. Set by the agent.
+             */
+            freezeTime?: string;
+            /**
+             * Format: date-time
+             * @description When it said that it is frozen. Set by the agent.
+             */
+            frozenTime?: string;
+            /**
+             * Format: date-time
+             * @description When it was told to thaw, or to give up. Set by the agent.
+             */
+            thawTime?: string;
+            /**
+             * Format: date-time
+             * @description When it said that it works again. Set by the agent.
+             */
+            thawedTime?: string;
+            /** @description Why it failed; absent when it didn't. Set by the agent. */
+            error?: components["schemas"]["JobMessage"];
         };
         /** @description A page of tokens. */
         ListApiTokensResponse: {
@@ -2403,6 +2434,15 @@ export interface components {
             /** @description Empty on the last page. Set by the daemon. */
             nextPageToken?: string;
         };
+        /**
+         * @description Which ones.
+         *     - FILTER_UNSPECIFIED: All that can be restored; with `show_deleted` also those that are removed.
+         *     - FILTER_REMOVED: Those that are removed and not deleted yet: they can be undeleted.
+         *     - FILTER_HELD: Those on hold.
+         *     - FILTER_LOCKED: Those whose lock hasn't passed.
+         * @enum {string}
+         */
+        "ListRecoveryPointsRequest.Filter": "FILTER_UNSPECIFIED" | "FILTER_REMOVED" | "FILTER_HELD" | "FILTER_LOCKED";
         /** @description A page of recovery points. */
         ListRecoveryPointsResponse: {
             /** @description Newest first. Set by the daemon. */
@@ -4290,6 +4330,10 @@ export interface operations {
                 fileSet?: string;
                 /** @description Also those that are removed and not deleted yet. Set by the caller. */
                 showDeleted?: boolean;
+                /** @description "repositories/{repository}"; empty means all. Set by the caller. */
+                repository?: string;
+                /** @description Which ones. Set by the caller. */
+                filter?: components["schemas"]["ListRecoveryPointsRequest.Filter"];
             };
             header?: never;
             path?: never;
@@ -4767,6 +4811,8 @@ export interface operations {
                 pageSize?: number;
                 /** @description next_page_token of the page before; empty for the first. Set by the caller. */
                 pageToken?: string;
+                /** @description "hosts/{host}/virtualMachines/{uuid}" or "hosts/{host}/fileSets/{file_set}": only policies that select it at present; empty: all. Set by the caller. */
+                member?: string;
             };
             header?: never;
             path?: never;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Job } from '../api/client'
 import { clock } from './format'
-import { againLoses, freezeWindow, machineProgress, phaseBars, precise, specOf } from './phases'
+import { againLoses, freezeWindow, machineProgress, phaseBars, precise, specOf, writerBars } from './phases'
 
 const at = (ms: number) => new Date(1_790_000_000_000 + ms).toISOString()
 const NOW = 1_790_000_000_000 + 10_000
@@ -50,6 +50,33 @@ describe('the freeze window', () => {
     expect(freezeWindow({ backup: {} })).toBeUndefined()
     expect(freezeWindow({ restore: {}, freezeDuration: '4s' })).toBeUndefined()
   })
+})
+
+describe('the freeze window, writer by writer', () => {
+  const job: Job = { writers: [
+    { displayName: 'Hyper-V', freezeTime: '2026-11-26T01:00:01.000Z', frozenTime: '2026-11-26T01:00:01.010Z', thawTime: '2026-11-26T01:00:01.090Z', thawedTime: '2026-11-26T01:00:01.100Z' },
+    { displayName: 'File systems', virtualMachine: 'hosts/h/virtualMachines/a', freezeTime: '2026-11-26T01:00:01.020250Z', frozenTime: '2026-11-26T01:00:01.020750Z', thawTime: '2026-11-26T01:00:01.070Z', thawedTime: '2026-11-26T01:00:01.080Z' },
+  ] }
+  it('says how long each took to freeze, stood still, and took to thaw', () => {
+    const bars = writerBars(job)
+    expect(bars.map((bar) => [bar.name, bar.machine])).toEqual([['Hyper-V', ''], ['File systems', 'hosts/h/virtualMachines/a']])
+    expect(bars[0]?.still).toBeCloseTo(0.08)
+    expect(bars[0]?.whole).toBeCloseTo(0.1)
+    expect(bars[1]?.freezing).toBeCloseTo(0.0005, 6)
+    expect(bars[1]?.thawing).toBeCloseTo(0.01)
+    expect(bars[0]?.left).toBe(0)
+    expect(bars[0]?.widths.reduce((sum, width) => sum + width, 0)).toBeCloseTo(1)
+    expect(bars[1]?.left).toBeCloseTo(0.2025, 3)
+    expect(bars[1]?.widths[1]).toBeCloseTo(0.4925, 3)
+  })
+  it('leaves open what a writer didn’t get to', () => {
+    const [bar] = writerBars({ writers: [{ displayName: 'w', freezeTime: '2026-11-26T01:00:01Z', thawTime: '2026-11-26T01:00:03Z', thawedTime: '2026-11-26T01:00:03.500Z', error: { reason: 'GUEST_FREEZE_TIMEOUT' } }] })
+    expect(bar?.freezing).toBeUndefined()
+    expect(bar?.still).toBeUndefined()
+    expect(bar?.whole).toBeCloseTo(2.5)
+    expect(bar?.error?.reason).toBe('GUEST_FREEZE_TIMEOUT')
+  })
+  it('is none where none was told', () => expect(writerBars({ writers: [] })).toEqual([]))
 })
 
 describe('machines of a job', () => {

@@ -66,6 +66,51 @@ export function freezeWindow(job: Job): FreezeWindow | undefined {
   return { seconds: frozen, limitSeconds, share: Math.min(1, frozen / limitSeconds) }
 }
 
+export interface WriterBar {
+  name: string
+  /** In whose guest it is; '': on the host. */
+  machine: string
+  start: string
+  /** Until it was frozen, until it was told to thaw, until it worked again; undefined where that isn't known. */
+  freezing: number | undefined
+  still: number | undefined
+  thawing: number | undefined
+  /** From being told to freeze to working again. */
+  whole: number | undefined
+  /** Shares of the whole window, 0 to 1: where it begins, and how wide its three parts are. */
+  left: number
+  widths: [number, number, number]
+  error: { reason?: string; message?: string } | undefined
+}
+
+/** Seconds since 1970, to the microsecond: a Date knows milliseconds only. */
+function instant(text: string): number {
+  const fraction = /\.(\d+)/.exec(text)?.[1]
+  return Math.floor(Date.parse(text) / 1000) + (fraction ? Number(`0.${fraction}`) : 0)
+}
+
+/** The freeze window, writer by writer, in the order in which they were frozen. */
+export function writerBars(job: Job): WriterBar[] {
+  const writers = (job.writers ?? []).flatMap((writer) => {
+    if (!writer.freezeTime) return []
+    const told = instant(writer.freezeTime)
+    const later = (text: string | undefined) => (text ? Math.max(told, instant(text)) : undefined)
+    return [{ writer, told, frozen: later(writer.frozenTime), thaw: later(writer.thawTime), thawed: later(writer.thawedTime) }]
+  })
+  const first = Math.min(...writers.map((one) => one.told))
+  const last = Math.max(first + 0.001, ...writers.flatMap((one) => [one.frozen ?? 0, one.thaw ?? 0, one.thawed ?? 0]))
+  const took = (from: number | undefined, to: number | undefined) => (from === undefined || to === undefined ? undefined : Math.max(0, to - from))
+  return writers.map(({ writer, told, frozen, thaw, thawed }) => {
+    const ends = [frozen ?? thaw ?? thawed ?? last, thaw ?? thawed ?? last, thawed ?? last]
+    const share = (from: number, to: number) => Math.max(0, to - from) / (last - first)
+    return {
+      name: writer.displayName ?? '', machine: writer.virtualMachine ?? '', start: writer.freezeTime ?? '',
+      freezing: took(told, frozen), still: took(frozen, thaw), thawing: took(thaw, thawed), whole: took(told, thawed), left: (told - first) / (last - first),
+      widths: [share(told, ends[0]!), share(ends[0]!, ends[1]!), share(ends[1]!, ends[2]!)], error: writer.error,
+    }
+  })
+}
+
 type Disk = NonNullable<NonNullable<Job['progress']>['disks']>[number]
 
 export interface MachineProgress {

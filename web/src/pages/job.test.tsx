@@ -1,5 +1,5 @@
 // @vitest-environment jsdom
-import { screen, waitFor } from '@testing-library/react'
+import { screen, waitFor, within } from '@testing-library/react'
 import userEvent from '@testing-library/user-event'
 import { describe, expect, it } from 'vitest'
 import { violations } from '../test/axe'
@@ -29,6 +29,18 @@ describe('the page of a job', () => {
     expect(screen.getByText(/Start umbra-agent there/)).toBeTruthy()
     expect(screen.getByRole('progressbar', { name: 'Progress of all disks of a' }).getAttribute('aria-valuenow')).toBe('50')
     await screen.findByText('begun')
+    expect(await violations()).toEqual([])
+  })
+  it('shows the freeze window writer by writer', async () => {
+    answers['GET /v1/jobs/j1'] = () => ({ body: { ...backup, writers: [
+      { displayName: 'Microsoft Hyper-V VSS Writer', freezeTime: '2026-11-26T01:00:01.000Z', frozenTime: '2026-11-26T01:00:01.012Z', thawTime: '2026-11-26T01:00:01.140Z', thawedTime: '2026-11-26T01:00:01.143Z' },
+      { displayName: 'File systems', virtualMachine: 'hosts/h/virtualMachines/a', freezeTime: '2026-11-26T01:00:01.002Z', thawTime: '2026-11-26T01:00:01.130Z', thawedTime: '2026-11-26T01:00:01.131Z', error: { reason: 'GUEST_FREEZE_TIMEOUT', message: 'the guest was slow' } },
+    ] } })
+    answers['GET /v1/events?'] = () => ({ body: {} })
+    show(<JobPage />, '/jobs/j1', '/jobs/:job')
+    const table = await screen.findByRole('table', { name: 'The freeze window, writer by writer' })
+    expect(within(table).getByRole('row', { name: /Microsoft Hyper-V VSS Writer host .*12 ms 128 ms 3 ms/ })).toBeTruthy()
+    expect(within(table).getByRole('row', { name: /File systems Failed: the guest was slow guest of .* not known not known 1 ms/ })).toBeTruthy()
     expect(await violations()).toEqual([])
   })
   it('does the same once more', async () => {

@@ -9,7 +9,7 @@ import { useJobWatch } from '../live/use_live'
 import { bytes, clock, count, duration, enumWords, idOf, num, percent, rate, seconds, time } from '../logic/format'
 import { cancelLoss, diskRates, elapsedSeconds, isFinal, KIND_WORDS, kindOf, phaseSteps } from '../logic/jobs'
 import { can } from '../logic/permissions'
-import { againLoses, freezeWindow, machineProgress, phaseBars, precise, specOf, type MachineProgress, type PhaseBar } from '../logic/phases'
+import { againLoses, freezeWindow, machineProgress, phaseBars, precise, specOf, writerBars, type MachineProgress, type PhaseBar } from '../logic/phases'
 import { EventLog } from '../ui/event_log'
 import { Advice, JobProgressBar, JobSubject, JobTag, waitAdvice } from '../ui/job_parts'
 import { useNow } from '../ui/now'
@@ -110,6 +110,7 @@ function Phases({ job, now }: { job: Job; now: number }) {
       </ol>
       {bars.length > 0 && <Timeline bars={bars} />}
       <Freeze job={job} />
+      <Writers job={job} />
     </>
   )
 }
@@ -150,6 +151,38 @@ function Freeze({ job }: { job: Job }) {
         </>
       )}
       {stood ? <Text size="sm">Machines stood still for at most <b>{precise(stood)}</b>, while their memory was saved.</Text> : null}
+    </div>
+  )
+}
+
+/** Who was told what when, from the first freeze to the last thaw. */
+function Writers({ job }: { job: Job }) {
+  const zone = useZone()
+  const bars = writerBars(job)
+  if (bars.length === 0) return null
+  const took = (seconds: number | undefined) => (seconds === undefined ? 'not known' : precise(seconds))
+  return (
+    <div className="scroll">
+      <table className="timeline" aria-label="The freeze window, writer by writer">
+        <thead><tr><th>Writer</th><th>Where</th><th>Told to freeze</th><th>Froze in</th><th>Stood still</th><th>Thawed in</th><th className="timeline-line timeline-narrow">In time</th></tr></thead>
+        <tbody>
+          {bars.map((bar, index) => (
+            <tr key={`${bar.machine}-${bar.name}-${index}`}>
+              <th scope="row">{bar.name}{bar.error && <div className="wrap timeline-error">Failed: {bar.error.message || bar.error.reason}</div>}</th>
+              <td>{bar.machine ? <>guest of <MachineLink name={bar.machine} /></> : 'host'}</td>
+              <td>{clock(bar.start, zone)}</td>
+              <td>{took(bar.freezing)}</td>
+              <td>{took(bar.still)}</td>
+              <td>{took(bar.thawing)}</td>
+              <td className="timeline-line timeline-narrow" aria-hidden="true">
+                <span className="timeline-writer" style={{ marginLeft: `${bar.left * 100}%` }}>
+                  {bar.widths.map((width, part) => <span key={part} className={part === 1 ? 'timeline-still' : 'timeline-turning'} style={{ width: `${(width / Math.max(0.001, 1 - bar.left)) * 100}%` }} />)}
+                </span>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
     </div>
   )
 }

@@ -165,18 +165,25 @@ describe('a repository', () => {
     await userEvent.click(await screen.findByRole('button', { name: 'Yes, it is right' }))
     await waitFor(() => expect(asked.some((call) => call.path.endsWith(':confirmClock'))).toBe(true))
   })
-  it('brings removed points back', async () => {
-    answers['GET /v1/recoveryPoints'] = () => ({ body: { recoveryPoints: [
-      { name: 'recoveryPoints/a', repository: 'repositories/main', virtualMachine: 'hosts/h/virtualMachines/v', virtualMachineDisplayName: 'mail01', deleteTime: '2026-11-25T01:00:00Z', purgeTime: '2026-12-25T01:00:00Z', deletedBy: 'eva' },
-      { name: 'recoveryPoints/b', repository: 'repositories/other', virtualMachineDisplayName: 'elsewhere', deleteTime: '2026-11-25T01:00:00Z' },
-      { name: 'recoveryPoints/c', repository: 'repositories/main', virtualMachineDisplayName: 'web01' },
-    ] } })
+  it('brings removed points back, and asks only for those of a kind', async () => {
+    const point = { repository: 'repositories/main', virtualMachine: 'hosts/h/virtualMachines/v', virtualMachineDisplayName: 'mail01' }
+    answers['GET /v1/recoveryPoints'] = (path) => ({ body: path.includes('FILTER_REMOVED')
+      ? path.includes('pageToken=more')
+        ? { recoveryPoints: [{ ...point, name: 'recoveryPoints/b', deleteTime: '2026-11-24T01:00:00Z', deletedBy: 'otto' }] }
+        : { recoveryPoints: [{ ...point, name: 'recoveryPoints/a', deleteTime: '2026-11-25T01:00:00Z', purgeTime: '2026-12-25T01:00:00Z', deletedBy: 'eva' }], nextPageToken: 'more' }
+      : { recoveryPoints: [] } })
     answers['POST /v1/recoveryPoints/a:undelete'] = () => ({ body: {} })
     await page()
     await screen.findByText('eva')
-    expect(screen.queryByText('elsewhere')).toBeNull()
-    expect(screen.queryByText('web01')).toBeNull()
-    await userEvent.click(screen.getByRole('button', { name: 'Bring back' }))
+    expect(screen.queryByText('otto')).toBeNull()
+    await userEvent.click(screen.getByRole('button', { name: 'Show older ones' }))
+    await screen.findByText('otto')
+    expect(await violations()).toEqual([])
+    await userEvent.click(screen.getAllByRole('button', { name: 'Bring back' })[0]!)
     await waitFor(() => expect(asked.some((call) => call.path === '/v1/recoveryPoints/a:undelete')).toBe(true))
+    await userEvent.click(screen.getByText('On hold'))
+    await screen.findByText(/Nothing is on hold/)
+    const lists = asked.filter((call) => call.path.startsWith('/v1/recoveryPoints?'))
+    expect(lists.every((call) => call.path.includes('repository=repositories') && call.path.includes('filter=FILTER_'))).toBe(true)
   })
 })

@@ -29,6 +29,7 @@ describe('the page of a machine', () => {
       ...points[0], health: 'HEALTH_UNSPECIFIED', verifyTime: day(25), job: 'jobs/j', configuration: '<domain/>', vssDocuments: ['<WRITER_METADATA friendlyName="Disk Writer"/>', '<BACKUP_COMPONENTS/>'],
     } })
     answers['GET /v1/events?'] = () => ({ body: { events: [] } })
+    answers['GET /v1/policies?member='] = () => ({ body: { policies: [{ name: 'policies/nightly', schedules: ['daily at 22:00'], nextRunTime: day(26) }, { name: 'policies/archive', paused: true }] } })
     answers['GET /v1/hosts'] = () => ({ body: { hosts: [{ name: 'hosts/h', displayName: 'hv-1' }] } })
   })
   const open = () => show(<Machine />, '/machines/h/v', '/machines/:host/:machine')
@@ -40,6 +41,18 @@ describe('the page of a machine', () => {
     expect(screen.queryByText('Ready')).toBeNull()
     await userEvent.click(screen.getByRole('button', { name: 'Show all days' }))
     expect(screen.getByText('Ready')).toBeTruthy()
+  })
+  it('says which policies select it', async () => {
+    open()
+    expect((await screen.findByRole('link', { name: 'nightly' })).getAttribute('href')).toBe('/policies?policy=nightly')
+    expect(asked.some((call) => decodeURIComponent(call.path) === '/v1/policies?member=hosts/h/virtualMachines/v&pageSize=1000')).toBe(true)
+    expect(screen.getByRole('row', { name: /archive only when asked to run Paused/ })).toBeTruthy()
+    expect(await violations()).toEqual([])
+  })
+  it('says what it means when none does', async () => {
+    answers['GET /v1/policies?member='] = () => ({ body: {} })
+    open()
+    await screen.findByText(/No policy selects it/)
   })
   it('draws what they cost, and says it in words', async () => {
     open()

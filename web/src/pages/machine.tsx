@@ -4,7 +4,7 @@ import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
 import { Link, useNavigate, useParams } from 'react-router'
 import { api, body, type Job, type VirtualMachine } from '../api/client'
-import { hostsQuery, identityQuery, machineQuery, pointQuery, repositoriesQuery } from '../api/queries'
+import { hostsQuery, identityQuery, machineQuery, pointQuery, repositoriesQuery, selectingPoliciesQuery } from '../api/queries'
 import { bytes, enumWords, idOf, num } from '../logic/format'
 import { labelChange, labelsOf, labelText, type Labels } from '../logic/labels'
 import { can } from '../logic/permissions'
@@ -66,6 +66,7 @@ function About({ machine, host }: { machine: VirtualMachine; host: string }) {
           <Notice key={disk.name} tone="warn" title={`Disk ${disk.name} is not backed up`}>{disk.message}</Notice>
         ))}
       </Panel>
+      {can(identity.data, 'policies.view') && <Policies machine={machine} />}
       <Panel title="Disks">
         <div className="scroll">
           <Table>
@@ -96,6 +97,34 @@ function About({ machine, host }: { machine: VirtualMachine; host: string }) {
   )
 }
 
+function Policies({ machine }: { machine: VirtualMachine }) {
+  const query = useQuery(selectingPoliciesQuery(machine.name ?? ''))
+  return (
+    <Panel title="Policies that select it" aside={query.data && <Tag tone={query.data.length > 0 ? 'good' : 'warn'}>{query.data.length > 0 ? query.data.length : 'none'}</Tag>}>
+      <Loaded query={query}>
+        {(policies) => policies.length === 0
+          ? <Text size="sm">No policy selects it: it is backed up only when somebody asks for it. <Anchor component={Link} to="/policies">See the policies</Anchor>.</Text>
+          : (
+            <div className="scroll">
+              <Table>
+                <Table.Thead><Table.Tr><Table.Th>Policy</Table.Th><Table.Th>When</Table.Th><Table.Th>Next run</Table.Th></Table.Tr></Table.Thead>
+                <Table.Tbody>
+                  {policies.map((policy) => (
+                    <Table.Tr key={policy.name}>
+                      <Table.Td><Anchor component={Link} to={`/policies?policy=${idOf(policy.name)}`}>{idOf(policy.name)}</Anchor></Table.Td>
+                      <Table.Td>{(policy.schedules ?? []).join(', ') || 'only when asked to run'}</Table.Td>
+                      <Table.Td>{policy.paused ? <Tag tone="warn">Paused</Tag> : policy.nextRunTime ? <When value={policy.nextRunTime} exact /> : 'none'}</Table.Td>
+                    </Table.Tr>
+                  ))}
+                </Table.Tbody>
+              </Table>
+            </div>
+          )}
+      </Loaded>
+    </Panel>
+  )
+}
+
 /** Whether the newest point is good, and when somebody last made sure of it. */
 function NewestHealth({ machine }: { machine: VirtualMachine }) {
   const newest = useQuery({ ...pointQuery(idOf(machine.lastRecoveryPoint)), retry: false })
@@ -121,6 +150,7 @@ function LabelsDialog({ machine, host, opened, close }: { machine: VirtualMachin
     onSuccess: (now) => {
       queries.setQueryData(['machine', host, idOf(machine.name)], (before: VirtualMachine | undefined) => ({ ...before, ...now }))
       void queries.invalidateQueries({ queryKey: ['machine'] })
+      void queries.invalidateQueries({ queryKey: ['policies', 'of'] })
       close()
     },
   })

@@ -94,6 +94,30 @@ TEST_F(BackupRunnerTest, TellsPhasesInOrderAndFiguresThatNeverGoDown) {
   EXPECT_GE(transferring, 1);
 }
 
+TEST_F(BackupRunnerTest, TellsWhenEachWriterWasFrozen) {
+  const std::string uuid = AddVm("db01", Content(3));
+  const AssignmentResult result = Run(BackupOf({uuid}));
+  ASSERT_EQ(result.outcome(), AssignmentResult::OUTCOME_SUCCEEDED);
+  const auto since_first = [&](const google::protobuf::Timestamp& time) {
+    const auto& first = result.writers(0).freeze_time();
+    return absl::Seconds(time.seconds() - first.seconds()) + absl::Nanoseconds(time.nanos() - first.nanos());
+  };
+  std::vector<std::string> where;
+  absl::Duration before;
+  for (const v1::JobWriter& writer : result.writers()) {
+    where.push_back(writer.virtual_machine());
+    EXPECT_GE(since_first(writer.freeze_time()), before) << "in the order in which they were frozen";
+    before = since_first(writer.freeze_time());
+    ASSERT_TRUE(writer.has_frozen_time() && writer.has_thaw_time() && writer.has_thawed_time())
+        << writer.display_name();
+    EXPECT_LE(since_first(writer.frozen_time()), since_first(writer.thaw_time()));
+    EXPECT_LE(since_first(writer.thaw_time()), since_first(writer.thawed_time()));
+    EXPECT_FALSE(writer.has_error());
+    EXPECT_FALSE(writer.display_name().empty());
+  }
+  EXPECT_THAT(where, ::testing::UnorderedElementsAre("", uuid)) << "the host's own, and the guest's file systems";
+}
+
 TEST_F(BackupRunnerTest, SetIsCommittedInOneCall) {
   const std::string a = AddVm("db01", Content(4));
   const std::string b = AddVm("db02", Content(5));

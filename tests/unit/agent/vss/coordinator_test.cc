@@ -127,6 +127,41 @@ TEST_F(CoordinatorTest, VetoAtFreezeAbortsThatWriterAlone) {
   EXPECT_EQ(CodeOf(StatusOf(*session, kFront).failure), Code::kWriterErrorNonRetryable);
 }
 
+TEST_F(CoordinatorTest, StatusTellsWhenAWriterWasFrozen) {
+  const auto takes = [this](int ms) {
+    return [this, ms](EventContext&) { return clock_.AdvanceWhileAwaited(absl::Milliseconds(ms)), absl::OkStatus(); };
+  };
+  front_.on["Freeze"] = takes(30);
+  system_.on["Freeze"] = takes(5);
+  system_.on["Thaw"] = takes(7);
+  auto session = Prepared();
+  EXPECT_FALSE(StatusOf(*session, kFront).freeze.has_value());
+  const absl::Time start = clock_.Now();
+  EXPECT_TRUE(session->DoSnapshotSet().ok());
+  const auto front = StatusOf(*session, kFront).freeze, system = StatusOf(*session, kSystem).freeze;
+  ASSERT_TRUE(front.has_value() && system.has_value());
+  EXPECT_EQ(front->freeze, start);
+  EXPECT_EQ(front->frozen, start + absl::Milliseconds(30));
+  EXPECT_EQ(system->freeze, start + absl::Milliseconds(30)) << "the front end first";
+  EXPECT_EQ(system->frozen, start + absl::Milliseconds(35));
+  EXPECT_EQ(system->thaw, start + absl::Milliseconds(35));
+  EXPECT_EQ(system->thawed, start + absl::Milliseconds(42));
+  EXPECT_EQ(front->thaw, start + absl::Milliseconds(42)) << "and thawed last";
+  EXPECT_EQ(front->thawed, start + absl::Milliseconds(42));
+  EXPECT_TRUE(session->Release().ok());
+  EXPECT_EQ(StatusOf(*session, kFront).freeze->thawed, front->thawed) << "also after its end";
+}
+
+TEST_F(CoordinatorTest, WriterThatVetoesTheFreezeWasNeverFrozenAndIsLetGo) {
+  front_.on["Freeze"] = [](EventContext&) { return absl::FailedPreconditionError("not now"); };
+  auto session = Prepared();
+  EXPECT_TRUE(session->DoSnapshotSet().ok());
+  const auto front = StatusOf(*session, kFront).freeze;
+  ASSERT_TRUE(front.has_value());
+  EXPECT_FALSE(front->frozen.has_value());
+  EXPECT_TRUE(front->thaw.has_value() && front->thawed.has_value()) << "by its Abort";
+}
+
 TEST_F(CoordinatorTest, ThrowingWriterHasFailed) {
   front_.on["Thaw"] = [](EventContext&) -> absl::Status { throw std::runtime_error("oops"); };
   auto session = Prepared();

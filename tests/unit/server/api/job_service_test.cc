@@ -345,6 +345,40 @@ TEST_F(JobServiceTest, AJobIsShownWithItsPhasesAndAListWithout) {
   EXPECT_EQ(list.jobs(0).phases_size(), 0);
 }
 
+TEST_F(JobServiceTest, AJobIsShownWithItsWritersAndAListWithout) {
+  AddOneVm();
+  const catalog::JobId id = Submit();
+  const absl::Time time = absl::FromUnixSeconds(1'800'000'000);
+  Apply(id, jobs::JobEvent::kAssign);
+  Apply(id, jobs::JobEvent::kAgentFailed,
+        {.error = {"GUEST_FREEZE_TIMEOUT", "slow"},
+         .writers = {{.display_name = "Hyper-V",
+                      .freeze_time = time,
+                      .frozen_time = time,
+                      .thaw_time = time,
+                      .thawed_time = time},
+                     {.display_name = "File systems",
+                      .vm = {catalog::HostId("h1"), "u1"},
+                      .freeze_time = time,
+                      .error = {"GUEST_FREEZE_TIMEOUT", "slow"}}}});
+  v1::GetJobRequest get;
+  get.set_name("jobs/" + id.value);
+  v1::Job job;
+  ASSERT_EQ(Outcome(Call(jobs_, &v1::JobService::Stub::GetJob, get, &job)), "OK");
+  ASSERT_EQ(job.writers_size(), 2);
+  EXPECT_EQ(job.writers(0).virtual_machine(), "");
+  EXPECT_EQ(job.writers(0).thawed_time().seconds(), 1'800'000'000);
+  EXPECT_FALSE(job.writers(0).has_error());
+  EXPECT_EQ(job.writers(1).display_name(), "File systems");
+  EXPECT_EQ(job.writers(1).virtual_machine(), "hosts/h1/virtualMachines/u1");
+  EXPECT_TRUE(job.writers(1).has_freeze_time());
+  EXPECT_FALSE(job.writers(1).has_frozen_time() || job.writers(1).has_thaw_time() || job.writers(1).has_thawed_time());
+  EXPECT_EQ(job.writers(1).error().reason(), "GUEST_FREEZE_TIMEOUT");
+  v1::ListJobsResponse list;
+  ASSERT_EQ(Outcome(Call(jobs_, &v1::JobService::Stub::ListJobs, v1::ListJobsRequest(), &list)), "OK");
+  EXPECT_EQ(list.jobs(0).writers_size(), 0);
+}
+
 TEST_F(JobServiceTest, BackupsAreSummedUpInStretches) {
   AddOneVm();
   const catalog::JobId id = Submit();

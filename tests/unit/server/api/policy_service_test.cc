@@ -192,6 +192,41 @@ TEST_F(PolicyServiceTest, ListsPage) {
   EXPECT_EQ(response.next_page_token(), "");
 }
 
+TEST_F(PolicyServiceTest, ListsThoseThatSelectAMember) {
+  AddOneVm();
+  const auto create = [&](const char* id, const std::function<void(v1::PolicySelection&)>& select) {
+    v1::CreatePolicyRequest request = Nightly();
+    request.set_policy_id(id);
+    request.mutable_policy()->clear_selection();
+    select(*request.mutable_policy()->mutable_selection());
+    ASSERT_EQ(Create(request), "OK");
+  };
+  create("by-host", [](auto& s) { s.set_expression("host=h1"); });
+  create("by-name", [](auto& s) { s.add_members("hosts/h1/virtualMachines/u1"); });
+  create("not-it", [](auto& s) { s.set_expression("all"), s.set_exclude("host=h1"); });
+  create("rest", [](auto& s) { s.set_everything_else(true); });
+  v1::ListPoliciesRequest request;
+  request.set_member("hosts/h1/virtualMachines/u1");
+  request.set_page_size(1);
+  v1::ListPoliciesResponse response;
+  std::vector<std::string> names;
+  do {
+    request.set_page_token(response.next_page_token());
+    response.Clear();
+    ASSERT_EQ(Outcome(Call(policies_, &Stub::ListPolicies, request, &response)), "OK");
+    for (const v1::Policy& policy : response.policies()) names.push_back(policy.name());
+  } while (!response.next_page_token().empty());
+  EXPECT_THAT(names, ::testing::ElementsAre("policies/by-host", "policies/by-name"));
+  const auto asked = [&](const std::string& member) {
+    request.Clear();
+    request.set_member(member);
+    return Outcome(Call(policies_, &Stub::ListPolicies, request, &response));
+  };
+  EXPECT_EQ(asked("hosts/h1/virtualMachines/gone"), "NOT_FOUND VM_NOT_FOUND");
+  EXPECT_EQ(asked("hosts/h1/fileSets/gone"), "NOT_FOUND FILE_SET_NOT_FOUND");
+  EXPECT_EQ(asked("no name"), "INVALID_ARGUMENT INVALID_REQUEST");
+}
+
 TEST_F(PolicyServiceTest, APausedPolicyHasNoNextRunAndRunsWhenAsked) {
   AddOneVm();
   ASSERT_EQ(Create(Nightly()), "OK");

@@ -528,6 +528,19 @@ TEST_F(ResourcesTest, RecoveryPointsAreRemovedUndeletedHeldAndLocked) {
     return response.recovery_points_size();
   };
 
+  const auto are = [&](v1::ListRecoveryPointsRequest::Filter filter, const std::string& repository = "") {
+    v1::ListRecoveryPointsRequest request;
+    request.set_filter(filter);
+    request.set_repository(repository);
+    v1::ListRecoveryPointsResponse response;
+    EXPECT_EQ(Outcome(Call(points_, &Stub::ListRecoveryPoints, request, &response)), "OK");
+    return response.recovery_points_size();
+  };
+  using List = v1::ListRecoveryPointsRequest;
+  EXPECT_EQ(are(List::FILTER_UNSPECIFIED, "repositories/main"), 1);
+  EXPECT_EQ(are(List::FILTER_UNSPECIFIED, "repositories/elsewhere"), 0);
+  EXPECT_EQ(are(List::FILTER_HELD) + are(List::FILTER_REMOVED) + are(List::FILTER_LOCKED), 0);
+
   v1::HoldRecoveryPointRequest hold;
   hold.set_name(name);
   hold.set_requester("anna");
@@ -535,6 +548,7 @@ TEST_F(ResourcesTest, RecoveryPointsAreRemovedUndeletedHeldAndLocked) {
   ASSERT_EQ(Outcome(Call(points_, &Stub::HoldRecoveryPoint, hold, &point)), "OK");
   EXPECT_TRUE(point.held());
   EXPECT_EQ(point.hold_note(), "case 17");
+  EXPECT_EQ(are(List::FILTER_HELD), 1);
   v1::DeleteRecoveryPointRequest remove;
   remove.set_name(name);
   remove.set_requester("bert");
@@ -549,6 +563,8 @@ TEST_F(ResourcesTest, RecoveryPointsAreRemovedUndeletedHeldAndLocked) {
   EXPECT_EQ(point.purge_time().seconds() - point.delete_time().seconds(), 48 * 3600);
   EXPECT_EQ(listed(false), 0);
   EXPECT_EQ(listed(true), 1);
+  EXPECT_EQ(are(List::FILTER_REMOVED), 1);
+  EXPECT_EQ(are(List::FILTER_REMOVED, "repositories/elsewhere"), 0);
   v1::CreateJobRequest restore;
   restore.mutable_job()->mutable_verify()->set_recovery_point(name);
   v1::Job job;
@@ -565,6 +581,8 @@ TEST_F(ResourcesTest, RecoveryPointsAreRemovedUndeletedHeldAndLocked) {
   lock.mutable_until_time()->set_seconds(absl::ToUnixSeconds(clock_.Now()) + 3600);
   ASSERT_EQ(Outcome(Call(points_, &Stub::LockRecoveryPoint, lock, &point)), "OK");
   EXPECT_EQ(point.lock_until_time().seconds(), lock.until_time().seconds());
+  EXPECT_EQ(are(List::FILTER_LOCKED), 1);
+  EXPECT_EQ(are(List::FILTER_HELD), 0);
   EXPECT_EQ(Outcome(Call(points_, &Stub::DeleteRecoveryPoint, remove, &point)),
             "FAILED_PRECONDITION RECOVERY_POINT_LOCKED");
   EXPECT_EQ(Outcome(Call(points_, &Stub::LockRecoveryPoint, lock, &point)), "INVALID_ARGUMENT INVALID_REQUEST");

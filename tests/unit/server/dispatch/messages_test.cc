@@ -114,6 +114,28 @@ TEST(MessagesTest, AnInventoryOfFileSetsIsTakenWithinBounds) {
   EXPECT_EQ(records.dropped, 4);
 }
 
+TEST(MessagesTest, TheWritersOfAResultAreTakenWithinBounds) {
+  agent::v1::AssignmentResult result;
+  result.add_writers()->set_display_name("without a time");
+  v1::JobWriter* const writer = result.add_writers();
+  writer->set_display_name("File systems");
+  writer->set_virtual_machine("u1");
+  writer->mutable_freeze_time()->set_seconds(1'800'000'000);
+  writer->mutable_thawed_time()->set_seconds(1'800'000'000);
+  writer->mutable_thawed_time()->set_nanos(143'000'000);
+  writer->mutable_error()->set_reason("GUEST_FREEZE_TIMEOUT");
+  std::vector<catalog::JobWriter> writers = FromResult(HostId("h1"), result).facts.writers;
+  ASSERT_EQ(writers.size(), 1u);
+  EXPECT_EQ(writers[0].display_name, "File systems");
+  EXPECT_EQ(writers[0].vm, (catalog::VmKey{HostId("h1"), "u1"}));
+  EXPECT_EQ(writers[0].freeze_time, absl::FromUnixSeconds(1'800'000'000));
+  EXPECT_EQ(writers[0].thawed_time, absl::FromUnixSeconds(1'800'000'000) + absl::Milliseconds(143));
+  EXPECT_EQ(writers[0].frozen_time, std::nullopt);
+  EXPECT_EQ(writers[0].error.reason, "GUEST_FREEZE_TIMEOUT");
+  for (size_t i = 0; i < catalog::kJobWritersMax; ++i) *result.add_writers() = result.writers(1);
+  EXPECT_EQ(FromResult(HostId("h1"), result).facts.writers.size(), catalog::kJobWritersMax);
+}
+
 TEST(MessagesTest, ResultsMeanEvents) {
   agent::v1::AssignmentResult result;
   result.set_outcome(agent::v1::AssignmentResult::OUTCOME_SUCCEEDED);

@@ -795,6 +795,22 @@ TEST_F(JobEngineTest, ANewAttemptHasPhasesOfItsOwnAndTheLastOnesStayUntilThen) {
   EXPECT_THAT(PhasesOf(Get(job.id), start), ElementsAre("transferring 5..6", "completing 6..8"));
 }
 
+TEST_F(JobEngineTest, TheWritersOfAnAttemptStayUntilTheNextOne) {
+  const Job job = engine_->Submit(Submission{.spec = Backup({"u1"}), .terms = {.retries_max = 1}}).value();
+  const std::vector<catalog::JobWriter> writers = {{.display_name = "w", .freeze_time = clock_.Now()}};
+  Do(job.id, JobEvent::kAssign);
+  Do(job.id, JobEvent::kAgentFailed, {.error = {"GUEST_FREEZE_TIMEOUT", "slow"}, .writers = writers});
+  EXPECT_EQ(Get(job.id).state, JobState::kQueued);
+  EXPECT_EQ(Get(job.id).writers, writers);
+  EXPECT_EQ(Row(job.id).writers, writers) << "written with the row";
+  Do(job.id, JobEvent::kAssign);
+  EXPECT_TRUE(Get(job.id).writers.empty());
+  EXPECT_TRUE(Row(job.id).writers.empty());
+  Commit(job);
+  EXPECT_EQ(Do(job.id, JobEvent::kAgentDone, {.writers = writers}).job.writers, writers);
+  EXPECT_EQ(Row(job.id).writers, writers);
+}
+
 TEST_F(JobEngineTest, ACancellationEndsThePhase) {
   const absl::Time start = clock_.Now();
   const Job job = Running(Backup({"u1"}));

@@ -193,6 +193,25 @@ TEST_F(JobStoreTest, WhatChangesRoundTrips) {
   EXPECT_EQ(Get("j1").progress.disks.size(), 1u);
 }
 
+TEST_F(JobStoreTest, WritersComeBackWithTheJobAndNotInLists) {
+  Insert("j1", kBackup);
+  std::vector<JobWriter> writers = {{"Hyper-V", {}, At(1), At(2), At(3), At(4), {}},
+                                    {"File systems",
+                                     {HostId("h1"), "u1"},
+                                     At(2),
+                                     std::nullopt,
+                                     At(3),
+                                     std::nullopt,
+                                     {"GUEST_FREEZE_TIMEOUT", "slow"}}};
+  const auto set = [&] { return catalog_->Write([&](Stores& s) { return s.jobs.SetWriters(JobId("j1"), writers); }); };
+  ASSERT_TRUE(set().ok());
+  EXPECT_EQ(Get("j1").writers, writers);
+  EXPECT_TRUE(catalog_->Read([](const Stores& s) { return s.jobs.List({}, {}); })->items.at(0).writers.empty());
+  writers.erase(writers.begin());
+  ASSERT_TRUE(set().ok());
+  EXPECT_EQ(Get("j1").writers, writers) << "in place of those of before";
+}
+
 TEST_F(JobStoreTest, PhasesComeBackWithTheJobAndNotInLists) {
   Insert("j1", kBackup);
   std::vector<JobPhaseTime> phases = {{JobPhase::kGathering, At(1), At(2)}, {JobPhase::kFreezing, At(2), std::nullopt}};

@@ -80,6 +80,40 @@ TEST_F(RecoveryPointStoreTest, ListsNewestFirst) {
   EXPECT_THAT(List({.repository = RepositoryId("other")}), ::testing::IsEmpty());
 }
 
+TEST_F(RecoveryPointStoreTest, ListsThoseThatAreRemovedHeldOrLocked) {
+  using Kind = RecoveryPointStore::Kind;
+  const auto insert = [&](const std::string& id, int time, const RecoveryPointProtection& protection,
+                          const std::string& repository = "main", const std::string& vm = "vm1") {
+    RecoveryPoint point = MakePoint(id, time, vm);
+    point.repository = RepositoryId(repository);
+    point.protection = protection;
+    Insert(point);
+  };
+  const RecoveryPointProtection removed{.remove_time = At(50), .delete_time = At(90)};
+  for (int i = 0; i < 10; ++i) insert("plain" + std::to_string(i), 10 + i, {});
+  for (int i = 0; i < 5; ++i) insert("gone" + std::to_string(i), 12 + i, removed);
+  insert("elsewhere", 30, removed, "second");
+  insert("of_vm2", 31, removed, "main", "vm2");
+  insert("held", 11, {.held = true});
+  insert("locked", 40, {.lock_until = At(100)});
+  insert("passed", 41, {.lock_until = At(60)});
+  insert("held_and_gone", 9, {.remove_time = At(50), .held = true});
+  EXPECT_THAT(List({.kind = Kind::kRemoved}), ::testing::ElementsAre("of_vm2", "elsewhere", "gone4", "gone3", "gone2",
+                                                                     "gone1", "gone0", "held_and_gone"))
+      << "in pages of two";
+  EXPECT_THAT(List({.repository = RepositoryId("second"), .kind = Kind::kRemoved}),
+              ::testing::ElementsAre("elsewhere"));
+  EXPECT_THAT(List({.vm = VmKey{HostId("h1"), "vm2"}, .kind = Kind::kRemoved}), ::testing::ElementsAre("of_vm2"));
+  EXPECT_THAT(List({.kind = Kind::kHeld}), ::testing::ElementsAre("held"));
+  EXPECT_THAT(List({.show_removed = true, .kind = Kind::kHeld}), ::testing::ElementsAre("held", "held_and_gone"));
+  EXPECT_THAT(List({.vm = VmKey{HostId("h1"), "vm1"}, .kind = Kind::kHeld}), ::testing::ElementsAre("held"));
+  EXPECT_THAT(List({.kind = Kind::kLocked, .now = At(80)}), ::testing::ElementsAre("locked"));
+  EXPECT_THAT(List({.kind = Kind::kLocked, .now = At(60)}), ::testing::ElementsAre("locked"))
+      << "a lock ends at its time";
+  EXPECT_THAT(List({.vm = VmKey{HostId("h1"), "vm1"}, .kind = Kind::kLocked, .now = At(59)}),
+              ::testing::ElementsAre("passed", "locked"));
+}
+
 TEST_F(RecoveryPointStoreTest, DeleteTakesEverythingOfIt) {
   Insert(MakePoint("p1", 10));
   const auto remove = [&] {
