@@ -95,9 +95,37 @@ absl::StatusOr<std::unique_ptr<Catalog>> Catalog::Open(base::Filesystem& filesys
   if (!writer.ok()) return failed(writer.status());
   const auto version = sqlite::ReadSchemaVersion(**writer);
   if (!version.ok()) return failed(version.status());
-  absl::StatusOr<std::unique_ptr<sqlite::Database>> reader = sqlite::Database::Open(path, {});
-  if (!reader.ok()) return failed(reader.status());
-  return std::unique_ptr<Catalog>(new Catalog(path, version->version, *std::move(writer), *std::move(reader)));
+  std::vector<std::unique_ptr<Reader>> readers;
+  while (readers.size() < kReadersMax) {
+    absl::StatusOr<std::unique_ptr<sqlite::Database>> reader = sqlite::Database::Open(path, {});
+    if (!reader.ok()) return failed(reader.status());
+    readers.push_back(std::make_unique<Reader>(*std::move(reader)));
+  }
+  return std::unique_ptr<Catalog>(new Catalog(path, version->version, *std::move(writer), std::move(readers)));
+}
+
+Catalog::Catalog(std::string path, int schema_version, std::unique_ptr<sqlite::Database> writer,
+                 std::vector<std::unique_ptr<Reader>> readers)
+    : path_(std::move(path)),
+      schema_version_(schema_version),
+      writer_(std::move(writer)),
+      writer_stores_(*writer_),
+      readers_(std::move(readers)) {
+  for (const std::unique_ptr<Reader>& reader : readers_) idle_readers_.push_back(reader.get());
+}
+
+Catalog::Reader& Catalog::TakeReader() {
+  absl::MutexLock lock(&readers_mu_);
+  const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(readers_mu_) { return !idle_readers_.empty(); };
+  readers_mu_.Await(absl::Condition(&idle));
+  Reader& taken = *idle_readers_.back();
+  idle_readers_.pop_back();
+  return taken;
+}
+
+void Catalog::GiveBack(Reader& reader) {
+  absl::MutexLock lock(&readers_mu_);
+  idle_readers_.push_back(&reader);
 }
 
 absl::StatusOr<int> Catalog::CheckFile(base::Filesystem& filesystem, const std::string& path) {

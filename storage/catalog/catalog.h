@@ -17,6 +17,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
@@ -86,7 +87,11 @@ void RemoveDatabase(base::Filesystem& filesystem, const std::string& path);
 // than this program, or on a full disk.
 absl::Status WithAdvice(const absl::Status& status, std::string_view path);
 
-// Thread-safe. Two connections: writers take turns on one, readers on the other, and a reader never waits for a
+// Side by side: an answer to a person doesn't wait for one that reads all machines, nor does an agent's certificate.
+// Each keeps a page cache of 2 MiB at most.
+inline constexpr size_t kReadersMax = 4;
+
+// Thread-safe. Writers take turns on one connection, readers share kReadersMax others, and a reader never waits for a
 // writer's sync. Besides what each call documents, every call may return the errors of sqlite::Database.
 class Catalog {
  public:
@@ -102,13 +107,13 @@ class Catalog {
   static absl::StatusOr<int> CheckFile(base::Filesystem& filesystem, const std::string& path);
 
   // Runs `work(const Stores&)`, which returns a Status or a StatusOr, on a consistent view that has every finished
-  // Write. `work` must not call Read or Write, and should be short: other readers wait.
+  // Write. `work` must not call Read or Write, and should be short: the fifth reader waits.
   template <typename Work>
-  std::invoke_result_t<Work, const Stores&> Read(Work&& work) ABSL_LOCKS_EXCLUDED(reader_mu_) {
+  std::invoke_result_t<Work, const Stores&> Read(Work&& work) ABSL_LOCKS_EXCLUDED(readers_mu_) {
     TransactionTiming timing(clock_, observer_, TransactionKind::kRead);
-    absl::MutexLock lock(&reader_mu_);
+    const ReaderTurn turn(*this);
     timing.Begins();
-    auto result = View(std::forward<Work>(work));
+    auto result = View(turn.reader(), std::forward<Work>(work));
     timing.Ends(result);
     return Advised(std::move(result));
   }
@@ -145,14 +150,34 @@ class Catalog {
   }
 
  private:
+  // A connection that one transaction at a time reads on.
+  struct Reader {
+    explicit Reader(std::unique_ptr<sqlite::Database> database) : db(std::move(database)), stores(*db) {}
+
+    const std::unique_ptr<sqlite::Database> db;
+    const Stores stores;
+  };
+
+  // Has a reader to itself as long as it lives.
+  class ReaderTurn {
+   public:
+    explicit ReaderTurn(Catalog& catalog) : catalog_(catalog), reader_(catalog.TakeReader()) {}
+    ~ReaderTurn() { catalog_.GiveBack(reader_); }
+    ReaderTurn(const ReaderTurn&) = delete;
+    ReaderTurn& operator=(const ReaderTurn&) = delete;
+
+    Reader& reader() const { return reader_; }
+
+   private:
+    Catalog& catalog_;
+    Reader& reader_;
+  };
+
   Catalog(std::string path, int schema_version, std::unique_ptr<sqlite::Database> writer,
-          std::unique_ptr<sqlite::Database> reader)
-      : path_(std::move(path)),
-        schema_version_(schema_version),
-        writer_(std::move(writer)),
-        reader_(std::move(reader)),
-        writer_stores_(*writer_),
-        reader_stores_(*reader_) {}
+          std::vector<std::unique_ptr<Reader>> readers);
+
+  Reader& TakeReader() ABSL_LOCKS_EXCLUDED(readers_mu_);
+  void GiveBack(Reader& reader) ABSL_LOCKS_EXCLUDED(readers_mu_);
 
   template <typename Result>
   Result Advised(Result result) const {
@@ -168,11 +193,10 @@ class Catalog {
   }
 
   template <typename Work>
-  std::invoke_result_t<Work, const Stores&> View(Work&& work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(reader_mu_) {
-    sqlite::Transaction transaction(*reader_);
+  static std::invoke_result_t<Work, const Stores&> View(Reader& reader, Work&& work) {
+    sqlite::Transaction transaction(*reader.db);
     if (absl::Status s = transaction.Begin(sqlite::Transaction::Kind::kRead); !s.ok()) return s;
-    const Stores& stores = reader_stores_;
-    return std::forward<Work>(work)(stores);
+    return std::forward<Work>(work)(reader.stores);
   }
 
   template <typename Work>
@@ -198,16 +222,16 @@ class Catalog {
     return result;
   }
 
-  // Each lock makes its connection's transactions one at a time; held across the sync of a commit, which is what orders
-  // the changes. The pointers are constant after construction, what they point to is guarded.
   const std::string path_;
   const int schema_version_;
+  // Makes the writing transactions one at a time; held across the sync of a commit, which is what orders the changes. The
+  // pointer is constant after construction, what it points to is guarded.
   absl::Mutex writer_mu_;
-  absl::Mutex reader_mu_;
   const std::unique_ptr<sqlite::Database> writer_;
-  const std::unique_ptr<sqlite::Database> reader_;
   Stores writer_stores_ ABSL_GUARDED_BY(writer_mu_);
-  Stores reader_stores_ ABSL_GUARDED_BY(reader_mu_);
+  absl::Mutex readers_mu_;
+  const std::vector<std::unique_ptr<Reader>> readers_;
+  std::vector<Reader*> idle_readers_ ABSL_GUARDED_BY(readers_mu_);  // the last one was used last: its cache is warm
   std::function<void(int64_t)> on_events_;
   base::Clock* clock_ = nullptr;  // set together with the observer
   TransactionObserver observer_;

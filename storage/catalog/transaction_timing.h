@@ -15,7 +15,7 @@ enum class TransactionKind { kRead = 1, kWrite = 2 };
 
 struct TransactionFacts {
   TransactionKind kind;
-  absl::Duration waited;  // for its turn: one reads and one writes at a time
+  absl::Duration waited;  // for its turn: kReadersMax read and one writes at a time
   absl::Duration took;    // from its turn to its end; of a write that went well the sync of its commit is in it
   absl::Status status;    // as the caller gets it
 };

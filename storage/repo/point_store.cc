@@ -10,6 +10,12 @@ absl::Status NoPoint(const std::string& id) {
   return base::Error(absl::StatusCode::kNotFound, "RECOVERY_POINT_NOT_FOUND", "there is no recovery point {}", id);
 }
 
+PointFigures FiguresOf(const Point& point, size_t size_bytes) {
+  PointFigures figures{.size_bytes = size_bytes};
+  for (const auto& disk : point.manifest.disks()) figures.logical_bytes += static_cast<uint64_t>(disk.data_bytes());
+  return figures;
+}
+
 }  // namespace
 
 absl::Status PointStore::FinishCommits() {
@@ -63,6 +69,7 @@ absl::Status PointStore::Publish(const std::vector<Point>& points) {
     TakeBack(encoded, commit);
     return base::Annotate(status, "publish recovery point");
   }
+  for (size_t i = 0; i < points.size(); ++i) figures_.Came(encoded[i].id, FiguresOf(points[i], encoded[i].bytes.size()));
   if (commit.empty()) return absl::OkStatus();
   // All points are there; a commit that stays is finished, without effect, at the next opening.
   if (const auto deleted = store_.Delete(commit); !deleted.ok()) {
@@ -87,7 +94,10 @@ void PointStore::TakeBack(const std::vector<EncodedPoint>& points, const std::st
     return false;
   };
   bool all_gone = true;
-  for (const EncodedPoint& point : points) all_gone &= gone(PointName(point.id));
+  for (const EncodedPoint& point : points) {
+    all_gone &= gone(PointName(point.id));
+    figures_.Went(point.id);
+  }
   // While one of the points may be there, the commit stays: the next opening then shows all of them, not a part.
   if (all_gone && !commit.empty() && gone(commit)) ForgetCommit(commit);
 }
@@ -114,7 +124,19 @@ absl::StatusOr<Point> PointStore::Read(const std::string& id) {
                        PointName(id));
   }
   if (!point.ok()) return base::Annotate(point.status(), "{}", PointName(id));
+  figures_.Learn(id, FiguresOf(*point, bytes->size()));
   return point;
+}
+
+absl::StatusOr<PointFiguresTable::Sums> PointStore::Sum(const std::vector<std::string>& some) {
+  if (!figures_.counted()) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> ids, List());
+    figures_.Count(ids);
+  }
+  for (const std::string& id : figures_.Unread()) {
+    if (absl::IsNotFound(Read(id).status())) figures_.Went(id);
+  }
+  return figures_.Sum(some);
 }
 
 absl::StatusOr<uint64_t> PointStore::SizeOf(const std::string& id) {
@@ -135,6 +157,7 @@ absl::Status PointStore::Remove(const std::string& id) {
     }
   }
   const absl::Status deleted = store_.Delete(PointName(id));
+  if (deleted.ok() || absl::IsNotFound(deleted)) figures_.Went(id);
   return absl::IsNotFound(deleted) ? NoPoint(id) : base::Annotate(deleted, "remove recovery point {}", id);
 }
 

@@ -13,6 +13,7 @@
 #include "storage/base/random.h"
 #include "storage/repo/blob_store.h"
 #include "storage/repo/format.h"
+#include "storage/repo/point_figures.h"
 
 namespace umbra::repo {
 
@@ -34,6 +35,9 @@ class PointStore {
   absl::StatusOr<Point> Read(const std::string& id);
   // Bytes of the point's object; errors as Read.
   absl::StatusOr<uint64_t> SizeOf(const std::string& id);
+  // Of all visible points, and of those among `some`. Reads every point that nobody has read yet: once all of them. What
+  // can't be read counts as a point without bytes.
+  absl::StatusOr<PointFiguresTable::Sums> Sum(const std::vector<std::string>& some);
   // Durable. UNAVAILABLE / RECOVERY_POINT_BUSY while a commit that names the point isn't over.
   absl::Status Remove(const std::string& id);
 
@@ -52,6 +56,7 @@ class PointStore {
   base::Random& random_;
   const DataKeys& keys_;
   const RawUuid repository_;
+  PointFiguresTable figures_;
 
   absl::Mutex mu_;
   // Commits whose object may be there, with the points that they name.

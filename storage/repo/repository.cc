@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <map>
 #include <set>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/cleanup/cleanup.h"
 #include "storage/base/log.h"
 #include "storage/base/status.h"
@@ -89,11 +87,6 @@ class StoredRepository final : public Repository {
   absl::StatusOr<RepositoryStats> Stats() override;
 
  private:
-  struct PointFigures {
-    uint64_t logical_bytes = 0;
-    uint64_t size_bytes = 0;
-  };
-  absl::StatusOr<PointFigures> FiguresOf(const std::string& id);
   // A disk's map as its recovery point has it, with as many pages as its size needs.
   absl::StatusOr<DiskRoot> FindDisk(const std::string& recovery_point_id, const std::string& disk);
   absl::Status KeepTimeAndReserve();
@@ -101,9 +94,6 @@ class StoredRepository final : public Repository {
 
   const std::unique_ptr<Core> core_;
   std::atomic<bool> pruning_{false};
-  absl::Mutex figures_mu_;
-  // A point never changes, so its figures are read once.
-  std::map<std::string, PointFigures> figures_ ABSL_GUARDED_BY(figures_mu_);
 };
 
 absl::StatusOr<RecoveryPointList> StoredRepository::ListRecoveryPoints() {
@@ -239,19 +229,6 @@ std::vector<QuarantinedPack> StoredRepository::ListQuarantine() {
   return packs;
 }
 
-absl::StatusOr<StoredRepository::PointFigures> StoredRepository::FiguresOf(const std::string& id) {
-  {
-    absl::MutexLock lock(&figures_mu_);
-    if (const auto at = figures_.find(id); at != figures_.end()) return at->second;
-  }
-  PointFigures figures;
-  ASSIGN_OR_RETURN(figures.size_bytes, core_->points.SizeOf(id));
-  ASSIGN_OR_RETURN(const Point point, core_->points.Read(id));
-  for (const auto& disk : point.manifest.disks()) figures.logical_bytes += static_cast<uint64_t>(disk.data_bytes());
-  absl::MutexLock lock(&figures_mu_);
-  return figures_[id] = figures;
-}
-
 absl::StatusOr<RepositoryStats> StoredRepository::Stats() {
   RepositoryStats stats;
   const IndexStats index = core_->index.Stats();
@@ -260,16 +237,11 @@ absl::StatusOr<RepositoryStats> StoredRepository::Stats() {
   stats.chunk_count = index.chunk_count;
   stats.pack_count = index.pack_count;
   ASSIGN_OR_RETURN(stats.free_bytes, core_->store->FreeSpace());
-  ASSIGN_OR_RETURN(const auto ids, core_->points.List());
-  for (const std::string& id : ids) {
-    const auto figures = FiguresOf(id);
-    if (figures.status().code() == absl::StatusCode::kNotFound) continue;  // deleted meanwhile
-    const bool visible = !core_->states.IsRemoved(id);
-    stats.recovery_point_count += visible ? 1 : 0;
-    if (!figures.ok()) continue;  // damaged: ListRecoveryPoints and Verify say so
-    stats.logical_bytes += visible ? figures->logical_bytes : 0;
-    stats.stored_bytes += figures->size_bytes;
-  }
+  // Those that can't be read have no bytes here: ListRecoveryPoints and Verify say so.
+  ASSIGN_OR_RETURN(const PointFiguresTable::Sums points, core_->points.Sum(core_->states.Removed()));
+  stats.recovery_point_count = points.all.count - points.some.count;
+  stats.logical_bytes = points.all.logical_bytes - points.some.logical_bytes;
+  stats.stored_bytes += points.all.size_bytes;
   ASSIGN_OR_RETURN(const auto copies, core_->catalogs.List());
   for (const CatalogCopyInfo& copy : copies) stats.stored_bytes += copy.stored_bytes;
   return stats;

@@ -36,7 +36,7 @@ namespace umbra::sqlite {
 class Database {
  public:
   struct Options {
-    // Our two connections never wait long for each other; only a person with a database shell could hold the file.
+    // Our own connections never wait long for each other; only a person with a database shell could hold the file.
     absl::Duration busy_timeout = absl::Seconds(5);
   };
 

@@ -1,8 +1,9 @@
 """A fleet on a schedule: many simulated agents (tests/fleet) with real connections against a real umbrad with a real catalog.
 
 Parts, in this order on one daemon: `connect` (memory and idle load with all agents connected), `restart` (the daemon restarts, all come
-back), `latency` (from due to dispatched while the daemon has time), `load` (everything due at once, agents die, the daemon is killed
-once, lists are read meanwhile). With --points the catalog gets a history before, so that lists are measured against it.
+back), `latency` (from due to dispatched while the daemon has time), `lists` (lists are read while nothing else happens), `load`
+(everything due at once, agents die, the daemon is killed once, lists are read meanwhile). With --points the catalog gets a history
+before, so that lists are measured against it.
 """
 import contextlib
 import datetime
@@ -19,10 +20,11 @@ from fleet import Fleet, Records, fill_catalog  # noqa: E402
 from stack import Stack, wait_for  # noqa: E402
 
 SIZES = {"agents": 2000, "vms": 25, "jobs": 50_000, "points": 1_000_000, "events": 10_000_000}
-PARTS = ("connect", "restart", "latency", "load")
+PARTS = ("connect", "restart", "latency", "lists", "load")
 MIB = 1024 * 1024
 TICKS = os.sysconf("SC_CLK_TCK")
 IDLE_S = 20
+LISTS_S = 30
 LATENCY_RATE = 100  # jobs a second that become due: half of what is asked of the daemon under load
 LATENCY_S = 30
 GOALS = {"resident": 1024, "idle": 0.10, "rate": 200, "delay": 1.0, "back": 60, "list": 50}
@@ -169,6 +171,9 @@ class FleetBench:
         yield figure("due-to-dispatched-p99", p99 * 1000, "ms", f"< {GOALS['delay'] * 1000:g}", p99 < GOALS["delay"],
                      f"{len(delays)} jobs, {LATENCY_RATE} due each second")
 
+    def lists(self):
+        yield from self.list_figures("idle", self.fleet.lists(LISTS_S)())
+
     def load(self):
         machines = self.fleet.agents * self.fleet.vms
         select, count = ("all", machines) if self.jobs >= machines else self.some_hosts(self.jobs)
@@ -195,7 +200,7 @@ class FleetBench:
         yield figure("load-lost-or-doubled", len(faults), "faults", "0", not faults, f"{count} jobs, {stats['deaths']} deaths, one kill -9")
         yield figure("load-failed", sum(n for state, n in states.items() if state != "succeeded"), "jobs", "0", set(states) == {"succeeded"})
         if listing is not None:
-            yield from self.list_figures(listing())
+            yield from self.list_figures("load", listing())
 
     def some_hosts(self, machines):
         """A selection of about so many machines, by the first digits of their hosts' numbers; and how many it selects."""
@@ -204,13 +209,13 @@ class FleetBench:
         select = " or ".join(f"host=fleet-{i:0{6 - len(str(hosts))}}*" for i in range(hosts // step))
         return select, hosts // step * step * self.fleet.vms
 
-    def list_figures(self, lists):
-        self.show_lists("load", lists)
+    def list_figures(self, when, lists):
+        self.show_lists(when, lists)
         failed = {name: of for name, of in lists.items() if name.startswith("failed")}
         calls = {name: of for name, of in lists.items() if name not in failed}
-        yield figure("list-failed", sum(of["count"] for of in failed.values()), "calls", "0", not failed, "; ".join(sorted(failed)))
+        yield figure(f"{when}-list-failed", sum(of["count"] for of in failed.values()), "calls", "0", not failed, "; ".join(sorted(failed)))
         for name, of in sorted(calls.items()):
-            yield figure(f"list {name}", of["p99_ms"], "ms p99", f"< {GOALS['list']}", of["p99_ms"] < GOALS["list"],
+            yield figure(f"{when} list {name}", of["p99_ms"], "ms p99", f"< {GOALS['list']}", of["p99_ms"] < GOALS["list"],
                          f"{of['count']} calls, median {of['p50_ms']:.1f} ms")
 
     @staticmethod
@@ -232,7 +237,7 @@ class FleetBench:
             wait_for(lambda: self.records.states(name).get("succeeded", 0) >= count // 4, 300, "a quarter should be done", pause_s=0.5)
             self.stack.daemon.kill()
             self.stack.start_daemon(timeout_s=300)
-            listing = self.fleet.lists(30)
+            listing = self.fleet.lists(LISTS_S)
         wait_for(lambda: sum(self.records.states(name).values()) >= count and self.records.active(name) == 0, 900,
                  f"the jobs of {name} should end", pause_s=0.5)
         self.stack.umbra("policy", "pause", name)

@@ -12,10 +12,14 @@ InboundStream* InboundStream::Start(Executor& executor, StreamSet& streams, std:
   auto stream = std::make_shared<InboundStream>(executor, streams, std::move(sink), response);
   stream->self_ = stream;
   const absl::Status admitted = streams.Add(stream.get());
-  absl::MutexLock lock(&stream->mu_);
-  stream->failed_ = admitted;
-  stream->PumpLocked();
+  if (!admitted.ok()) stream->Stop(admitted);
   return stream.get();
+}
+
+void InboundStream::Begin() {
+  absl::MutexLock lock(&mu_);
+  begun_ = true;
+  PumpLocked();
 }
 
 void InboundStream::Stop(const absl::Status& status) {
@@ -56,7 +60,7 @@ void InboundStream::PumpLocked() {
       self->Work(std::move(message));
     });
   }
-  if (!reading_ && !ended_ && !ready_) {
+  if (begun_ && !reading_ && !ended_ && !ready_) {
     reading_ = true;
     StartRead(&incoming_);
   }

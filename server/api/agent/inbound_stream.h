@@ -36,7 +36,8 @@ class InboundStream final : public grpc::ServerReadReactor<grpc::ByteBuffer>,
                             public Stoppable,
                             public std::enable_shared_from_this<InboundStream> {
  public:
-  // Returns what the service hands to gRPC. `executor` and `streams` outlive the server.
+  // Returns what the service hands to gRPC. `executor` and `streams` outlive the server. While the stream waits for its
+  // turn among `streams` nothing of it is received, so that it holds no memory but the transport's window.
   static InboundStream* Start(Executor& executor, StreamSet& streams, std::unique_ptr<StreamSink> sink,
                               grpc::ByteBuffer* response);
 
@@ -44,6 +45,7 @@ class InboundStream final : public grpc::ServerReadReactor<grpc::ByteBuffer>,
       : executor_(executor), streams_(streams), sink_(std::move(sink)), response_(response) {}
 
   void Stop(const absl::Status& status) override;
+  void Begin() override;
 
  private:
   void OnReadDone(bool ok) override;
@@ -66,10 +68,11 @@ class InboundStream final : public grpc::ServerReadReactor<grpc::ByteBuffer>,
 
   absl::Mutex mu_;  // one read, one task; Finish once, and only without a task
   std::optional<grpc::ByteBuffer> ready_ ABSL_GUARDED_BY(mu_);
+  bool begun_ ABSL_GUARDED_BY(mu_) = false;  // nothing is received before
   bool reading_ ABSL_GUARDED_BY(mu_) = false;
   bool working_ ABSL_GUARDED_BY(mu_) = false;
   bool resting_ ABSL_GUARDED_BY(mu_) = false;  // no task begins before the alarm
-  bool ended_ ABSL_GUARDED_BY(mu_) = false;  // nothing more will be received
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;    // nothing more will be received
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status failed_ ABSL_GUARDED_BY(mu_);
 };

@@ -22,7 +22,7 @@ StoreService::StoreService(catalog::Catalog& catalog, jobs::JobEngine& engine, d
       assignments_(assignments),
       repositories_(repositories),
       calls_(catalog, engine, assignments, repositories, random, options,
-             [this](std::function<void()> task) { control_.Submit(std::move(task)); }),
+             [this](std::function<void()> task) { commits_.Submit(std::move(task)); }),
       workers_(options.worker_count) {}
 
 StoreService::~StoreService() = default;
@@ -37,11 +37,12 @@ void StoreService::Stop() {
 // ---- Calls ----
 
 template <typename Request, typename Response>
-grpc::ServerUnaryReactor* StoreService::Answer(Context* context, const Request* request, Response* response,
+grpc::ServerUnaryReactor* StoreService::Answer(Executor& executor, Context* context, const Request* request,
+                                               Response* response,
                                                absl::Status (StoreCalls::*method)(const HostId&, const Request&,
                                                                                   Response&)) {
   grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  control_.Submit([this, reactor, context, request, response, method] {
+  executor.Submit([this, reactor, context, request, response, method] {
     const absl::Status status = [&]() -> absl::Status {
       if (stopping_) return base::Error(absl::StatusCode::kUnavailable, "SERVER_STOPPING", "the daemon is stopping");
       ASSIGN_OR_RETURN(const HostId host, auth::AuthenticateHost(catalog_, CertificateOf(*context)));
@@ -54,27 +55,27 @@ grpc::ServerUnaryReactor* StoreService::Answer(Context* context, const Request* 
 
 grpc::ServerUnaryReactor* StoreService::OpenSession(Context* context, const store::v1::OpenSessionRequest* request,
                                                     store::v1::OpenSessionResponse* response) {
-  return Answer(context, request, response, &StoreCalls::OpenSession);
+  return Answer(control_, context, request, response, &StoreCalls::OpenSession);
 }
 
 grpc::ServerUnaryReactor* StoreService::CheckBase(Context* context, const store::v1::CheckBaseRequest* request,
                                                   store::v1::CheckBaseResponse* response) {
-  return Answer(context, request, response, &StoreCalls::CheckBase);
+  return Answer(control_, context, request, response, &StoreCalls::CheckBase);
 }
 
 grpc::ServerUnaryReactor* StoreService::Negotiate(Context* context, const store::v1::NegotiateRequest* request,
                                                   store::v1::NegotiateResponse* response) {
-  return Answer(context, request, response, &StoreCalls::Negotiate);
+  return Answer(control_, context, request, response, &StoreCalls::Negotiate);
 }
 
 grpc::ServerUnaryReactor* StoreService::Commit(Context* context, const store::v1::CommitRequest* request,
                                                store::v1::CommitResponse* response) {
-  return Answer(context, request, response, &StoreCalls::Commit);
+  return Answer(commits_, context, request, response, &StoreCalls::Commit);
 }
 
 grpc::ServerUnaryReactor* StoreService::AbortSession(Context* context, const store::v1::AbortSessionRequest* request,
                                                      store::v1::AbortSessionResponse* response) {
-  return Answer(context, request, response, &StoreCalls::AbortSession);
+  return Answer(commits_, context, request, response, &StoreCalls::AbortSession);
 }
 
 // ---- Streams ----

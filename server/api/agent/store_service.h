@@ -1,8 +1,9 @@
 // The data service over gRPC: upload sessions of backups, disks for restores.
 //
 // Threads: gRPC's own threads only carry messages. Chunks are checked and packed, and disks are read, on `worker_count`
-// threads; the short calls, commits and aborts have kControlThreads of their own, so that they don't wait behind bulk
-// data.
+// threads; the short calls have kControlThreads of their own, so that they don't wait behind bulk data. Commits and
+// aborts wait for the disk nearly all their time, for several syncs one after the other: kCommitThreads of them do so
+// side by side, where they share syncs of the index, the catalog and the file system.
 //
 // Memory (the daemon stays below 256 MiB): an upload stream holds at most two messages, one in work and one received; a
 // message is at most 4 MiB and usually about 2.5 MiB, and only messages that a worker has in hand are held twice (as
@@ -33,8 +34,11 @@
 namespace umbra::api {
 
 inline constexpr size_t kUploadStreamsMax = 48;
+// Streams that wait unread until one of those has ended.
+inline constexpr size_t kUploadStreamsWaitingMax = 208;
 inline constexpr size_t kReadStreamsMax = 16;
 inline constexpr int kControlThreads = 2;
+inline constexpr int kCommitThreads = 24;
 namespace internal {
 using StoreBase = store::v1::StoreService;
 using StoreMethods = StoreBase::WithCallbackMethod_OpenSession<
@@ -74,9 +78,9 @@ class StoreService final : public internal::StoreMethods {
   grpc::ServerReadReactor<grpc::ByteBuffer>* PutDiskMap(Context* context, grpc::ByteBuffer* response) override;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* ReadDisk(Context* context, const grpc::ByteBuffer* request) override;
 
-  // Runs `method(host, request, response)` on a control thread and answers with its status.
+  // Runs `method(host, request, response)` on a thread of `executor` and answers with its status.
   template <typename Request, typename Response>
-  grpc::ServerUnaryReactor* Answer(Context* context, const Request* request, Response* response,
+  grpc::ServerUnaryReactor* Answer(Executor& executor, Context* context, const Request* request, Response* response,
                                    absl::Status (StoreCalls::*method)(const catalog::HostId&, const Request&,
                                                                       Response&));
 
@@ -88,10 +92,11 @@ class StoreService final : public internal::StoreMethods {
   const maintenance::RepositorySet& repositories_;
   std::atomic<bool> stopping_ = false;
   StoreCalls calls_;
-  StreamSet uploads_{kUploadStreamsMax};
+  StreamSet uploads_{kUploadStreamsMax, kUploadStreamsWaitingMax};
   StreamSet reads_{kReadStreamsMax};
-  // Last, because their tasks use the rest.
+  // Last, because their tasks use the rest; control_ after commits_, because its tasks leave aborts to that.
   Executor workers_;
+  Executor commits_{kCommitThreads};
   Executor control_{kControlThreads};
 };
 

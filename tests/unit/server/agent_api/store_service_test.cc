@@ -9,6 +9,7 @@
 #include <fstream>
 #include <thread>
 
+#include "storage/base/crash_point.h"
 #include "tests/unit/server/agent_api/agent_port.h"
 
 namespace umbra::api {
@@ -357,6 +358,94 @@ TEST_F(StoreServiceTest, SeveralStreamsOfASessionRunAtOnce) {
   streams.clear();
   ASSERT_TRUE(data_.PutMap(session_.session_id(), 1, disk).ok());
   EXPECT_TRUE(data_.Commit(session_.session_id(), {1}, disk).ok());
+}
+
+TEST_F(StoreServiceTest, UploadsBeyondTheLimitWaitForTheirTurn) {
+  Begin();
+  const Disk disk = MakeDisk(session_, 3, 1);
+  struct Open {
+    grpc::ClientContext context;
+    store::v1::UploadResponse response;
+    std::unique_ptr<grpc::ClientWriter<store::v1::UploadRequest>> writer;
+  };
+  std::vector<std::unique_ptr<Open>> all;
+  store::v1::UploadRequest request;
+  request.set_session_id(session_.session_id());
+  *request.add_chunks() = disk.chunks[0];
+  for (size_t i = 0; i < kUploadStreamsMax + 3; ++i) {
+    all.push_back(std::make_unique<Open>());
+    all.back()->writer = data_.stub->Upload(&all.back()->context, &all.back()->response);
+    ASSERT_TRUE(all.back()->writer->Write(request));
+  }
+  for (const std::unique_ptr<Open>& one : all) {
+    one->writer->WritesDone();
+    const grpc::Status status = one->writer->Finish();
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(one->response.chunk_count(), 1);
+  }
+}
+
+// A commit is some syncs one after the other: those of many jobs wait for the disk together, not one after the other.
+TEST_F(StoreServiceTest, CommitsRunSideBySideAndHoldUpNoShortCall) {
+  constexpr int kCommits = 2 * kControlThreads + 1;
+  struct Agent {
+    Agent(Daemon& of, const std::string& name, int number) : daemon(of), identity(of.Enrol(name)), vm(number) {
+      link.SayHello();
+      link.Await(DaemonMessage::kWelcome);
+      daemon.SubmitBackup(identity, {vm});
+      EXPECT_TRUE(data.Open(link.AcceptAssignment(), &session).ok());
+    }
+    Daemon& daemon;
+    const Identity identity;
+    const int vm;
+    Link link{daemon.Connect(identity)};
+    Data data{daemon.Connect(identity)};
+    store::v1::OpenSessionResponse session;
+    Disk disk;
+  };
+  std::vector<std::unique_ptr<Agent>> agents;
+  for (int i = 0; i < kCommits; ++i) {
+    agents.push_back(std::make_unique<Agent>(daemon_, fmt::format("side{}", i), i + 1));
+    Agent& agent = *agents.back();
+    agent.disk = MakeDisk(agent.session, 3, static_cast<uint64_t>(i) + 1);
+    ASSERT_TRUE(agent.data.Upload(agent.session.session_id(), agent.disk.chunks, 8).ok());
+    ASSERT_TRUE(agent.data.PutMap(agent.session.session_id(), agent.vm, agent.disk).ok());
+  }
+
+  absl::Mutex mu;
+  int there = 0;
+  bool all_came = false;
+  bool go_on = false;
+  base::ObserveCrashPoints([&](std::string_view name) {
+    if (name != "repo.commit.before_publish") return;
+    absl::MutexLock lock(&mu);
+    ++there;
+    mu.Await(absl::Condition(&go_on));
+  });
+  std::vector<std::jthread> commits;
+  for (const std::unique_ptr<Agent>& agent : agents) {
+    commits.emplace_back([&agent = *agent] {
+      EXPECT_TRUE(agent.data.Commit(agent.session.session_id(), {agent.vm}, agent.disk).ok());
+    });
+  }
+  {
+    absl::MutexLock lock(&mu);
+    const auto all = [&] { return there == kCommits; };
+    all_came = mu.AwaitWithTimeout(absl::Condition(&all), absl::Seconds(20));
+  }
+  EXPECT_TRUE(all_came);
+  if (all_came) {
+    Begin();
+    store::v1::NegotiateResponse wanted;
+    EXPECT_TRUE(data_.Negotiate(session_.session_id(), std::string(32, 'x'), &wanted).ok());
+  }
+  {
+    absl::MutexLock lock(&mu);
+    go_on = true;
+  }
+  commits.clear();
+  base::ObserveCrashPoints(nullptr);
+  EXPECT_EQ(daemon_.PointsInCatalog(), static_cast<size_t>(kCommits));
 }
 
 int64_t BytesOf(const Disk& disk) {

@@ -330,6 +330,41 @@ TEST_F(CatalogTest, AFullDiskIsSaidWithWhatToDoAndLosesNothing) {
   Reopen();
 }
 
+// Somebody who reads all machines must not hold up everybody else; and whoever comes beyond the last reader gets his turn.
+TEST_F(CatalogTest, AReaderDoesNotWaitForAnother) {
+  AddHost("h1");
+  absl::Mutex mu;
+  size_t inside = 0;
+  bool leave = false;
+  const auto read = [&] {
+    EXPECT_TRUE(catalog_
+                    ->Read([&](const Stores& s) -> absl::Status {
+                      RETURN_IF_ERROR(s.hosts.Get(HostId("h1")).status());
+                      absl::MutexLock lock(&mu);
+                      ++inside;
+                      mu.Await(absl::Condition(&leave));
+                      return s.hosts.Get(HostId("h1")).status();
+                    })
+                    .ok());
+  };
+  std::vector<std::jthread> readers;
+  for (size_t i = 0; i < kReadersMax + 2; ++i) readers.emplace_back(read);
+  {
+    absl::MutexLock lock(&mu);
+    const auto all = [&] { return inside == kReadersMax; };
+    EXPECT_TRUE(mu.AwaitWithTimeout(absl::Condition(&all), absl::Seconds(20)));
+  }
+  AddHost("h2");  // nor does a writer
+  {
+    absl::MutexLock lock(&mu);
+    EXPECT_LE(inside, kReadersMax);
+    leave = true;
+  }
+  readers.clear();
+  EXPECT_EQ(inside, kReadersMax + 2);
+  EXPECT_TRUE(catalog_->Read([](const Stores& s) { return s.hosts.Get(HostId("h2")); }).ok());
+}
+
 TEST_F(CatalogTest, ReadersAndWritersRunSideBySide) {
   constexpr int kWriters = 3;
   constexpr int kEach = 20;

@@ -47,6 +47,47 @@ class PointStatesTest : public ::testing::Test {
   std::string id_;
 };
 
+// Nobody looks at all points to count them more than once: what is counted along must be what a new look finds.
+TEST_F(PointStatesTest, CountsKeepUpWithPointsThatComeAndGo) {
+  struct Counts {
+    uint64_t points = 0, logical = 0, stored = 0;
+    bool operator==(const Counts&) const = default;
+  };
+  const auto counts = [](Repository& repository) {
+    const RepositoryStats stats = *repository.Stats();
+    return Counts{stats.recovery_point_count, stats.logical_bytes, stats.stored_bytes};
+  };
+  const uint64_t size = 3 * kTestChunkSize;
+  const auto expect = [&](uint64_t points) {
+    const Counts along = counts(*repository_);
+    EXPECT_EQ(along.points, points);
+    EXPECT_EQ(along.logical, points * size);
+  };
+  const auto expect_anew = [&] {
+    const Counts along = counts(*repository_);
+    Reopen();
+    EXPECT_EQ(along, counts(*repository_));
+  };
+  expect(1);
+  const std::string second = Backup(*repository_, "vm2", vm_)->recovery_point_id();
+  expect(2);
+  ASSERT_TRUE(Remove(absl::ZeroDuration()).ok());
+  expect(1);
+  ASSERT_TRUE(repository_->RemoveRecoveryPoint(second, {"anna", absl::Hours(48)}).ok());
+  expect(0);
+  ASSERT_TRUE(repository_->UndeleteRecoveryPoint(second).ok());
+  expect(1);
+  expect_anew();
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_EQ(Prune(), std::vector<std::string>{id_});
+  expect(1);
+  expect_anew();
+  Reopen();
+  ASSERT_TRUE(Backup(*repository_, "vm3", vm_).ok());  // before anybody asks
+  expect(2);
+  expect_anew();
+}
+
 TEST_F(PointStatesTest, RemovedPointsAreHiddenAtOnceAndComeBackWhole) {
   const auto removed = repository_->RemoveRecoveryPoint(id_, {"anna", absl::Hours(48)});
   ASSERT_TRUE(removed.ok()) << removed.status();
