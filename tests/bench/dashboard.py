@@ -26,6 +26,7 @@ REPORTS, REPORT_MS = 250, 100
 OPEN = 200
 REAL = 3  # of them in a browser; the others make the same requests
 IDLE_S = 30
+SUMS_S = 35  # the daemon counts the machines for half a minute after somebody asked for their sums
 GOALS = {"script": 300, "usable": 1000, "visible": 250, "idle": 0.10, "score": 95}
 
 
@@ -174,9 +175,8 @@ class DashboardBench:
     def idle(self):
         pid = self.stack.daemon.pid()
         paths = self.browser.ask("requests")
-        cpu = fleet_bench.cpu_s(pid)
-        time.sleep(10)
-        alone = (fleet_bench.cpu_s(pid) - cpu) / 10
+        time.sleep(SUMS_S)
+        alone = self._used(pid, 10)
         cpu = fleet_bench.cpu_s(pid)
         self.browser.ask("open", pages=REAL)
         clients = [Client(self.address, self.token, paths) for _ in range(OPEN - REAL)]
@@ -187,19 +187,27 @@ class DashboardBench:
                 if not client.listening.wait(120):
                     raise RuntimeError("a client doesn't hear events")
             opening = fleet_bench.cpu_s(pid) - cpu
-            self.browser.ask("asked")
             time.sleep(2)
-            cpu, start = fleet_bench.cpu_s(pid), time.monotonic()
-            time.sleep(IDLE_S)
-            used = (fleet_bench.cpu_s(pid) - cpu) / (time.monotonic() - start)
+            at_first = self._used(pid, IDLE_S)
+            time.sleep(max(0, SUMS_S - IDLE_S))
+            self.browser.ask("asked")
+            used = self._used(pid, IDLE_S)
             asked = self.browser.ask("asked")
         finally:
             for client in clients:
                 client.close()
         yield figure("opening", opening / OPEN * 1000, "ms of processor for each dashboard", against=f"{len(paths)} requests")
         yield figure("idle-without", alone, "cores", against=f"the fleet of {self.fleet.agents} agents alone")
-        yield figure(f"idle-{OPEN}", used, "cores", f"< {GOALS['idle']}", used < GOALS["idle"],
+        yield figure(f"idle-{OPEN}-at-first", at_first - alone, "cores more than that", against=f"{IDLE_S} s after they were opened: the sums are counted on")
+        yield figure(f"idle-{OPEN}", used - alone, "cores more than that", f"< {GOALS['idle']}", used - alone < GOALS["idle"],
                      f"{REAL} in a browser, which asked {asked} times in {IDLE_S} s, {OPEN - REAL} that make the same requests")
+
+    @staticmethod
+    def _used(pid, seconds):
+        """Cores."""
+        cpu, start = fleet_bench.cpu_s(pid), time.monotonic()
+        time.sleep(seconds)
+        return (fleet_bench.cpu_s(pid) - cpu) / (time.monotonic() - start)
 
     def lighthouse(self):
         """Installed by npm below the build folder; without a network there are no figures of it."""
