@@ -2,7 +2,8 @@
 
 Parts, in this order on one daemon: `connect` (memory and idle load with all agents connected), `restart` (the daemon restarts, all come
 back), `latency` (from due to dispatched while the daemon has time), `lists` (lists are read while nothing else happens), `load`
-(everything due at once, agents die, the daemon is killed once, lists are read meanwhile). With --points the catalog gets a history
+(everything due at once, agents die, the daemon is killed once; lists are read before that, `load list`, and from the moment it is back, when
+all agents connect again, `back list`). With --points the catalog gets a history
 before, so that lists are measured against it.
 """
 import contextlib
@@ -199,8 +200,8 @@ class FleetBench:
         yield figure("load-resident-peak", load.peak_mib, "MiB", f"< {GOALS['resident']}", load.peak_mib < GOALS["resident"])
         yield figure("load-lost-or-doubled", len(faults), "faults", "0", not faults, f"{count} jobs, {stats['deaths']} deaths, one kill -9")
         yield figure("load-failed", sum(n for state, n in states.items() if state != "succeeded"), "jobs", "0", set(states) == {"succeeded"})
-        if listing is not None:
-            yield from self.list_figures("load", listing())
+        for when, lists in listing.items():
+            yield from self.list_figures(when, lists())
 
     def some_hosts(self, machines):
         """A selection of about so many machines, by the first digits of their hosts' numbers; and how many it selects."""
@@ -224,7 +225,8 @@ class FleetBench:
             say(f"  {when}: list {name}: {of['count']} calls, p50 {of['p50_ms']:.1f}, p99 {of['p99_ms']:.1f}, max {of['max_ms']:.1f} ms")
 
     def run_policy(self, name, select, count, spread_s, kill=False):
-        """Makes a policy that is due once, and waits until its jobs have ended. The lists are read meanwhile, and the answer gives them."""
+        """Makes a policy that is due once, and waits until its jobs have ended. With `kill` the lists are read meanwhile, before and after it,
+        and the answer gives them: when -> a call."""
         due = next_minute()
         flags = ["--select", select, "--schedule", f"{due.minute} {due.hour} * * *", "--retries", "20", "--retry-after", "2s",
                  "--no-saved-state"] + (["--spread", f"{spread_s}s"] if spread_s else [])
@@ -232,12 +234,14 @@ class FleetBench:
         if made.status != 0:
             raise RuntimeError(str(made))
         time.sleep(max(0.0, (due - datetime.datetime.now(datetime.timezone.utc)).total_seconds()))
-        listing = None
+        listing = {}
         if kill:
+            before = self.fleet.lists(min(LISTS_S, max(3, count // 800)))()  # less than the first quarter takes
+            listing["load"] = lambda: before
             wait_for(lambda: self.records.states(name).get("succeeded", 0) >= count // 4, 300, "a quarter should be done", pause_s=0.5)
             self.stack.daemon.kill()
             self.stack.start_daemon(timeout_s=300)
-            listing = self.fleet.lists(LISTS_S)
+            listing["back"] = self.fleet.lists(LISTS_S)
         wait_for(lambda: sum(self.records.states(name).values()) >= count and self.records.active(name) == 0, 900,
                  f"the jobs of {name} should end", pause_s=0.5)
         self.stack.umbra("policy", "pause", name)

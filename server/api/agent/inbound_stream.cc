@@ -16,7 +16,7 @@ InboundStream* InboundStream::Start(Executor& executor, StreamSet& streams, std:
   return stream.get();
 }
 
-void InboundStream::Begin() {
+void InboundStream::TurnCame() {
   absl::MutexLock lock(&mu_);
   begun_ = true;
   PumpLocked();

@@ -45,7 +45,7 @@ class InboundStream final : public grpc::ServerReadReactor<grpc::ByteBuffer>,
       : executor_(executor), streams_(streams), sink_(std::move(sink)), response_(response) {}
 
   void Stop(const absl::Status& status) override;
-  void Begin() override;
+  void TurnCame() override;
 
  private:
   void OnReadDone(bool ok) override;

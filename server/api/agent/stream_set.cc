@@ -16,7 +16,7 @@ absl::Status StreamSet::Add(Stoppable* stream) {
   if (stopped_) return Stopping();
   if (count_max_ == 0 || streams_.size() < count_max_) {
     streams_.insert(stream);
-    stream->Begin();
+    stream->TurnCame();
     return absl::OkStatus();
   }
   if (waiting_.size() < waiting_max_) {
@@ -35,7 +35,7 @@ void StreamSet::Remove(Stoppable* stream) {
     Stoppable* const next = waiting_.front();
     waiting_.pop_front();
     streams_.insert(next);
-    next->Begin();
+    next->TurnCame();
   }
 }
 

@@ -23,7 +23,7 @@ class Stoppable {
   virtual void Wake() {}
   // The stream's turn has come: it is one of those that are served at a time. As Stop. Once for each stream, unless it
   // was stopped or removed before.
-  virtual void Begin() {}
+  virtual void TurnCame() {}
 };
 
 // Thread-safe.
@@ -34,7 +34,7 @@ class StreamSet {
   explicit StreamSet(size_t count_max = 0, size_t waiting_max = 0) : count_max_(count_max), waiting_max_(waiting_max) {}
 
   // UNAVAILABLE / SERVER_STOPPING when stopped, UNAVAILABLE / SERVER_BUSY at the limit: retry later.
-  // After OK, Remove must be called before the stream is deleted. Begin is called when the stream's turn has come,
+  // After OK, Remove must be called before the stream is deleted. TurnCame is called when the stream's turn has come,
   // which may be in this call.
   absl::Status Add(Stoppable* stream);
   void Remove(Stoppable* stream);

@@ -11,7 +11,7 @@ namespace {
 
 struct Stream final : Stoppable {
   void Stop(const absl::Status& status) override { stopped = status; }
-  void Begin() override { ++begun; }
+  void TurnCame() override { ++begun; }
 
   int begun = 0;
   absl::Status stopped;
