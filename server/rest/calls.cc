@@ -75,7 +75,7 @@ class Calls::Call {
 
 // ---- One answer ----
 
-class Calls::UnaryCall final : public Call, public Cancellable, public std::enable_shared_from_this<UnaryCall> {
+class Calls::UnaryCall final : public Call, public Cancellable {
  public:
   UnaryCall(Calls& calls, CallRequest request, Done done)
       : calls_(calls), rpc_(std::move(request.rpc)), in_(ToBuffer(request.body)), done_(std::move(done)) {
@@ -83,10 +83,10 @@ class Calls::UnaryCall final : public Call, public Cancellable, public std::enab
   }
 
   void Start() {
-    calls_.stub_->stub.UnaryCall(&context_, rpc_, {}, &in_, &out_, [self = shared_from_this()](grpc::Status status) {
+    calls_.stub_->stub.UnaryCall(&context_, rpc_, {}, &in_, &out_, [this](grpc::Status status) {
       // What it holds is let go of before anybody may think that there is no call any more.
-      std::exchange(self->done_, nullptr)(FromRpcStatus(status), status.ok() ? ToString(self->out_) : std::string());
-      self->calls_.Remove(self.get());
+      std::exchange(done_, nullptr)(FromRpcStatus(status), status.ok() ? ToString(out_) : std::string());
+      calls_.Remove(this);  // may delete this
     });
   }
   void Refuse() { std::exchange(done_, nullptr)(Stopped(), {}); }
@@ -108,8 +108,7 @@ class Calls::UnaryCall final : public Call, public Cancellable, public std::enab
 // is held (AddHold) until a read said that there is nothing more, or it is cancelled between two reads.
 class Calls::StreamCall final : public Call,
                                 public Stream,
-                                public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
-                                public std::enable_shared_from_this<StreamCall> {
+                                public grpc::ClientBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
  public:
   StreamCall(Calls& calls, CallRequest request, std::shared_ptr<StreamListener> listener)
       : calls_(calls), rpc_(std::move(request.rpc)), in_(ToBuffer(request.body)), listener_(std::move(listener)) {
@@ -191,11 +190,19 @@ bool Calls::Add(const std::shared_ptr<Call>& call) {
 }
 
 void Calls::Remove(const Call* call) {
-  std::shared_ptr<Call> last;  // deleted without the lock
+  std::shared_ptr<Call> last;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto found = calls_.find(call);
+    last = std::move(found->second);
+    calls_.erase(found);
+    ++leaving_;
+  }
+  // A call holds the channel. Were that this thread's to delete, because Stop came first, gRPC 1.51 would have its own
+  // thread wait for itself, and end the program with a failed assertion.
+  last.reset();
   absl::MutexLock lock(&mu_);
-  const auto found = calls_.find(call);
-  last = std::move(found->second);
-  calls_.erase(found);
+  --leaving_;
 }
 
 std::shared_ptr<Cancellable> Calls::StartUnary(CallRequest request, Done done) {

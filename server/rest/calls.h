@@ -77,13 +77,14 @@ class Calls {
   class StreamCall;
   bool Add(const std::shared_ptr<Call>& call);
   void Remove(const Call* call);
-  bool NoneLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return calls_.empty(); }
+  bool NoneLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return calls_.empty() && leaving_ == 0; }
 
   struct Stub;
   const std::unique_ptr<Stub> stub_;
   absl::Mutex mu_;  // no call is added once it is stopped
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
   std::unordered_map<const Call*, std::shared_ptr<Call>> calls_ ABSL_GUARDED_BY(mu_);  // they own themselves so
+  int leaving_ ABSL_GUARDED_BY(mu_) = 0;  // out of `calls_`, but not deleted yet
 };
 
 }  // namespace umbra::rest

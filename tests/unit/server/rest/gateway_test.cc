@@ -13,6 +13,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "server/rest/api_description.h"
+#include "server/rest/calls.h"
 #include "storage/base/status.h"
 #include "tests/support/manual_clock.h"
 #include "umbra/v1/disk_content.grpc.pb.h"
@@ -303,6 +304,21 @@ TEST_F(GatewayTest, StoppingEndsCallsAndRefusesOthers) {
   }
   stopper.join();
   EXPECT_EQ(Ask("GET", "/v1/jobs/j")->WaitForEnd().status, 503);
+}
+
+// Were a call still there, gRPC's own thread could be the one that deletes the channel, which ends the program.
+TEST_F(GatewayTest, StoppedCallsLeaveNothingThatHoldsTheChannel) {
+  for (int i = 0; i < 300; ++i) {
+    std::shared_ptr<grpc::Channel> channel = server_->InProcessChannel({});
+    const std::weak_ptr<grpc::Channel> last = channel;
+    auto calls = std::make_unique<Calls>(std::move(channel));
+    absl::Notification done;
+    calls->StartUnary({.rpc = "/umbra.v1.JobService/GetJob"}, [&done](absl::Status, std::string) { done.Notify(); });
+    done.WaitForNotification();
+    calls->Stop(clock_, absl::Seconds(1));
+    calls = nullptr;
+    ASSERT_TRUE(last.expired()) << i;
+  }
 }
 
 TEST_F(GatewayTest, TooManyCallsAtATimeGet503) {
