@@ -197,6 +197,7 @@ class FleetBench:
         yield figure("load-rate-median-second", quantile(seconds, 0.5), "jobs/s")
         yield figure("load-daemon", load.daemon_s / load.wall_s, "cores")
         yield figure("load-simulator", load.fleet_s / load.wall_s, "cores")
+        yield figure("load-processor", 1000 * (load.daemon_s + load.fleet_s) / count, "ms of both for each job", against=f"{load.wall_s:.0f} s in all")
         yield figure("load-resident-peak", load.peak_mib, "MiB", f"< {GOALS['resident']}", load.peak_mib < GOALS["resident"])
         yield figure("load-lost-or-doubled", len(faults), "faults", "0", not faults, f"{count} jobs, {stats['deaths']} deaths, one kill -9")
         yield figure("load-failed", sum(n for state, n in states.items() if state != "succeeded"), "jobs", "0", set(states) == {"succeeded"})
