@@ -22,7 +22,7 @@ absl::StatusOr<std::vector<repo::ChunkId>> ParseIds(const std::string& raw, size
   if (raw.size() % repo::kChunkIdSize != 0) return Invalid("chunk_ids: {} bytes are no whole number of ids", raw.size());
   std::vector<repo::ChunkId> ids(raw.size() / repo::kChunkIdSize);
   if (ids.size() > count_max) return Invalid("chunk_ids: {} ids, at most {} are taken at once", ids.size(), count_max);
-  std::memcpy(ids.data(), raw.data(), raw.size());
+  if (!ids.empty()) std::memcpy(ids.data(), raw.data(), raw.size());  // to nowhere not even nothing may be copied
   return ids;
 }
 
