@@ -34,6 +34,14 @@ absl::Duration FromProto(const google::protobuf::Duration& d) {
   return std::max(absl::ZeroDuration(), absl::Seconds(d.seconds()) + absl::Nanoseconds(d.nanos()));
 }
 
+absl::Time FromProto(const google::protobuf::Timestamp& t) {
+  return absl::FromUnixSeconds(t.seconds()) + absl::Nanoseconds(t.nanos());
+}
+
+std::optional<absl::Time> FromProto(bool has, const google::protobuf::Timestamp& t) {
+  return has ? std::optional(FromProto(t)) : std::nullopt;
+}
+
 void ToProto(absl::Duration from, google::protobuf::Duration& to) {
   const int64_t seconds = absl::IDivDuration(from, absl::Seconds(1), &from);
   to.set_seconds(seconds);
@@ -262,6 +270,23 @@ void ToRestore(const catalog::RestoreSpec& spec, const std::optional<catalog::Re
   }
 }
 
+std::vector<catalog::JobWriter> FromWriters(const catalog::HostId& host, const link::AssignmentResult& result) {
+  std::vector<catalog::JobWriter> writers;
+  for (const api::JobWriter& from : result.writers()) {
+    if (writers.size() == catalog::kJobWritersMax) break;
+    if (!from.has_freeze_time()) continue;
+    catalog::JobWriter& to = writers.emplace_back();
+    to.display_name = Text(from.display_name());
+    if (!from.virtual_machine().empty()) to.vm = {host, Text(from.virtual_machine())};
+    to.freeze_time = FromProto(from.freeze_time());
+    to.frozen_time = FromProto(from.has_frozen_time(), from.frozen_time());
+    to.thaw_time = FromProto(from.has_thaw_time(), from.thaw_time());
+    to.thawed_time = FromProto(from.has_thawed_time(), from.thawed_time());
+    to.error = FromMessage(from.error());
+  }
+  return writers;
+}
+
 }  // namespace
 
 AssignmentKey KeyOf(const link::AssignmentId& id) { return {catalog::JobId(id.job_id()), id.attempt()}; }
@@ -336,32 +361,6 @@ catalog::JobMessage FromMessage(const api::JobMessage& message) {
 std::string TextOf(const link::AssignmentNote& note) {
   return Text(note.text());
 }
-
-namespace {
-
-std::optional<absl::Time> TimeIn(bool has, const google::protobuf::Timestamp& time) {
-  if (!has) return std::nullopt;
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
-
-std::vector<catalog::JobWriter> FromWriters(const catalog::HostId& host, const link::AssignmentResult& result) {
-  std::vector<catalog::JobWriter> writers;
-  for (const api::JobWriter& from : result.writers()) {
-    if (writers.size() == catalog::kJobWritersMax) break;
-    if (!from.has_freeze_time()) continue;
-    catalog::JobWriter& to = writers.emplace_back();
-    to.display_name = Text(from.display_name());
-    if (!from.virtual_machine().empty()) to.vm = {host, Text(from.virtual_machine())};
-    to.freeze_time = *TimeIn(true, from.freeze_time());
-    to.frozen_time = TimeIn(from.has_frozen_time(), from.frozen_time());
-    to.thaw_time = TimeIn(from.has_thaw_time(), from.thaw_time());
-    to.thawed_time = TimeIn(from.has_thawed_time(), from.thawed_time());
-    to.error = FromMessage(from.error());
-  }
-  return writers;
-}
-
-}  // namespace
 
 Outcome FromResult(const catalog::HostId& host, const link::AssignmentResult& result) {
   Outcome outcome{jobs::JobEvent::kAgentFailed, {}};

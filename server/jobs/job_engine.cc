@@ -577,8 +577,10 @@ absl::StatusOr<Applied> JobEngine::ChangeRow(Stores& stores, const Change& chang
   TakeFacts(job, facts);
   EnterState(job, transition.next, now);
   const bool new_attempt = job.state == JobState::kDispatching && before != job.state;
-  if (new_attempt) job.phases.clear();
-  if (new_attempt) job.writers.clear();
+  if (new_attempt) {
+    job.phases.clear();
+    job.writers.clear();
+  }
   if (RecordPhase(job, now) || new_attempt) RETURN_IF_ERROR(stores.jobs.SetPhases(id, job.phases));
   if (new_attempt || !facts.writers.empty()) RETURN_IF_ERROR(stores.jobs.SetWriters(id, job.writers));
   job.revision = NextRevision(job.revision);

@@ -74,7 +74,7 @@ class PointStates::Operation {
   // The point is there, and not removed.
   absl::Status RequireVisible() const {
     if (!IsUuidText(id_) || before_.protection.removed) return NotThere(id_);
-    return states_.points_.SizeOf(id_).status();
+    return states_.points_.RequireThere(id_);
   }
   template <typename Change>
   PointProtection Apply(Change change) {
@@ -206,7 +206,7 @@ absl::StatusOr<PointProtection> PointStates::Undelete(const std::string& id) {
   Operation operation(*this, id);
   const State& before = operation.before();
   if (!before.protection.removed || before.deleting) return NotThere(id);
-  RETURN_IF_ERROR(points_.SizeOf(id).status());
+  RETURN_IF_ERROR(points_.RequireThere(id));
   RETURN_IF_ERROR(base::Annotate(DeleteIfThere(store_, TombstoneName(id)), "undelete recovery point {}", id));
   base::Log("repo")->info("recovery point undeleted point={}", id);
   return operation.Apply([](State& state) {

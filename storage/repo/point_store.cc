@@ -139,11 +139,9 @@ absl::StatusOr<PointFiguresTable::Sums> PointStore::Sum(const std::vector<std::s
   return figures_.Sum(some);
 }
 
-absl::StatusOr<uint64_t> PointStore::SizeOf(const std::string& id) {
-  auto blob = store_.Open(PointName(id));
-  if (absl::IsNotFound(blob.status())) return NoPoint(id);
-  RETURN_IF_ERROR(blob.status());
-  return (*blob)->size();
+absl::Status PointStore::RequireThere(const std::string& id) {
+  const absl::Status opened = store_.Open(PointName(id)).status();
+  return absl::IsNotFound(opened) ? NoPoint(id) : opened;
 }
 
 absl::Status PointStore::Remove(const std::string& id) {

@@ -33,8 +33,8 @@ class PointStore {
   absl::StatusOr<std::vector<std::string>> List();
   // NOT_FOUND / RECOVERY_POINT_NOT_FOUND; DATA_LOSS / MANIFEST_DAMAGED.
   absl::StatusOr<Point> Read(const std::string& id);
-  // Bytes of the point's object; errors as Read.
-  absl::StatusOr<uint64_t> SizeOf(const std::string& id);
+  // NOT_FOUND / RECOVERY_POINT_NOT_FOUND. Doesn't read it.
+  absl::Status RequireThere(const std::string& id);
   // Of all visible points, and of those among `some`. Reads every point that nobody has read yet: once all of them. What
   // can't be read counts as a point without bytes.
   absl::StatusOr<PointFiguresTable::Sums> Sum(const std::vector<std::string>& some);

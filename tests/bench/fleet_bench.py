@@ -3,8 +3,7 @@
 Parts, in this order on one daemon: `connect` (memory and idle load with all agents connected), `restart` (the daemon restarts, all come
 back), `latency` (from due to dispatched while the daemon has time), `lists` (lists are read while nothing else happens), `load`
 (everything due at once, agents die, the daemon is killed once; lists are read before that, `load list`, and from the moment it is back, when
-all agents connect again, `back list`). With --points the catalog gets a history
-before, so that lists are measured against it.
+all agents connect again, `back list`). With --points the catalog gets a history before, so that lists are measured against it.
 """
 import contextlib
 import datetime

@@ -307,13 +307,10 @@ class Site:
         self.disk.parent.mkdir(parents=True)
         self.lab.start()
         self.show_disk(image)
-        self.make_list_disk(image)
         self.define(VM, VM_UUID, self.disk, "raw")
-        self.define(LIST_VM, LIST_VM_UUID, self.list_disk, "qcow2")
         self.stack.start_daemon(*[f"--repository={kind}{i}={self.repository(i, kind)}" for kind in ("r", "lr") for i in range(self.rounds)])
         self.stack.start_agent()
-        for name in (VM, LIST_VM):
-            self.stack.wait_vm(name)
+        self.stack.wait_vm(VM)
 
     def define(self, name, uuid, disk, driver):
         xml = self.folder / "domain.xml"
@@ -322,13 +319,11 @@ class Site:
                        f"<source file='{disk}'/><target dev='vda' bus='virtio'/></disk></devices></domain>")
         self.lab.virsh("define", xml)
 
-    def make_list_disk(self, image):
-        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", image, self.list_disk], check=True)
-
     def track(self, images, repository):
         """The other machine's disk is v2, backed up while the machine runs (it has nothing to boot), and then becomes v3 while it is off: what
         was written in between is in the bitmap that the backup began."""
-        self.make_list_disk(images / "v2.img")
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", images / "v2.img", self.list_disk], check=True)
+        self.define(LIST_VM, LIST_VM_UUID, self.list_disk, "qcow2")
         self.lab.virsh("start", LIST_VM)
         self.stack.wait_vm(LIST_VM, lambda vm: vm.get("state") == "VIRTUAL_MACHINE_STATE_RUNNING")
         umbra_timed(self.stack, "backup", "run", LIST_VM, "--repository", repository, "--no-saved-state", "--allow-crash-consistent")
